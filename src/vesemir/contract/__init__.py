@@ -1,0 +1,1 @@
+"""The wire format that other programs rely on: messages as pydantic models, and the schemas made from them."""

@@ -1,0 +1,1 @@
+"""The rules, pure: no await, no clock, no logger, no driver."""

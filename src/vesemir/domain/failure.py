@@ -1,0 +1,80 @@
+"""Failure codes: stable strings that requesters, dashboards and the runbook share (contract section 3)."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureCode(StrEnum):
+    """Every way a request, a target or a deployment fails. Each has an entry in ``docs/runbook.md``."""
+
+    REQUEST_INVALID = "request.invalid"
+    REQUEST_CONFLICT = "request.conflict"
+    REQUEST_UNKNOWN_RECIPE = "request.unknown_recipe"
+    REQUEST_INVALID_PARAMETERS = "request.invalid_parameters"
+    REQUEST_TOO_LARGE = "request.too_large"
+    REQUEST_FORBIDDEN = "request.forbidden"
+    TARGETS_NONE_FOUND = "targets.none_found"
+    TARGETS_TOO_FEW = "targets.too_few"
+    TARGETS_UNKNOWN_HOST = "targets.unknown_host"
+    TARGETS_INVENTORY_UNREACHABLE = "targets.inventory_unreachable"
+    TARGETS_INVENTORY_DENIED = "targets.inventory_denied"
+    SSH_UNREACHABLE = "ssh.unreachable"
+    SSH_AUTH_FAILED = "ssh.auth_failed"
+    SSH_HOST_KEY_MISMATCH = "ssh.host_key_mismatch"
+    SSH_CONNECTION_LOST = "ssh.connection_lost"
+    STEP_FAILED = "step.failed"
+    STEP_TIMED_OUT = "step.timed_out"
+    TARGET_TIMED_OUT = "target.timed_out"
+    TARGET_BUSY = "target.busy"
+    TARGET_UNSUPPORTED = "target.unsupported"
+    TARGET_STATE_UNKNOWN = "target.state_unknown"
+    HAPROXY_UNREACHABLE = "haproxy.unreachable"
+    HAPROXY_UNKNOWN_SERVER = "haproxy.unknown_server"
+    HAPROXY_DRAIN_TIMED_OUT = "haproxy.drain_timed_out"
+    HAPROXY_NOT_UP = "haproxy.not_up"
+    HAPROXY_CAPACITY = "haproxy.capacity"
+    HAPROXY_WEIGHT_ROUNDS_TO_ZERO = "haproxy.weight_rounds_to_zero"
+    HEALTH_FAILED = "health.failed"
+    CANARY_REGRESSED = "canary.regressed"
+    ROLLOUT_TOO_MANY_FAILURES = "rollout.too_many_failures"
+    DEPLOYMENT_TIMED_OUT = "deployment.timed_out"
+    DEPLOYMENT_CANCELLED = "deployment.cancelled"
+    DEPLOYMENT_ROLLBACK_FAILED = "deployment.rollback_failed"
+    ARTIFACT_UNAVAILABLE = "artifact.unavailable"
+    ARTIFACT_CHECKSUM_MISMATCH = "artifact.checksum_mismatch"
+    CONTROL_UNKNOWN_DEPLOYMENT = "control.unknown_deployment"
+    CONTROL_NOT_RUNNING = "control.not_running"
+    INTERNAL_ERROR = "internal.error"
+
+    @property
+    def runbook(self) -> str:
+        """The anchor of the entry in ``docs/runbook.md``: ``step.failed`` is ``#step-failed``."""
+        return f"#{self.value.replace('.', '-').replace('_', '-')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What went wrong, in words that say what to do next."""
+
+    code: FailureCode
+    message: str
+
+    def as_json(self) -> dict[str, str]:
+        """``{"code", "message", "runbook"}`` of contract section 2."""
+        return {"code": self.code.value, "message": self.message, "runbook": f"docs/runbook.md{self.code.runbook}"}
+
+
+class VesemirError(Exception):
+    """The one base of everything that Vesemir raises on purpose."""
+
+
+class FailedError(VesemirError):
+    """Work that could not be done, for a reason that the requester is told."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.failure = Failure(code, message)
+
+
+class LeaseLostError(VesemirError):
+    """This instance no longer owns the deployment: everything of it stops at once and nothing more is written."""

@@ -1,0 +1,204 @@
+"""Every setting, read in one place: the TOML file named by VESEMIR_CONFIG, overridden by VESEMIR_* variables.
+
+Nested settings use two underscores in the environment: ``VESEMIR_AMQP__URL`` sets ``[amqp] url``. A secret may
+come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is how systemd credentials arrive.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A table of the settings file; an unknown key is an error, because a typo must not become a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _secret_from(file: Path | None, given: SecretStr, name: str) -> SecretStr:
+    if file is None:
+        return given
+    try:
+        return SecretStr(file.read_text(encoding="utf-8").strip())
+    except OSError as error:
+        raise ValueError(f"{name}_file {file} cannot be read: {error.strerror}; check its path and mode") from error
+
+
+class Amqp(Section):
+    url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
+    url_file: Path | None = None
+    namespace: str = Field(default="vesemir", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
+    heartbeat_seconds: int = Field(default=10, ge=2)
+    connect_timeout_seconds: Seconds = 10
+    publish_timeout_seconds: Seconds = 20
+    prefetch: int = Field(default=20, ge=1, le=1000)
+    max_message_bytes: int = Field(default=1024 * 1024, ge=1024)
+    reply_deadline_seconds: Seconds = 600
+    """How long an unroutable ``reply_to`` is tried again before its destination is parked."""
+
+    @model_validator(mode="after")
+    def _read_secret(self) -> Self:
+        object.__setattr__(self, "url", _secret_from(self.url_file, self.url, "amqp.url"))
+        return self
+
+
+class Postgres(Section):
+    dsn: SecretStr = SecretStr("postgresql://vesemir@127.0.0.1:5432/vesemir")
+    dsn_file: Path | None = None
+    pool_size: int = Field(default=10, ge=2)
+    connect_timeout_seconds: Seconds = 5
+    command_timeout_seconds: Seconds = 10
+
+    @model_validator(mode="after")
+    def _read_secret(self) -> Self:
+        object.__setattr__(self, "dsn", _secret_from(self.dsn_file, self.dsn, "postgres.dsn"))
+        return self
+
+
+class Ssh(Section):
+    user: str = "vesemir"
+    port: int = Field(default=22, ge=1, le=65535)
+    client_key: Path = Path("/etc/vesemir/ssh/id_ed25519")
+    known_hosts: Path = Path("/etc/vesemir/ssh/known_hosts")
+    max_sessions: int = Field(default=500, ge=1)
+    max_handshakes: int = Field(default=25, ge=1)
+    connect_timeout_seconds: Seconds = 10
+    login_timeout_seconds: Seconds = 20
+    keepalive_seconds: Seconds = 15
+    keepalive_misses: int = Field(default=3, ge=1)
+    state_dir: str = ".vesemir"
+    """Folder for lock, epochs and markers on a target; relative to the login user's home."""
+    python: str = "python3"
+
+
+class Http(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8080, ge=0, le=65535)
+    token: SecretStr | None = None
+    token_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if self.token_file is not None:
+            object.__setattr__(self, "token", _secret_from(self.token_file, SecretStr(""), "http.token"))
+        if self.host not in {"127.0.0.1", "::1", "localhost"} and self.token is None:
+            raise ValueError("http.token must be set to listen elsewhere than on loopback")
+        return self
+
+
+class StaticInventory(Section):
+    file: Path | None = None
+
+
+class Inventory(StaticInventory):
+    pass
+
+
+class Haproxy(Section):
+    socket: str = "/run/haproxy/admin.sock"
+    """Path of the runtime socket on a load balancer; its inventory variable ``haproxy_socket`` overrides it."""
+    up_deadline_seconds: Seconds = 60
+    """How long a server may take to pass a fresh health check before ``haproxy.not_up``."""
+    capacity_deadline_seconds: Seconds = 300
+    """How long a target waits for ``min_available`` before ``haproxy.capacity``."""
+    command_timeout_seconds: Seconds = 10
+
+
+class Lease(Section):
+    seconds: Seconds = 60
+
+    @property
+    def renew_seconds(self) -> float:
+        """Between two renewals: a sixth of the lease."""
+        return self.seconds / 6
+
+    @property
+    def trust_seconds(self) -> float:
+        """How long the owner trusts a renewal, counted from when it was sent: two thirds of the lease."""
+        return self.seconds * 2 / 3
+
+    @property
+    def beat_seconds(self) -> float:
+        """Between two beats to a host: 3 s for a lease of 60 s."""
+        return self.seconds / 20
+
+    @property
+    def silence_seconds(self) -> float:
+        """Without a beat for so long a host ends its steps: 10 s for a lease of 60 s, so within lease - trust."""
+        return self.seconds / 6
+
+
+class Limits(Section):
+    deployments: int = Field(default=50, ge=1)
+    """Deployments that one instance runs at once."""
+    targets: int = Field(default=10_000, ge=1)
+    expiries: int = Field(default=5, ge=1)
+    """Leases of one deployment that may expire before it is claimed a last time to clean up and fail."""
+    output_bytes: int = Field(default=256 * 1024, ge=4096)
+    """Output of one step that is kept in the record."""
+    deployment_seconds: Seconds = 4 * 3600
+    target_seconds: Seconds = 3600
+    step_seconds: Seconds = 3600
+    shutdown_seconds: Seconds = 20
+
+
+class Recipes(Section):
+    folders: tuple[Path, ...] = ()
+    """Folders of ``*.toml`` recipes beside the shipped ones; a later folder's recipe of the same name wins."""
+
+
+class Artifacts(Section):
+    roots: tuple[Path, ...] = ()
+    """Folders from which ``file://`` artifacts may be read."""
+
+
+class Log(Section):
+    level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["auto", "json", "text"] = "auto"
+
+
+def _instance_default() -> str:
+    return socket.gethostname() or "localhost"
+
+
+class Settings(BaseSettings):
+    """The whole of it."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="VESEMIR_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    instance: str = Field(default_factory=_instance_default, pattern=r"^[A-Za-z0-9._-]{1,253}$")
+    amqp: Amqp = Amqp()
+    postgres: Postgres = Postgres()
+    ssh: Ssh = Ssh()
+    http: Http = Http()
+    inventory: Inventory = Inventory()
+    haproxy: Haproxy = Haproxy()
+    lease: Lease = Lease()
+    limits: Limits = Limits()
+    recipes: Recipes = Recipes()
+    artifacts: Artifacts = Artifacts()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over file; nothing else is read."""
+        del dotenv_settings, file_secret_settings
+        file = Path(os.environ.get("VESEMIR_CONFIG", str(DEFAULT_FILE)))
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)

@@ -58,11 +58,14 @@ class Host(Protocol):
         """
         ...
 
-    async def upload(self, source: Path, destination: str) -> None:
-        """Send a local file by SFTP to a path (relative to the login user's home), mode 0600, replacing what is there."""
+    async def upload(self, source: Path, name: str) -> str:
+        """Send a local file by SFTP into the state folder's ``incoming/``, mode 0600, replacing what is there.
+
+        Returns its absolute path on the host. Raises ``FailedError`` (``artifact.unavailable``) if it cannot be read here.
+        """
         ...
 
-    async def write(self, content: bytes, destination: str) -> None:
+    async def write(self, content: bytes, name: str) -> str:
         """The same for bytes in memory."""
         ...
 

@@ -1,0 +1,82 @@
+"""A deploy request after it was validated: what the rules work on. The wire format is ``vesemir.contract``'s."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vesemir.domain.selector import Selector
+from vesemir.domain.share import Share
+
+ParameterValue = str | int | bool
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficRequest:
+    """How targets leave HAProxy and come back. ``weights`` are percentages before 100, each held ``degradation_seconds``."""
+
+    targets: Selector
+    backend: str
+    server: str
+    drain_seconds: float = 30
+    on_drain_timeout: Literal["fail", "shutdown"] = "fail"
+    weights: tuple[int, ...] = ()
+    degradation_seconds: float = 0
+
+    def server_of(self, target_name: str) -> str:
+        """The name of a target's server in the backend."""
+        return self.server.replace("{name}", target_name)
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """How the canary is judged by HAProxy's counters."""
+
+    min_requests: int = 200
+    hold_seconds: float = 60
+    max_error_ratio: float = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    concurrency: Share = Share(1)
+    canary: Share = Share(0)
+    max_failures: Share = Share(0)
+    pause_seconds: float = 0
+    min_available: Share = Share(0)
+    on_failure: Literal["stop", "rollback", "continue"] = "stop"
+    mode: Literal["batch", "window"] = "batch"
+    order_by: str | None = None
+    approve_after: Literal["canary", "batch"] | None = None
+    min_targets: int = 1
+    analysis: Analysis | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In seconds; already capped by the settings."""
+
+    deployment: float = 3600
+    target: float = 900
+    step: float = 300
+
+
+@dataclass(frozen=True, slots=True)
+class DeployRequest:
+    deployment_id: str
+    application: str
+    environment: str
+    version: str
+    recipe: str
+    targets: Selector
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    team: str | None = None
+    requested_by: str | None = None
+    haproxy: TrafficRequest | None = None
+    rollout: Rollout = Rollout()
+    timeouts: Timeouts = Timeouts()
+    dry_run: bool = False
+
+    @property
+    def lane(self) -> str:
+        """At most one deployment is active in a lane."""
+        return f"{self.application}/{self.environment}"

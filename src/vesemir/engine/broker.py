@@ -1,0 +1,57 @@
+"""The port to the broker: what is consumed, what is published, and what each outcome means."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from vesemir.domain.failure import VesemirError
+
+
+class BrokerAwayError(VesemirError):
+    """The broker did not take it in time: it may have it or not. Publish again with the same ``message_id``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A message as it came. ``user_id`` is verified by RabbitMQ where present."""
+
+    body: bytes
+    reply_to: str | None
+    correlation_id: str | None
+    user_id: str | None
+    redelivered: bool
+    headers: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """``exchange`` "" is the default exchange, where ``routing_key`` names a queue. ``type`` is the event's name."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    message_id: str
+    type: str
+    correlation_id: str | None = None
+    content_type: str | None = "application/json"
+    mandatory: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class PublishOutcome(StrEnum):
+    """``RETURNED``: confirmed, but no queue took it. ``REFUSED``: the broker answered nack (a full queue)."""
+
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"
+    REFUSED = "refused"
+
+
+Handler = Callable[[Incoming], Awaitable[None]]
+"""Returns when the message is dealt with and may be acknowledged; raises when it must come again."""
+
+
+class Broker(Protocol):
+    async def publish(self, message: Outgoing) -> PublishOutcome:
+        """Persistent, confirmed. May be called many times at once (confirms in flight). Raises ``BrokerAwayError``."""
+        ...

@@ -1,0 +1,42 @@
+"""The port to HAProxy: one load balancer box, and the set of them that serve a backend."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from vesemir.domain.target import Target
+from vesemir.domain.traffic import AdminState, ServerState
+
+
+class LoadBalancer(Protocol):
+    """One HAProxy process, asked over its runtime socket: a fresh connection per command, every reply checked.
+
+    Raises ``FailedError``: ``haproxy.unreachable`` (box, socket or process away), ``haproxy.unknown_server`` (no such backend or server).
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    async def servers(self, backend: str) -> Mapping[str, ServerState]:
+        """Every server of the backend by name, as it is now."""
+        ...
+
+    async def set_state(self, backend: str, server: str, state: AdminState) -> None: ...
+
+    async def set_weight(self, backend: str, server: str, percent: int) -> None:
+        """``set server B/S weight N%``."""
+        ...
+
+    async def set_agent(self, backend: str, server: str, *, enabled: bool) -> None: ...
+
+    async def shutdown_sessions(self, backend: str, server: str) -> None: ...
+
+    async def process_id(self) -> int:
+        """Changes with a reload."""
+        ...
+
+
+class LoadBalancers(Protocol):
+    def open(self, boxes: Sequence[Target]) -> AbstractAsyncContextManager[Sequence[LoadBalancer]]:
+        """Connect to every box; a connection that is lost later is opened again on the next command."""
+        ...

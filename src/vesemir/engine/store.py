@@ -1,0 +1,344 @@
+"""The port to the record: what is committed, and in which one transaction.
+
+Every write of a running deployment goes through ``commit`` and is fenced by (owner, epoch): it locks the deployment's
+row where both still hold, or raises ``LeaseLostError``. Changes and the events that tell of them share the transaction.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from vesemir.domain.failure import Failure
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction, StepStatus
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a requester wants the events: a queue by the default exchange, with its ``correlation_id``."""
+
+    reply_to: str
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeployment:
+    """``request`` is the event's body as it came (parsed JSON); ``body_hash`` that of its canonical form."""
+
+    deployment_id: str
+    body_hash: bytes
+    request: Json
+    application: str
+    environment: str
+    version: str
+    recipe: str
+    team: str | None
+    requested_by: str | None
+    user_id: str | None
+
+
+class AcceptKind(StrEnum):
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim of one deployment. ``previous`` is the instance that had it before, if it ran already.
+
+    ``exhausted``: its leases expired too often; it is claimed a last time to clean up and fail.
+    """
+
+    deployment_id: str
+    owner: str
+    epoch: int
+    previous: str | None = None
+    exhausted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What control messages asked for. ``cancel`` is {"requested_by", "reason"} or None; ``pause`` likewise.
+
+    ``approvals`` counts resumes, so that one approval opens one gate.
+    """
+
+    cancel: Json | None = None
+    pause: Json | None = None
+    resume: Json | None = None
+    approvals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """A row of ``target``: one target in one direction."""
+
+    name: str
+    direction: Direction
+    address: str
+    port: int
+    user: str
+    variables: Mapping[str, str]
+    source: str
+    batch: int
+    position: int
+    state: TargetState = TargetState.PENDING
+    finished: bool = False
+    touched: bool = False
+    """A recipe step began here."""
+    failure: Failure | None = None
+    traffic: Json | None = None
+    """What was in HAProxy before this deployment touched it, as ``vesemir.engine.traffic`` wrote it."""
+    duration_seconds: float | None = None
+    connect_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A row of ``step``: one finished try of one step. ``output`` is text without NUL."""
+
+    target: str
+    direction: Direction
+    step: str
+    attempt: int
+    status: StepStatus
+    exit_status: int | None
+    duration_seconds: float
+    output: str
+    output_bytes: int
+    output_truncated: bool
+    redone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """All that a run needs to go on from. Times are by the database's clock.
+
+    ``clock_seconds``: how long the deployment's (or its rollback's) time has run, pauses excluded.
+    """
+
+    deployment_id: str
+    request: Json
+    state: DeploymentState
+    owner: str | None
+    epoch: int
+    accepted_at: datetime
+    queued_seconds: float
+    clock_seconds: float
+    total_seconds: float
+    resolve_seconds: float | None
+    failure: Failure | None
+    wishes: Wishes
+    takeovers: int
+    started: bool
+    targets: tuple[TargetRecord, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StepTotals:
+    steps: int
+    redone: int
+    output_bytes: int
+
+
+# --- changes that a run commits, in the order given -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An event: the store adds the common fields, ``sequence`` and ``occurred_at``."""
+
+    event: str
+    body: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDeployment:
+    """``failure`` is kept when given. ``resets_clock``: a rollback gets the deployment's time again."""
+
+    old: DeploymentState
+    new: DeploymentState
+    failure: Failure | None = None
+    resets_clock: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """``deployment.started``: the clock begins; the plan's targets are there from now on."""
+
+    targets: tuple[TargetRecord, ...]
+    resolve_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AddTargets:
+    """Rows of a rollback (``direction`` back)."""
+
+    targets: tuple[TargetRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTarget:
+    """``old`` is expected; ``finished`` makes it final."""
+
+    name: str
+    direction: Direction
+    old: TargetState
+    new: TargetState
+    finished: bool = False
+    failure: Failure | None = None
+    duration_seconds: float | None = None
+    connect_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipPending:
+    """Every pending target of that direction becomes ``skipped``, final."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A recipe step is about to begin on this target."""
+
+    name: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTraffic:
+    name: str
+    direction: Direction
+    traffic: Json
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStep:
+    record: StepRecord
+
+
+Change = Emit | MoveDeployment | Start | AddTargets | MoveTarget | SkipPending | Touch | RecordTraffic | RecordStep
+
+
+class ControlAnswer(StrEnum):
+    """``FINISHED``: a waiting deployment was cancelled at once. ``NOT_RUNNING``: it has ended, or cannot be paused."""
+
+    ACCEPTED = "accepted"
+    FINISHED = "finished"
+    UNKNOWN = "unknown"
+    NOT_RUNNING = "not_running"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlCommand:
+    command: str
+    deployment_id: str
+    requested_by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentIdentity:
+    """The common fields of an answer about a deployment."""
+
+    application: str
+    environment: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A destination with events to publish; ``reply_to`` None is the topic exchange. Events after ``cursor`` are due."""
+
+    destination_id: int
+    deployment_id: str
+    reply_to: str | None
+    correlation_id: str | None
+    cursor: int
+    failing_seconds: float
+    """Since when it could not be delivered (0: the last try went well)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """``body`` is the whole event, ``sequence`` and ``occurred_at`` included."""
+
+    deployment_id: str
+    sequence: int
+    name: str
+    body: Json
+
+
+class Outbox(Protocol):
+    async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
+        """Destinations with something due that nobody else publishes to now (or whose publisher's lease ran out)."""
+        ...
+
+    async def events_after(self, deployment_id: str, cursor: int, *, limit: int) -> Sequence[StoredEvent]: ...
+
+    async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
+        """Confirmed up to ``cursor``. False if another publisher has it now."""
+        ...
+
+    async def postpone(self, destination_id: int, publisher: str, *, seconds: float, reason: str) -> None:
+        """Could not be delivered: try again later."""
+        ...
+
+    async def park(self, destination_id: int, publisher: str, *, reason: str) -> None:
+        """Given up until a repeat of the request asks again; visible in ``status`` and over HTTP."""
+        ...
+
+
+class Store(Outbox, Protocol):
+    """Raises ``StoreAwayError`` when the database does not answer in time."""
+
+    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+        """One transaction: lock the lane, insert with the next arrival, ``deployment.accepted`` and the destinations.
+
+        A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a new
+        destination starts at 0. The topic exchange is a destination of every deployment from the beginning.
+        """
+        ...
+
+    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+        """Set a wish and notify; a waiting deployment that is cancelled is finished here, with its events."""
+        ...
+
+    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
+        """The lane's lowest arrival that is pending, handed back or expired; emits ``deployment.taken_over`` if it ran."""
+        ...
+
+    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
+        """Renew the leases that are still this owner's; those left out of the answer are lost."""
+        ...
+
+    async def wishes(self, owner: str) -> Mapping[str, Wishes]:
+        """The wishes of every deployment of this owner."""
+        ...
+
+    async def hand_back(self, claim: Claim) -> None:
+        """Give the lease up: whoever is next may claim at once, and it does not count as an expiry."""
+        ...
+
+    async def load(self, deployment_id: str) -> DeploymentRecord | None: ...
+
+    async def step_totals(self, deployment_id: str) -> StepTotals: ...
+
+    async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
+        """What is recorded for one target, in the order it happened (without output)."""
+        ...
+
+    async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
+        """All or nothing, fenced. Raises ``LeaseLostError``."""
+        ...
+
+    def hints(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        """Payloads of NOTIFY (``work``, ``wish``, ``outbox``); only hints, may be lost or end at any time."""
+        ...

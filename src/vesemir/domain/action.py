@@ -1,0 +1,90 @@
+"""What the engine carries out for a rendered step. Everything in it is final: no placeholder is left."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.step import Command
+
+EXIT_UNAVAILABLE = 3
+EXIT_MISMATCH = 4
+PLACING_FAILURES: Mapping[int, FailureCode] = {
+    EXIT_UNAVAILABLE: FailureCode.ARTIFACT_UNAVAILABLE,
+    EXIT_MISMATCH: FailureCode.ARTIFACT_CHECKSUM_MISMATCH,
+}
+"""What the exit statuses of placing a file mean (``vesemir.domain.placing``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunAction:
+    command: Command
+
+
+@dataclass(frozen=True, slots=True)
+class PutAction:
+    """Bring ``source`` (a file of the instance) or ``content`` to the host, then run ``place_command``."""
+
+    destination: str
+    source: str | None
+    content: bytes | None = field(repr=False)
+    mode: int
+    owner: str
+    group: str
+    sha256: str
+    sudo: bool
+    timeout: float
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAction:
+    """``file://``: upload it, then ``place_command``; ``http(s)://``: ``fetch_command``."""
+
+    url: str
+    destination: str
+    mode: int
+    owner: str
+    group: str
+    sha256: str
+    sudo: bool
+    timeout: float
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpProbe:
+    url: str
+    status: int
+    contains: str | None = None
+    json: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TcpProbe:
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAction:
+    """Try every ``interval`` seconds; ``deadline`` seconds after the first try it has failed."""
+
+    probe: HttpProbe | TcpProbe | Command
+    interval: float
+    deadline: float
+
+
+Action = RunAction | PutAction | FetchAction | CheckAction
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedStep:
+    """``failures`` maps exit statuses to codes; any other failure of the step is ``failure``."""
+
+    name: str
+    action: Action
+    idempotent: bool
+    retries: int
+    failures: Mapping[int, FailureCode]
+    timeout: float
+    failure: FailureCode = FailureCode.STEP_FAILED

@@ -1,0 +1,269 @@
+"""From a recipe and one target to the steps as they are carried out: every placeholder replaced, every word final."""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vesemir.domain.action import (
+    PLACING_FAILURES,
+    Action,
+    CheckAction,
+    FetchAction,
+    HttpProbe,
+    PutAction,
+    RenderedStep,
+    RunAction,
+    TcpProbe,
+)
+from vesemir.domain.failure import FailureCode, VesemirError
+from vesemir.domain.recipe import (
+    Check,
+    Fetch,
+    HttpCheck,
+    ParameterValue,
+    Put,
+    Recipe,
+    Script,
+    Step,
+    TcpCheck,
+    Words,
+    as_text,
+    refuse_value,
+)
+from vesemir.domain.step import Command, Direction
+from vesemir.domain.target import Target
+from vesemir.domain.template import Template
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_MAX_PORT = 65535
+
+
+class RenderError(VesemirError):
+    """A recipe cannot be rendered for a target, usually since the inventory lacks a variable; says where to set it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What placeholders stand for. ``step_seconds`` is the request's ``timeouts.step``."""
+
+    application: str
+    environment: str
+    version: str
+    deployment_id: str
+    target: Target
+    team: str = ""
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict, repr=False)
+    step_seconds: float = 300.0
+    output_limit: int = 256 * 1024
+
+
+def render_steps(recipe: Recipe, direction: Direction, scope: Scope) -> list[RenderedStep]:
+    """The steps of one direction for one target. Raises ``RenderError``."""
+    request = _request_values(recipe, scope)
+    parameters = _parameter_values(recipe, scope, request)
+    known = request | {"target_name": scope.target.name, "target_address": scope.target.address}
+    variables = _variable_values(recipe, scope.target, known)
+    renderer = _Renderer(recipe.name, scope, known, parameters, variables)
+    steps = recipe.steps if direction is Direction.FORWARD else recipe.rollback
+    return [renderer.step(step) for step in steps]
+
+
+def _request_values(recipe: Recipe, scope: Scope) -> dict[str, str]:
+    return {
+        "application": scope.application,
+        "environment": scope.environment,
+        "team": scope.team,
+        "version": scope.version,
+        "deployment_id": scope.deployment_id,
+        "recipe": recipe.name,
+    }
+
+
+def _parameter_values(recipe: Recipe, scope: Scope, request: Mapping[str, str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    for name, parameter in recipe.parameters.items():
+        value = scope.parameters.get(name, parameter.default)
+        if isinstance(value, Template):
+            value = value.render(request)
+            if reason := refuse_value(parameter, value):
+                raise RenderError(
+                    f"parameter {name} of recipe {recipe.name} was not given, and its default {reason}: give it"
+                )
+        if value is None:
+            raise RenderError(f"parameter {name} of recipe {recipe.name} is required and was not given")
+        values[name] = as_text(value)
+    return values
+
+
+def _variable_values(recipe: Recipe, target: Target, known: Mapping[str, str]) -> dict[str, str]:
+    values: dict[str, str] = {}
+    reasons: list[str] = []
+    for name, variable in recipe.variables.items():
+        value = target.variables.get(name)
+        if value is None and variable.default is not None:
+            value = variable.default.render(known)
+        if value is None:
+            reasons.append(f"{target.name} has no variable {name}")
+        elif "\0" in value or (variable.pattern is not None and re.fullmatch(variable.pattern, value) is None):
+            reasons.append(f"variable {name} of {target.name} must match {variable.pattern or 'text without NUL'}")
+        else:
+            values[name] = value
+    if reasons:
+        raise RenderError(
+            f"recipe {recipe.name}: {'; '.join(reasons)}. Set it in the inventory: in a static inventory under "
+            f"[hosts.{target.name}.variables], in a group's variables or in [all.variables]"
+        )
+    return values
+
+
+class _Renderer:
+    """Holds the values of one target while its steps are rendered."""
+
+    def __init__(
+        self,
+        recipe: str,
+        scope: Scope,
+        known: Mapping[str, str],
+        parameters: Mapping[str, str],
+        variables: Mapping[str, str],
+    ) -> None:
+        self._recipe = recipe
+        self._scope = scope
+        self._values = {**known, **parameters, **variables}
+        self._script_environment = {
+            **{f"VESEMIR_{name.upper()}": value for name, value in known.items()},
+            **{f"PARAM_{name.upper()}": value for name, value in parameters.items()},
+            **{f"VAR_{name.upper()}": value for name, value in variables.items()},
+        }
+
+    def step(self, step: Step) -> RenderedStep:
+        timeout = min(step.timeout or self._scope.step_seconds, self._scope.step_seconds)
+        placing = isinstance(step.work, Put | Fetch)
+        health = isinstance(step.work, Check) and step.work.health
+        return RenderedStep(
+            name=step.name,
+            action=self._action(step, timeout),
+            idempotent=self._flag(step, "idempotent", step.idempotent),
+            retries=step.retries,
+            failures={**(PLACING_FAILURES if placing else {}), **step.failures},
+            timeout=timeout,
+            failure=FailureCode.HEALTH_FAILED if health else FailureCode.STEP_FAILED,
+        )
+
+    def _action(self, step: Step, timeout: float) -> Action:
+        match step.work:
+            case Words(command):
+                return RunAction(self._command(step, command, timeout))
+            case Script(text):
+                return RunAction(self._script(step, text, timeout))
+            case Put() as put:
+                return self._put(step, put, timeout)
+            case Fetch() as fetch:
+                return self._fetch(step, fetch, timeout)
+            case Check() as check:
+                return self._check(step, check, timeout)
+
+    def _command(self, step: Step, words: tuple[Template, ...], timeout: float) -> Command:
+        argv = tuple(word.render(self._values) for word in words)
+        return self._supervised(step, argv, self._environment(step), timeout)
+
+    def _script(self, step: Step, text: str, timeout: float) -> Command:
+        environment = {**self._script_environment, **self._environment(step)}
+        return self._supervised(step, ("sh", "-eu", "-c", text, "sh"), environment, timeout)
+
+    def _supervised(self, step: Step, argv: tuple[str, ...], environment: Mapping[str, str], timeout: float) -> Command:
+        return Command(
+            argv=argv,
+            environment=environment,
+            timeout=timeout,
+            sudo=self._flag(step, "sudo", step.sudo),
+            cwd=self._text(step.cwd) or None,
+            output_limit=self._scope.output_limit,
+        )
+
+    def _put(self, step: Step, put: Put, timeout: float) -> PutAction:
+        content = None if put.content is None else self._text(put.content).encode()
+        sha256 = "" if content is None else hashlib.sha256(content).hexdigest()
+        return PutAction(
+            destination=self._path(step, put.destination),
+            source=None if put.source is None else self._text(put.source),
+            content=content,
+            mode=put.mode,
+            owner=self._text(put.owner),
+            group=self._text(put.group),
+            sha256=sha256 if put.sha256 is None else self._sha256(step, put.sha256),
+            sudo=self._flag(step, "sudo", step.sudo),
+            timeout=timeout,
+            environment=self._environment(step),
+        )
+
+    def _fetch(self, step: Step, fetch: Fetch, timeout: float) -> FetchAction:
+        url = self._text(fetch.url)
+        if not url.startswith(("file://", "http://", "https://")):
+            raise self._error(step, f"url {url!r} must begin with file://, http:// or https://")
+        return FetchAction(
+            url=url,
+            destination=self._path(step, fetch.destination),
+            mode=fetch.mode,
+            owner=self._text(fetch.owner),
+            group=self._text(fetch.group),
+            sha256=self._sha256(step, fetch.sha256),
+            sudo=self._flag(step, "sudo", step.sudo),
+            timeout=timeout,
+            environment=self._environment(step),
+        )
+
+    def _check(self, step: Step, check: Check, timeout: float) -> CheckAction:
+        deadline = min(check.deadline, timeout)
+        probe: HttpProbe | TcpProbe | Command
+        match check.probe:
+            case HttpCheck() as http:
+                probe = self._http(step, http)
+            case TcpCheck(address):
+                probe = self._tcp(step, self._text(address))
+            case Words(command):
+                probe = self._command(step, command, deadline)
+        return CheckAction(probe=probe, interval=check.interval, deadline=deadline)
+
+    def _http(self, step: Step, check: HttpCheck) -> HttpProbe:
+        url = self._text(check.url)
+        if not url.startswith("http://"):
+            raise self._error(step, f"url {url!r} must begin with http://: the check goes through the SSH connection")
+        contains = None if check.contains is None else self._text(check.contains)
+        return HttpProbe(url, check.status, contains, {key: self._text(text) for key, text in check.json.items()})
+
+    def _tcp(self, step: Step, address: str) -> TcpProbe:
+        host, _, port = address.rpartition(":")
+        if not host or not port.isascii() or not port.isdecimal() or not 0 < int(port) <= _MAX_PORT:
+            raise self._error(step, f"tcp address {address!r} must be host:port")
+        return TcpProbe(host.removeprefix("[").removesuffix("]"), int(port))
+
+    def _environment(self, step: Step) -> dict[str, str]:
+        return {name: self._text(value) for name, value in step.environment.items()}
+
+    def _text(self, template: Template | None) -> str:
+        return "" if template is None else template.render(self._values)
+
+    def _path(self, step: Step, template: Template) -> str:
+        path = self._text(template)
+        if not path.startswith("/"):
+            raise self._error(step, f"destination {path!r} must be an absolute path")
+        return path
+
+    def _sha256(self, step: Step, template: Template) -> str:
+        text = self._text(template)
+        if _SHA256.fullmatch(text) is None:
+            raise self._error(step, f"sha256 must be 64 hexadecimal digits, not {text!r}")
+        return text.lower()
+
+    def _flag(self, step: Step, option: str, value: bool | Template) -> bool:  # noqa: FBT001 - the recipe's own value
+        if isinstance(value, bool):
+            return value
+        text = self._text(value).lower()
+        if text not in {"true", "false"}:
+            raise self._error(step, f"{option} must be true or false, not {text!r}")
+        return text == "true"
+
+    def _error(self, step: Step, reason: str) -> RenderError:
+        return RenderError(f"recipe {self._recipe}, step {step.name}, on {self._scope.target.name}: {reason}")

@@ -1,0 +1,77 @@
+"""From what happened on a host to what is said of it: states, failures and output as events carry them. Pure."""
+
+from vesemir.domain.action import RenderedStep
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.states import TargetState
+from vesemir.domain.step import Direction, StepResult, StepStatus
+
+EVENT_OUTPUT_BYTES = 4096
+"""The end of a step's output that its event carries (contract section 2)."""
+
+_STATES = {
+    FailureCode.SSH_UNREACHABLE: TargetState.UNREACHABLE,
+    FailureCode.SSH_AUTH_FAILED: TargetState.UNREACHABLE,
+    FailureCode.SSH_HOST_KEY_MISMATCH: TargetState.UNREACHABLE,
+    FailureCode.SSH_CONNECTION_LOST: TargetState.UNREACHABLE,
+    FailureCode.STEP_TIMED_OUT: TargetState.TIMED_OUT,
+    FailureCode.TARGET_TIMED_OUT: TargetState.TIMED_OUT,
+    FailureCode.DEPLOYMENT_TIMED_OUT: TargetState.TIMED_OUT,
+    FailureCode.DEPLOYMENT_CANCELLED: TargetState.CANCELLED,
+    FailureCode.TARGET_STATE_UNKNOWN: TargetState.UNKNOWN,
+}
+
+
+def target_state_of(failure: Failure | None, direction: Direction) -> TargetState:
+    """The final state of a target: none of it failed, or what its failure's code means."""
+    if failure is None:
+        return TargetState.SUCCEEDED if direction is Direction.FORWARD else TargetState.ROLLED_BACK
+    return _STATES.get(failure.code, TargetState.FAILED)
+
+
+def message_of_stop(reason: str, target: str, target_seconds: float) -> Failure:
+    """What a target is told that was ended from outside; ``reason`` is a ``StopReason``'s value."""
+    match reason:
+        case "cancelled":
+            return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"the deployment was cancelled while {target} was in work")
+        case "deployment_timed_out":
+            text = f"the deployment's time ran out while {target} was in work; see timeouts.deployment"
+            return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
+        case _:
+            text = f"{target} was not done within timeouts.target ({target_seconds:g} s); its last step says where it hung"
+            return Failure(FailureCode.TARGET_TIMED_OUT, text)
+
+
+def failure_of_step(step: RenderedStep, result: StepResult, target: str) -> tuple[FailureCode, str]:
+    """(code, message) for a step that did not succeed at its last try."""
+    last = _last_line(result)
+    if result.status is StepStatus.TIMED_OUT:
+        text = f"step {step.name} on {target} did not end within {step.timeout:g} s and was ended"
+        return FailureCode.STEP_TIMED_OUT, f"{text}{last}"
+    code = step.failures.get(result.exit_status or 0, step.failure)
+    how = f"exit status {result.exit_status}" if result.exit_status is not None else result.reason or "no exit status"
+    return code, f"step {step.name} failed on {target}: {how}{last}"
+
+
+def _last_line(result: StepResult) -> str:
+    lines = result.output[-1024:].decode("utf-8", "replace").strip().splitlines()
+    return f"; its last line: {lines[-1][:300]}" if lines else ""
+
+
+def stored_output(result: StepResult) -> str:
+    """Output as text: undecodable bytes and NUL are replaced (PostgreSQL stores neither)."""
+    text = result.output.decode("utf-8", "replace").replace("\0", "\ufffd")
+    if result.reason and result.reason not in text:
+        text += f"{'' if not text or text.endswith(chr(10)) else chr(10)}[{result.reason}]\n"
+    if result.leftovers:
+        text += f"[{result.leftovers} processes were left running and were ended]\n"
+    if not result.ended:
+        text += "[a process could not be ended: it sleeps uninterruptibly]\n"
+    return text
+
+
+def event_output(text: str) -> tuple[str, bool]:
+    """(the last 4 KiB, whether something before it was cut)."""
+    encoded = text.encode()
+    if len(encoded) <= EVENT_OUTPUT_BYTES:
+        return text, False
+    return encoded[-EVENT_OUTPUT_BYTES:].decode("utf-8", "replace"), True

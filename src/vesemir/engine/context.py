@@ -1,0 +1,56 @@
+"""What every part of one deployment's run works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vesemir.domain.recipe import Recipe
+from vesemir.domain.request import DeployRequest
+from vesemir.engine.hosts import Hosts, Ticket
+from vesemir.engine.inventory import Inventory
+from vesemir.engine.lease import HeldLease
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.loadbalancer import LoadBalancers
+from vesemir.engine.observe import Log, Meters
+from vesemir.engine.recorder import Recorder
+from vesemir.engine.recipes import Recipes
+from vesemir.engine.store import Store
+from vesemir.engine.traffic import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored."""
+
+    store: Store
+    hosts: Hosts
+    balancers: LoadBalancers
+    inventory: Inventory
+    recipes: Recipes
+    log: Log
+    meters: Meters
+    redact: Callable[[str], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One claimed deployment under way. ``traffic`` is None when no traffic is moved."""
+
+    request: DeployRequest
+    recipe: Recipe
+    lease: HeldLease
+    recorder: Recorder
+    ports: Ports
+    limits: EngineLimits
+    traffic: Traffic | None
+
+    def ticket(self) -> Ticket:
+        """The right to work on a host, for this claim."""
+        return Ticket(
+            deployment_id=self.request.deployment_id,
+            lane=self.request.lane,
+            epoch=self.lease.claim.epoch,
+            valid=self.lease.valid,
+            beat_seconds=self.limits.beat_seconds,
+            silence_seconds=self.limits.silence_seconds,
+            lock_seconds=max(10.0, 2 * self.limits.silence_seconds),
+        )

@@ -1,0 +1,31 @@
+"""The engine's own figures, in seconds unless said otherwise; the composition root fills them from the settings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesemir.domain.request import Timeouts
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """``reconnect_seconds``: how long a host that was lost in mid-step is tried again before it is ``unknown``.
+
+    ``settle_seconds`` bounds what is done for a target after it failed (HAProxy put right).
+    """
+
+    lease_seconds: float
+    beat_seconds: float
+    silence_seconds: float
+    reconnect_seconds: float
+    settle_seconds: float
+    shutdown_seconds: float
+    capacity_seconds: float
+    up_seconds: float
+    max_expiries: int
+    deployments: int
+    targets: int
+    output_bytes: int
+    caps: Timeouts
+    artifact_roots: Sequence[Path]
+    python: str = "python3"

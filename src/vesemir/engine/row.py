@@ -1,0 +1,70 @@
+"""How one target stands in a run: the owner's picture of its row, changed together with what is written."""
+
+from dataclasses import dataclass
+
+from vesemir.domain.failure import Failure
+from vesemir.domain.rollout import Standing
+from vesemir.domain.states import TargetState, target_move
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.store import Json, MoveTarget, TargetRecord
+
+
+@dataclass(slots=True)
+class Row:
+    """Mutable on purpose; its run is its only owner."""
+
+    target: Target
+    direction: Direction
+    batch: int
+    position: int
+    state: TargetState
+    finished: bool
+    touched: bool
+    resumed: bool
+    """It was in work before this claim, so what happened on the host is to be found out first."""
+    failure: Failure | None = None
+    traffic: Json | None = None
+    duration_seconds: float | None = None
+    connect_seconds: float | None = None
+
+    @classmethod
+    def of(cls, record: TargetRecord) -> "Row":
+        return cls(
+            target=Target(record.name, record.address, record.port, record.user, record.variables, record.source),
+            direction=record.direction,
+            batch=record.batch,
+            position=record.position,
+            state=record.state,
+            finished=record.finished,
+            touched=record.touched,
+            resumed=record.state is TargetState.UNKNOWN and not record.finished,
+            failure=record.failure,
+            traffic=record.traffic,
+            duration_seconds=record.duration_seconds,
+            connect_seconds=record.connect_seconds,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.state, self.finished)
+
+    def move(self, new: TargetState, *, finished: bool = False, failure: Failure | None = None) -> MoveTarget:
+        """Change the picture and give the change to write. Raises ``IllegalTransitionError``."""
+        old, self.state = self.state, target_move(self.state, new)
+        self.finished = finished
+        self.failure = failure
+        return MoveTarget(
+            self.name,
+            self.direction,
+            old,
+            new,
+            finished=finished,
+            failure=failure,
+            duration_seconds=self.duration_seconds,
+            connect_seconds=self.connect_seconds,
+        )

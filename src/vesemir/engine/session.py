@@ -1,0 +1,217 @@
+"""One target from start to end: lock, out of traffic, the recipe's steps, back into traffic; and what is left if it fails.
+
+A failed host is a result, never an exception: only a lost lease or a hand-over ends a session without one. The session
+may begin in the middle, after a takeover or a lost connection: what is recorded is not done again, and what the host's
+own markers tell decides about the rest (architecture.md, "State").
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
+from vesemir.domain.render import Scope as RenderScope
+from vesemir.domain.render import render_steps
+from vesemir.domain.states import TargetState
+from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.engine.context import Deployment
+from vesemir.engine.hosts import Host
+from vesemir.engine.row import Row
+from vesemir.engine.scope import Scope, StoppedError, StopReason
+from vesemir.engine.stepping import Stepping
+from vesemir.engine.store import Emit, RecordTraffic, Touch
+
+_LEFT_ALONE = frozenset({StopReason.LEASE_LOST, StopReason.HANDED_OVER})
+_RETRY_PAUSE_SECONDS = 1.0
+
+
+class TargetSession:
+    """``run`` once. ``scope`` is how the deployment stops it."""
+
+    def __init__(self, deployment: Deployment, row: Row) -> None:
+        self._deployment = deployment
+        self._row = row
+        self._traffic = deployment.traffic
+        self._steps = Stepping(deployment, row)
+        self._server = row.name
+        self.scope = Scope(deployment.request.timeouts.target)
+
+    async def run(self) -> None:
+        """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
+        row, started = self._row, time.monotonic()
+        failure: Failure | None
+        try:
+            await self._begin()
+            failure = await self._attempt()
+            await self._settle(failure)
+        except (LeaseLostError, StoppedError):
+            return
+        row.duration_seconds = time.monotonic() - started
+        state = target_state_of(failure, row.direction)
+        await self._finish(state, self._said(failure))
+
+    async def _begin(self) -> None:
+        row, resumed = self._row, self._row.resumed
+        changes = [row.move(TargetState.RUNNING)]
+        if resumed:
+            await self._deployment.recorder.write(*changes)
+            return
+        told = Emit("target.started", {"target": row.name, "batch": row.batch, "direction": row.direction.value})
+        await self._deployment.recorder.write(*changes, told)
+
+    async def _attempt(self) -> Failure | None:
+        """None when it went well. Raises ``StoppedError`` and ``LeaseLostError`` when it is not ours to finish."""
+        try:
+            async with self.scope:
+                await self._work()
+        except StoppedError as stop:
+            if stop.reason in _LEFT_ALONE:
+                raise
+            return message_of_stop(stop.reason.value, self._row.name, self._deployment.request.timeouts.target)
+        except FailedError as error:
+            return error.failure
+        except LeaseLostError:
+            self._deployment.lease.lose()
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug on one target must not take its siblings with it
+            self._deployment.ports.log.exception("target {} met a bug: {}", self._row.name, error)
+            text = f"Vesemir met an error of its own on {self._row.name}: {type(error).__name__}: {error}"
+            return Failure(FailureCode.INTERNAL_ERROR, text)
+        return None
+
+    async def _work(self) -> None:
+        """Connect and work; when the connection is lost in the middle, connect again and find out what happened."""
+        lost_at: float | None = None
+        while True:
+            try:
+                async with self._deployment.ports.hosts.open(self._row.target, self._deployment.ticket()) as host:
+                    self._row.connect_seconds = self._row.connect_seconds or host.connect_seconds
+                    lost_at = None
+                    await self._on_host(host)
+                    return
+            except FailedError as error:
+                lost_at = self._give_up_or_wait(error, lost_at)
+            self._row.resumed = True
+            await asyncio.sleep(_RETRY_PAUSE_SECONDS)
+
+    def _give_up_or_wait(self, error: FailedError, lost_at: float | None) -> float:
+        """Since when the host is lost, if it is worth trying again; raises what the target failed with otherwise."""
+        now = time.monotonic()
+        lost_now = error.failure.code is FailureCode.SSH_CONNECTION_LOST
+        in_flight = self._row.resumed or lost_at is not None or self._row.touched
+        if not in_flight and not (lost_now and self._steps.began):
+            raise error
+        if not error.failure.code.value.startswith("ssh."):
+            raise error
+        since = lost_at if lost_at is not None else now
+        if now - since < self._deployment.limits.reconnect_seconds:
+            return since
+        if not self._row.touched:
+            raise error
+        text = (
+            f"{self._row.name} was lost in the middle of its steps and could not be reached again for "
+            f"{self._deployment.limits.reconnect_seconds:g} s ({error.failure.message}); what it runs now is not known: "
+            "look at the host, then deploy again"
+        )
+        raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error
+
+    async def _on_host(self, host: Host) -> None:
+        request, row = self._deployment.request, self._row
+        steps = render_steps(
+            self._deployment.recipe,
+            row.direction,
+            RenderScope(
+                application=request.application,
+                environment=request.environment,
+                version=request.version,
+                deployment_id=request.deployment_id,
+                target=row.target,
+                team=request.team or "",
+                parameters=request.parameters,
+                step_seconds=request.timeouts.step,
+                output_limit=self._deployment.limits.output_bytes,
+            ),
+        )
+        await self._steps.remember()
+        await self._out_of_traffic()
+        if not row.touched:
+            row.touched = True
+            await self._deployment.recorder.write(Touch(row.name, row.direction))
+        for step in steps:
+            await self._steps.remote(host, step, resumed=row.resumed)
+        await self._back_into_traffic()
+
+    async def _out_of_traffic(self) -> None:
+        traffic, row = self._traffic, self._row
+        if traffic is None:
+            return
+        if row.traffic is None:
+            self._deployment.lease.ensure()
+            row.traffic = await traffic.observe(self._server)
+            await self._deployment.recorder.write(RecordTraffic(row.name, row.direction, row.traffic))
+        prior = row.traffic
+        if self._steps.succeeded("drain"):
+            await traffic.assert_out(self._server)
+            return
+        await self._steps.own("drain", lambda: traffic.take_out(self._server, prior, waiting=self.scope.standing_still))
+        await traffic.assert_out(self._server)
+
+    async def _back_into_traffic(self) -> None:
+        traffic, prior = self._traffic, self._row.traffic
+        if traffic is None or prior is None:
+            return
+        if not self._steps.succeeded("enable"):
+            await self._steps.own("health", lambda: traffic.warm_up(self._server, prior))
+            await self._steps.own("enable", lambda: traffic.put_back(self._server, prior, self._hold))
+
+    async def _hold(self, seconds: float, percent: int) -> None:
+        """Serve at a reduced weight for a while; the target's budget stands still."""
+        del percent
+        with self.scope.standing_still():
+            await asyncio.sleep(seconds)
+
+    async def _settle(self, failure: Failure | None) -> None:
+        """Leave HAProxy as contract section 5 says, and say so in the failure."""
+        self._settled = ""
+        traffic, row = self._traffic, self._row
+        if failure is None or traffic is None or row.traffic is None:
+            return
+        prior = row.traffic
+        drained = row.touched or row.direction is Direction.BACK
+        work: Callable[[], Awaitable[str | None]]
+        if drained and not traffic.foreign(prior):
+            work = lambda: traffic.leave_drained(self._server)  # noqa: E731 - two one-line choices read best side by side
+        else:
+            work = lambda: traffic.restore(self._server, prior)  # noqa: E731
+        try:
+            async with asyncio.timeout(self._deployment.limits.settle_seconds):
+                self._settled = await work() or ""
+        except (FailedError, TimeoutError) as error:
+            reason = error.failure.message if isinstance(error, FailedError) else "it did not answer in time"
+            self._settled = f"its server could not be put right in HAProxy ({reason}): look there"
+
+    def _said(self, failure: Failure | None) -> Failure | None:
+        if failure is None or not self._settled:
+            return failure
+        return Failure(failure.code, f"{failure.message}; {self._settled}")
+
+    async def _finish(self, state: TargetState, failure: Failure | None) -> None:
+        row = self._row
+        if failure is not None:
+            failure = Failure(failure.code, self._deployment.ports.redact(failure.message))
+        body = {
+            "target": row.name,
+            "direction": row.direction.value,
+            "status": state.value,
+            "failure": failure.as_json() if failure else None,
+            "duration_seconds": round(row.duration_seconds or 0.0, 3),
+        }
+        self._deployment.ports.meters.target_finished(
+            state.value, failure.code.value if failure else "", row.duration_seconds or 0.0
+        )
+        move = row.move(state, finished=True, failure=failure)
+        try:
+            await self._deployment.recorder.write(move, Emit("target.finished", body))
+        except LeaseLostError:
+            return

@@ -1,0 +1,155 @@
+"""The steps of one target: each done once, recorded with its event, and adopted or redone when somebody began it before."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from vesemir.domain.action import CheckAction, RenderedStep
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
+from vesemir.domain.verdict import event_output, failure_of_step, stored_output
+from vesemir.engine.context import Deployment
+from vesemir.engine.hosts import Host
+from vesemir.engine.row import Row
+from vesemir.engine.steps import StepRunner
+from vesemir.engine.store import Emit, RecordStep, StepRecord
+
+
+class Stepping:
+    """``began`` tells whether anything was asked of the host or of HAProxy in this session."""
+
+    def __init__(self, deployment: Deployment, row: Row) -> None:
+        self._deployment = deployment
+        self._row = row
+        self._recorded: dict[str, StepRecord] = {}
+        self.began = False
+
+    async def remember(self) -> None:
+        """Read what is recorded for this target, if it was in work before."""
+        if not self._row.resumed:
+            return
+        records = await self._deployment.ports.store.finished_steps(
+            self._deployment.request.deployment_id, self._row.name, self._row.direction
+        )
+        self._recorded = {record.step: record for record in records}
+
+    def succeeded(self, name: str) -> bool:
+        record = self._recorded.get(name)
+        return record is not None and record.status is StepStatus.SUCCEEDED
+
+    async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
+        """One of Vesemir's own steps (drain, health, enable): its text is the step's output."""
+        self._deployment.lease.ensure()
+        self.began = True
+        started = time.monotonic()
+        try:
+            text = (await work()).encode()
+        except FailedError as error:
+            text = error.failure.message.encode()
+            status = StepStatus.TIMED_OUT if error.failure.code.value.endswith("timed_out") else StepStatus.FAILED
+            self._put(name, 1, StepResult(status, None, text, len(text), time.monotonic() - started))
+            raise
+        except asyncio.CancelledError:
+            self._put(name, 1, StepResult(StepStatus.CANCELLED, None, duration_seconds=time.monotonic() - started))
+            raise
+        await self._put(name, 1, StepResult(StepStatus.SUCCEEDED, None, text, len(text), time.monotonic() - started))
+
+    async def remote(self, host: Host, step: RenderedStep, *, resumed: bool) -> None:
+        """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
+        if self.succeeded(step.name):
+            return
+        runner = StepRunner(
+            host, artifact_roots=self._deployment.limits.artifact_roots, python=self._deployment.limits.python
+        )
+        tried = self._recorded.get(step.name)
+        attempt = 1 if tried is None else tried.attempt
+        while True:
+            result = None if tried is None else StepResult(tried.status, tried.exit_status)
+            if result is None:
+                result = await self._once(host, runner, step, attempt=attempt, resumed=resumed)
+            tried, resumed = None, False
+            if result.status is StepStatus.SUCCEEDED:
+                return
+            if attempt > step.retries or result.status is StepStatus.CANCELLED:
+                raise FailedError(*failure_of_step(step, result, self._row.name))
+            attempt += 1
+
+    async def _once(
+        self, host: Host, runner: StepRunner, step: RenderedStep, *, attempt: int, resumed: bool
+    ) -> StepResult:
+        key = StepKey(self._deployment.request.deployment_id, self._row.direction, step.name, attempt)
+        redone = False
+        if resumed and not isinstance(step.action, CheckAction):
+            adopted, redone = await self._find_out(host, key, step)
+            if adopted is not None:
+                await self._put(step.name, attempt, adopted)
+                return adopted
+        self._deployment.lease.ensure()
+        self.began = True
+        started = time.monotonic()
+        try:
+            result = await runner.run(key, step)
+        except asyncio.CancelledError:
+            elapsed = time.monotonic() - started
+            self._put(step.name, attempt, StepResult(StepStatus.CANCELLED, None, duration_seconds=elapsed), redone=redone)
+            raise
+        except FailedError as error:
+            if error.failure.code is not FailureCode.SSH_CONNECTION_LOST:
+                text = error.failure.message.encode()
+                failed = StepResult(StepStatus.FAILED, None, text, len(text), time.monotonic() - started)
+                await self._put(step.name, attempt, failed, redone=redone)
+            raise
+        if result.status is StepStatus.CANCELLED:
+            # Nobody here asked for that: the host stopped hearing our beat. What it did is to be found out.
+            raise FailedError(FailureCode.SSH_CONNECTION_LOST, f"{self._row.name} ended {step.name}: {result.reason}")
+        await self._put(step.name, attempt, result, redone=redone)
+        return result
+
+    async def _find_out(self, host: Host, key: StepKey, step: RenderedStep) -> tuple[StepResult | None, bool]:
+        """(the result that the host remembers, whether the step is about to be done again)."""
+        self._deployment.lease.ensure()
+        trace = await host.trace(key)
+        if trace.trace is Trace.NEVER:
+            return None, False
+        if trace.trace is Trace.FINISHED and trace.result is not None:
+            if trace.result.status is not StepStatus.CANCELLED:
+                note = b"adopted from the host's own record; its output was lost with the instance that ran it\n"
+                return replace(trace.result, output=note), False
+        if step.idempotent:
+            return None, True
+        text = (
+            f"step {step.name} broke off on {self._row.name} and is not idempotent, so it was not run again; "
+            "look at the host, put it right and deploy again"
+        )
+        raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text)
+
+    def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
+        row, redact = self._row, self._deployment.ports.redact
+        text = redact(stored_output(result))
+        tail, cut = event_output(text)
+        truncated = result.output_bytes > len(result.output)
+        record = StepRecord(
+            target=row.name,
+            direction=row.direction,
+            step=name,
+            attempt=attempt,
+            status=result.status,
+            exit_status=result.exit_status,
+            duration_seconds=result.duration_seconds,
+            output=text,
+            output_bytes=result.output_bytes,
+            output_truncated=truncated,
+            redone=redone,
+        )
+        body = {
+            "target": row.name,
+            "step": name,
+            "status": result.status.value,
+            "exit_status": result.exit_status,
+            "duration_seconds": round(result.duration_seconds, 3),
+            "output": tail,
+            "output_truncated": truncated or cut,
+        }
+        self._deployment.ports.meters.step_finished(result.status.value, result.duration_seconds)
+        return self._deployment.recorder.put(RecordStep(record), Emit("step.finished", body))

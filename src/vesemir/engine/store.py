@@ -11,11 +11,15 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
 
-from vesemir.domain.failure import Failure
+from vesemir.domain.failure import Failure, VesemirError
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 
 Json = Mapping[str, Any]
+
+
+class StoreAwayError(VesemirError):
+    """The record cannot be reached or cannot write now. What was being written may be there or not: read it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,8 @@ class StepRecord:
 class DeploymentRecord:
     """All that a run needs to go on from. Times are by the database's clock.
 
-    ``clock_seconds``: how long the deployment's (or its rollback's) time has run, pauses excluded.
+    ``clock_seconds``: how long the deployment's (or its rollback's) time has run, pauses excluded; 0 before ``Start``.
+    ``queued_seconds``: from accepted to first claimed. ``total_seconds``: from first claimed to now (or the end).
     """
 
     deployment_id: str
@@ -255,7 +260,7 @@ class DeploymentIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A destination with events to publish; ``reply_to`` None is the topic exchange. Events after ``cursor`` are due."""
+    """A destination with events to publish: those after ``cursor``. ``reply_to`` None is the topic exchange."""
 
     destination_id: int
     deployment_id: str
@@ -302,8 +307,8 @@ class Store(Outbox, Protocol):
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
         """One transaction: lock the lane, insert with the next arrival, ``deployment.accepted`` and the destinations.
 
-        A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a new
-        destination starts at 0. The topic exchange is a destination of every deployment from the beginning.
+        A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a
+        new destination starts at 0. The topic exchange is a destination of every deployment from the beginning.
         """
         ...
 
@@ -312,7 +317,7 @@ class Store(Outbox, Protocol):
         ...
 
     async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
-        """The lane's lowest arrival that is pending, handed back or expired; emits ``deployment.taken_over`` if it ran."""
+        """A lane's lowest arrival that is pending, handed back or expired; ``deployment.taken_over`` if it ran."""
         ...
 
     async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:

@@ -1,0 +1,93 @@
+"""Brings the database's schema up to this version: ``sql/migrations/NNNN_name.sql``, each once, all in one transaction.
+
+Several instances may do it at once: the first locks the list of migrations, the others wait and find nothing to do. No
+advisory lock: one of those would be lost behind a pooler that switches connections.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from vesemir.adapters.postgres.errors import translated
+from vesemir.domain.failure import VesemirError
+from vesemir.shipped import sql_folder
+
+_CONNECT_SECONDS = 10.0
+_MIGRATE_SECONDS = 300.0
+"""One statement may rewrite a large table, and another instance's migration is waited for."""
+
+_CREATE_LIST = """
+CREATE TABLE IF NOT EXISTS vesemir_migration (
+    name text PRIMARY KEY,
+    sha256 text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+)
+"""
+
+
+class MigrationError(VesemirError):
+    """The schema is not one that this version can bring up to date by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def shipped_migrations(folder: Path | None = None) -> list[Migration]:
+    """All of them, in order."""
+    files = sorted((folder or sql_folder() / "migrations").glob("*.sql"))
+    if not files:
+        raise MigrationError("no migrations came with this installation; install the vesemir package again")
+    return [Migration(file.stem, file.read_text(encoding="utf-8")) for file in files]
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Names of the migrations applied now, in order. Raises ``StoreAwayError`` and ``MigrationError``."""
+    migrations = shipped_migrations()
+    with translated():
+        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_MIGRATE_SECONDS)
+        try:
+            await _create_list(connection)
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE vesemir_migration IN EXCLUSIVE MODE")
+                return await _apply(connection, migrations)
+        finally:
+            connection.terminate()
+
+
+async def _create_list(connection: asyncpg.Connection) -> None:
+    """IF NOT EXISTS is no protection against another session that creates it in the same moment."""
+    try:
+        await connection.execute(_CREATE_LIST)
+    except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+        await connection.execute(_CREATE_LIST)
+
+
+async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
+    """Run what is missing. A database that knows more than this version is left as it is (a rolling upgrade)."""
+    applied = {
+        row["name"]: row["sha256"] for row in await connection.fetch("SELECT name, sha256 FROM vesemir_migration")
+    }
+    names = []
+    for migration in migrations:
+        if migration.name in applied:
+            if applied[migration.name] != migration.sha256:
+                raise MigrationError(
+                    f"migration {migration.name} was applied with another text than this version ships; "
+                    "a released migration must not be edited: compare the installed versions of vesemir"
+                )
+            continue
+        await connection.execute(migration.sql)
+        await connection.execute(
+            "INSERT INTO vesemir_migration (name, sha256) VALUES ($1, $2)", migration.name, migration.sha256
+        )
+        names.append(migration.name)
+    return names

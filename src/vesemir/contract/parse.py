@@ -1,0 +1,166 @@
+"""The one door for messages: bytes in, a request of the domain or a refusal out. Nothing raises, whatever the bytes.
+
+The order of the checks is that of the contract: size, syntax, schema; then who may be answered. The recipe, its
+parameters, policy, and what the inventory knows are judged by those who know them.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from vesemir.contract.canonical import body_hash, canonical
+from vesemir.contract.control import COMMANDS, ControlMessage, ControlRequest
+from vesemir.contract.deploy import DeployEvent
+from vesemir.contract.explain import limited, problems_of
+from vesemir.contract.fields import COMMON_PATTERNS
+from vesemir.contract.reading import BODY, read_json
+from vesemir.contract.rules import host_problems, rule_problems
+from vesemir.contract.translate import deploy_request
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.problem import Problem
+from vesemir.domain.request import DeployRequest, Timeouts
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+_MESSAGE_LIMIT = 400
+"""Characters of a refusal's message; it also travels as a header (``x-vesemir-reason``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommonFields:
+    """What an answer repeats of the message; None where it could not be read or is not valid."""
+
+    deployment_id: str | None = None
+    application: str | None = None
+    environment: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a message is not obeyed. ``command`` is that of a control message, where it could be read.
+
+    A message refused for its ``reply_to`` (``request.forbidden``) must not be answered there.
+    """
+
+    code: FailureCode
+    message: str
+    problems: tuple[Problem, ...] = ()
+    common: CommonFields = CommonFields()
+    command: str | None = None
+
+    @property
+    def details(self) -> list[dict[str, str]]:
+        """The list of ``{field, message}`` of ``deployment.rejected``."""
+        return [{"field": problem.field, "message": problem.message} for problem in self.problems]
+
+    def failure_json(self) -> dict[str, Any]:
+        """``failure`` with its ``details``, as ``deployment.rejected`` carries it."""
+        return {**Failure(self.code, self.message).as_json(), "details": self.details}
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A deploy event that is valid by itself. ``raw`` is its JSON value as it came, ``body_hash`` that of its value."""
+
+    request: DeployRequest
+    raw: dict[str, Any]
+    body_hash: bytes
+
+
+def parse_deploy_event(
+    body: bytes, *, max_bytes: int, caps: Timeouts, namespace: str, reply_to: str | None
+) -> Parsed | Refusal:
+    """Read a deploy event (v1). ``caps`` are the highest timeouts, in seconds; longer ones are cut to them."""
+    read = _read(body, max_bytes=max_bytes, namespace=namespace, reply_to=reply_to)
+    if isinstance(read, Refusal):
+        return read
+    event = _validated(DeployEvent, read)
+    if isinstance(event, Refusal):
+        return event
+    if problems := rule_problems(event):
+        return _invalid(problems, read.common)
+    if problems := limited(host_problems(event)):
+        return _refusal(FailureCode.TARGETS_UNKNOWN_HOST, problems, read.common)
+    return Parsed(deploy_request(event, caps), read.value, body_hash(read.canonical))
+
+
+def parse_control(body: bytes, *, max_bytes: int, namespace: str, reply_to: str | None) -> ControlRequest | Refusal:
+    """Read a control message (v1)."""
+    read = _read(body, max_bytes=max_bytes, namespace=namespace, reply_to=reply_to)
+    if isinstance(read, Refusal):
+        return read
+    message = _validated(ControlMessage, read)
+    if isinstance(message, Refusal):
+        return message
+    return ControlRequest(message.command, message.deployment_id, message.requested_by, message.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A JSON object from somebody who may be answered."""
+
+    value: dict[str, Any]
+    canonical: bytes
+    common: CommonFields
+    command: str | None
+
+
+def _read(body: bytes, *, max_bytes: int, namespace: str, reply_to: str | None) -> _Read | Refusal:
+    if len(body) > max_bytes:
+        problem = Problem(BODY, f"must have at most {max_bytes} bytes, and has {len(body)}")
+        return _refusal(FailureCode.REQUEST_TOO_LARGE, (problem,), CommonFields())
+    reading = read_json(body)
+    common, command = _common(reading.value), _command(reading.value)
+    if reply_to is not None and reply_to.startswith(f"{namespace}."):
+        problem = Problem("reply_to", f"must not begin with {namespace}., which names Vesemir's own queues")
+        return _refusal(FailureCode.REQUEST_FORBIDDEN, (problem,), common, command)
+    if reading.problems:
+        return _invalid(reading.problems, common, command)
+    if not isinstance(reading.value, dict):
+        return _invalid((Problem(BODY, "must be a JSON object"),), common, command)
+    return _Read(reading.value, canonical(reading.value), common, command)
+
+
+def _validated(model: type[_Model], read: _Read) -> _Model | Refusal:
+    try:
+        return model.model_validate_json(read.canonical)
+    except ValidationError as error:
+        problems = problems_of(model, error)
+    # A value that no recipe could take is a wrong parameter like any other.
+    only_parameters = all(problem.field.startswith("parameters.") for problem in problems)
+    code = FailureCode.REQUEST_INVALID_PARAMETERS if only_parameters else FailureCode.REQUEST_INVALID
+    return _refusal(code, problems, read.common, read.command)
+
+
+def _common(value: object) -> CommonFields:
+    if not isinstance(value, Mapping):
+        return CommonFields()
+    return CommonFields(
+        **{
+            name: text
+            for name, pattern in COMMON_PATTERNS.items()
+            if isinstance(text := value.get(name), str) and pattern.fullmatch(text)
+        }
+    )
+
+
+def _command(value: object) -> str | None:
+    given = value.get("command") if isinstance(value, Mapping) else None
+    return given if isinstance(given, str) and given in COMMANDS else None
+
+
+def _invalid(problems: tuple[Problem, ...], common: CommonFields, command: str | None = None) -> Refusal:
+    return _refusal(FailureCode.REQUEST_INVALID, limited(problems), common, command)
+
+
+def _refusal(
+    code: FailureCode, problems: tuple[Problem, ...], common: CommonFields, command: str | None = None
+) -> Refusal:
+    first = f"{problems[0].field} {problems[0].message}"
+    message = first if len(problems) == 1 else f"{len(problems)} problems, all in details; the first: {first}"
+    if len(message) > _MESSAGE_LIMIT:
+        message = f"{message[: _MESSAGE_LIMIT - 1]}…"
+    return Refusal(code, message, problems, common, command)

@@ -1,0 +1,60 @@
+"""What the form of a deploy event cannot say: rules across fields. Each is a sentence of contract section 2."""
+
+from collections.abc import Iterator
+
+from vesemir.contract.deploy import ChefTargets, DeployEvent, HaproxyPart, RolloutPart, Targets
+from vesemir.domain.problem import Problem
+from vesemir.domain.selector import HOST_NAME
+from vesemir.domain.share import Share
+
+
+def rule_problems(event: DeployEvent) -> tuple[Problem, ...]:
+    """Everything that is wrong with a well-formed event, host names excepted."""
+    return tuple(_rules(event))
+
+
+def host_problems(event: DeployEvent) -> tuple[Problem, ...]:
+    """Hosts that no inventory can know, by the form of their name."""
+    haproxy = event.haproxy.targets if event.haproxy else None
+    return tuple(
+        Problem(f"{path}[{index}]", "must be a host name: 1-253 of A-Za-z0-9._-, starting with a letter or digit")
+        for path, targets in (("targets.hosts", event.targets), ("haproxy.targets.hosts", haproxy))
+        for index, host in enumerate((targets.hosts if targets else None) or ())
+        if not HOST_NAME.fullmatch(host)
+    )
+
+
+def _rules(event: DeployEvent) -> Iterator[Problem]:
+    yield from _targets("targets", event.targets)
+    if event.haproxy is not None:
+        yield from _targets("haproxy.targets", event.haproxy.targets)
+    yield from _rollout(event.rollout, event.haproxy)
+
+
+def _targets(path: str, targets: Targets) -> Iterator[Problem]:
+    given = [name for name in ("chef", "inventory", "hosts") if getattr(targets, name) is not None]
+    if len(given) != 1:
+        yield Problem(path, "must have exactly one of chef, inventory, hosts")
+    if targets.chef is not None:
+        yield from _chef(f"{path}.chef", targets.chef)
+
+
+def _chef(path: str, chef: ChefTargets) -> Iterator[Problem]:
+    filters = [name for name in ("tags", "roles", "recipes") if getattr(chef, name)]
+    if chef.query is None and not filters:
+        yield Problem(path, "must have at least one of tags, roles, recipes, or a query")
+    # A filter left out of the search would quietly select more hosts than the requester meant.
+    if chef.query is not None and (filters or chef.environment is not None):
+        yield Problem(f"{path}.query", "must stand alone: write tags, roles, recipes and environment into it")
+
+
+def _rollout(rollout: RolloutPart, haproxy: HaproxyPart | None) -> Iterator[Problem]:
+    has_canary = Share.of(rollout.canary).amount > 0
+    if haproxy is None and Share.of(rollout.min_available).amount > 0:
+        yield Problem("rollout.min_available", "needs haproxy, whose servers it counts: add haproxy or leave it out")
+    if rollout.analysis is not None and haproxy is None:
+        yield Problem("rollout.analysis", "needs haproxy, whose counters it reads: add haproxy or leave it out")
+    if rollout.analysis is not None and not has_canary:
+        yield Problem("rollout.analysis", "needs a canary, which it judges: set rollout.canary or leave it out")
+    if rollout.approve_after == "canary" and not has_canary:
+        yield Problem("rollout.approve_after", 'needs a canary to wait after: set rollout.canary, or use "batch"')

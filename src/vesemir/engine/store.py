@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from vesemir.domain.failure import Failure, VesemirError
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.target import Target
 
 Json = Mapping[str, Any]
 
@@ -143,6 +144,7 @@ class DeploymentRecord:
     takeovers: int
     started: bool
     targets: tuple[TargetRecord, ...] = ()
+    balancers: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +177,14 @@ class MoveDeployment:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """``deployment.started``: the clock begins; the plan's targets are there from now on."""
+    """``deployment.started``: the clock begins; the plan's targets are there from now on.
+
+    ``balancers`` are the load balancer boxes, kept so that a later owner can put HAProxy right without the inventory.
+    """
 
     targets: tuple[TargetRecord, ...]
     resolve_seconds: float
+    balancers: tuple[Target, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from enum import StrEnum
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.share import Share
 
-STATIC_ALGORITHMS = frozenset({"static-rr"})
-"""They know a server at 0 % and at 100 % only, whatever else is configured."""
+STATIC_ALGORITHMS = frozenset({"static-rr", "first"})
+"""They know a server at 0 % and at 100 % only: static-rr refuses other weights, first ignores them."""
 
 HASH_ALGORITHMS = frozenset({"source", "uri", "url_param", "hdr", "rdp-cookie", "hash"})
 """Static with ``hash-type map-based`` (the default), dynamic with ``consistent``; HAProxy does not tell which."""

@@ -11,7 +11,8 @@ from vesemir.domain.traffic import AdminState, ServerState
 class LoadBalancer(Protocol):
     """One HAProxy process, asked over its runtime socket: a fresh connection per command, every reply checked.
 
-    Raises ``FailedError``: ``haproxy.unreachable`` (box, socket or process away), ``haproxy.unknown_server`` (no such backend or server).
+    Raises ``FailedError``: ``haproxy.unreachable`` (box, socket or process away), ``haproxy.unknown_server`` (no such
+    backend or server).
     """
 
     @property
@@ -27,7 +28,15 @@ class LoadBalancer(Protocol):
         """``set server B/S weight N%``."""
         ...
 
+    async def set_user_weight(self, backend: str, server: str, weight: int) -> None:
+        """The weight itself, 0 to 256, not a share of the configured one: to give back exactly what was there."""
+        ...
+
     async def set_agent(self, backend: str, server: str, *, enabled: bool) -> None: ...
+
+    async def mark_down(self, backend: str, server: str) -> None:
+        """Its checks must pass ``rise`` times before it is up again. Not for a server that tracks another."""
+        ...
 
     async def shutdown_sessions(self, backend: str, server: str) -> None: ...
 

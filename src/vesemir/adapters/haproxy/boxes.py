@@ -1,0 +1,80 @@
+"""The load balancers of a backend, each asked over its runtime socket: a fresh channel per command, replies checked."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from vesemir.adapters.haproxy.line import Line
+from vesemir.domain.haproxy_reply import checked_name, parse_process_id, parse_servers, refuse_reply
+from vesemir.domain.target import Target
+from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.engine.hosts import Hosts
+from vesemir.engine.loadbalancer import LoadBalancer
+from vesemir.settings import Haproxy
+
+
+class HaproxyBox:
+    """One HAProxy; implements ``LoadBalancer``."""
+
+    def __init__(self, name: str, line: Line) -> None:
+        self._name = name
+        self._line = line
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def servers(self, backend: str) -> Mapping[str, ServerState]:
+        """Both tables in one command line, so that they tell of one moment (6: the backend's row and its servers')."""
+        asked = checked_name(backend)
+        reply = await self._line.ask(f"show servers state {asked};show stat {asked} 6 -1")
+        return parse_servers(reply, backend, self._name)
+
+    async def set_state(self, backend: str, server: str, state: AdminState) -> None:
+        await self._tell(f"set server {_of(backend, server)} state {state.value}")
+
+    async def set_weight(self, backend: str, server: str, percent: int) -> None:
+        await self._tell(f"set server {_of(backend, server)} weight {int(percent)}%")
+
+    async def set_user_weight(self, backend: str, server: str, weight: int) -> None:
+        await self._tell(f"set server {_of(backend, server)} weight {int(weight)}")
+
+    async def set_agent(self, backend: str, server: str, *, enabled: bool) -> None:
+        await self._tell(f"{'enable' if enabled else 'disable'} agent {_of(backend, server)}")
+
+    async def mark_down(self, backend: str, server: str) -> None:
+        await self._tell(f"set server {_of(backend, server)} health down")
+
+    async def shutdown_sessions(self, backend: str, server: str) -> None:
+        await self._tell(f"shutdown sessions server {_of(backend, server)}")
+
+    async def process_id(self) -> int:
+        return parse_process_id(await self._line.ask("show info"), self._name)
+
+    async def _tell(self, command: str) -> None:
+        refuse_reply(await self._line.ask(command), command, self._name)
+
+
+class HaproxyBoxes:
+    """Implements ``LoadBalancers``."""
+
+    def __init__(self, hosts: Hosts, settings: Haproxy) -> None:
+        self._hosts = hosts
+        self._settings = settings
+
+    def open(self, boxes: Sequence[Target]) -> AbstractAsyncContextManager[Sequence[LoadBalancer]]:
+        """The socket's path is the box's variable ``haproxy_socket``, else the setting."""
+        return self._open(boxes)
+
+    @asynccontextmanager
+    async def _open(self, boxes: Sequence[Target]) -> AsyncIterator[Sequence[LoadBalancer]]:
+        async with AsyncExitStack() as stack:
+            opened: list[LoadBalancer] = []
+            for box in boxes:
+                socket = box.variables.get("haproxy_socket") or self._settings.socket
+                line = Line(self._hosts, box, socket=socket, timeout=self._settings.command_timeout_seconds)
+                opened.append(HaproxyBox(box.name, await stack.enter_async_context(line)))
+            yield tuple(opened)
+
+
+def _of(backend: str, server: str) -> str:
+    return f"{checked_name(backend)}/{checked_name(server)}"

@@ -1,0 +1,132 @@
+"""What HAProxy's runtime socket answers, read into states; pure. And the names that may stand in a command.
+
+The formats are those of management.txt, section 9.3; tables are read by their header, because columns are added with
+every version.
+"""
+
+import csv
+import re
+from collections.abc import Iterator, Mapping
+
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.traffic import AdminState, ServerState
+
+NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+"""Proxy and server names as HAProxy's configuration allows them; nothing in it ends or splits a command."""
+
+_CHECK_RUNS = 0x02 | 0x04  # configured and enabled, of srv_check_state and srv_agent_state
+_CONFIGURED, _ENABLED = 0x02, 0x04
+_UNKNOWN = ("No such backend", "No such server", "Can't find backend", "No such proxy", "Require 'backend/server'")
+_SERVER_ROW = "2"
+_BACKEND_ROW = "1"
+
+
+def checked_name(name: str) -> str:
+    """The name, if it may stand in a command."""
+    if NAME.fullmatch(name) is None:
+        raise FailedError(
+            FailureCode.HAPROXY_UNKNOWN_SERVER,
+            f"{name!r} cannot be a backend or server of HAProxy: names consist of A-Z a-z 0-9 _ . : -",
+        )
+    return name
+
+
+def refuse_reply(reply: str, command: str, box: str) -> None:
+    """An empty line is success; any text is a failure with that text."""
+    text = " ".join(reply.split())
+    if text:
+        raise FailedError(_code_of(text), f"HAProxy on {box} refused {command!r}: {text}{_advice(text)}")
+
+
+def _code_of(text: str) -> FailureCode:
+    if text.startswith(_UNKNOWN):
+        return FailureCode.HAPROXY_UNKNOWN_SERVER
+    if "static LB algorithm" in text:
+        return FailureCode.HAPROXY_WEIGHT_ROUNDS_TO_ZERO
+    return FailureCode.HAPROXY_UNREACHABLE
+
+
+def _advice(text: str) -> str:
+    if "ermission denied" in text:
+        return " (the socket needs 'level admin' in HAProxy's configuration)"
+    if "static LB algorithm" in text:
+        return " (leave weight out of the request, or use a dynamic algorithm or 'hash-type consistent')"
+    return ""
+
+
+def parse_process_id(reply: str, box: str) -> int:
+    """``Pid`` of ``show info``."""
+    for line in reply.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "Pid" and value.strip().isdecimal():
+            return int(value)
+    raise _unreadable("show info", reply, box)
+
+
+def parse_servers(reply: str, backend: str, box: str) -> dict[str, ServerState]:
+    """The answer to ``show servers state B;show stat B 6 -1``: every server of the backend by name."""
+    if reply.lstrip().startswith(_UNKNOWN):
+        raise FailedError(
+            FailureCode.HAPROXY_UNKNOWN_SERVER,
+            f"HAProxy on {box} has no backend {backend!r}: correct haproxy.backend or HAProxy's configuration",
+        )
+    try:
+        rows = {row["srv_name"]: row for row in _state_rows(reply) if row["be_name"] == backend}
+        algorithm, servers = "", {}
+        for stat in _stat_rows(reply):
+            if stat["type"] == _BACKEND_ROW:
+                algorithm = stat.get("algo") or ""
+            elif stat["type"] == _SERVER_ROW:
+                servers[stat["svname"]] = stat
+        return {name: _server(rows[name], stat, algorithm) for name, stat in servers.items() if name in rows}
+    except (KeyError, ValueError, StopIteration) as error:
+        raise _unreadable("show servers state and show stat", reply, box) from error
+
+
+def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:
+    """``show servers state``: the format's version, a header that begins with ``#``, rows of words, an empty line."""
+    lines = iter(reply.splitlines())
+    header = next(line for line in lines if line.startswith("# be_id")).removeprefix("# ").split()
+    for line in lines:
+        if not line.strip():
+            return
+        yield dict(zip(header, line.split(), strict=False))
+
+
+def _stat_rows(reply: str) -> Iterator[dict[str, str]]:
+    """``show stat``: CSV, its header begins with ``# pxname``."""
+    lines = reply.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("# pxname"))
+    yield from csv.DictReader([lines[first].removeprefix("# "), *filter(None, lines[first + 1 :])])
+
+
+def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -> ServerState:
+    agent = int(state["srv_agent_state"])
+    return ServerState(
+        name=stat["svname"],
+        admin=AdminState.from_bits(int(state["srv_admin_state"])),
+        status=stat["status"],
+        weight=int(stat["weight"]),
+        user_weight=int(state["srv_uweight"]),
+        configured_weight=int(state["srv_iweight"]),
+        current_sessions=int(stat["scur"] or 0),
+        queued=int(stat["qcur"] or 0),
+        check_health=_number(stat.get("check_health")),
+        rise=_number(stat.get("check_rise")),
+        fall=_number(stat.get("check_fall")),
+        has_check=int(state["srv_check_state"]) & _CHECK_RUNS == _CHECK_RUNS,
+        has_agent=bool(agent & _CONFIGURED),
+        agent_enabled=bool(agent & _CONFIGURED and agent & _ENABLED),
+        tracks=stat.get("tracked") or "",
+        algorithm=algorithm,
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text else None
+
+
+def _unreadable(command: str, reply: str, box: str) -> FailedError:
+    start = " ".join(reply[:200].split()) or "nothing"
+    text = f"HAProxy on {box} answered {command} with what cannot be read ({start}): is it its runtime socket?"
+    return FailedError(FailureCode.HAPROXY_UNREACHABLE, text)

@@ -1,0 +1,59 @@
+-- The outbox: events from a destination's cursor on.
+
+-- name: lease_deliveries
+-- Destinations with something due that nobody else publishes to; those not yet leased to this publisher come first.
+WITH due AS (
+    SELECT destination_id FROM destination JOIN deployment USING (deployment_id)
+    WHERE NOT done AND parked_at IS NULL AND next_attempt_at <= clock_timestamp() AND cursor < next_sequence - 1
+      AND (publisher IS NULL OR publisher = :publisher OR publisher_expires_at < clock_timestamp())
+    ORDER BY (publisher IS NOT DISTINCT FROM :publisher), next_attempt_at, destination_id
+    LIMIT :limit
+    FOR UPDATE OF destination SKIP LOCKED
+)
+UPDATE destination SET
+    publisher = :publisher, publisher_expires_at = clock_timestamp() + make_interval(secs => :seconds)
+FROM due WHERE destination.destination_id = due.destination_id
+RETURNING destination.destination_id, deployment_id, reply_to, correlation_id, cursor,
+    coalesce(EXTRACT(epoch FROM clock_timestamp() - failing_since), 0)::double precision AS failing_seconds;
+
+-- name: events_after
+-- Complete events, in order.
+SELECT event.deployment_id, event.sequence, event.name, event.instance, event.occurred_at, event.body,
+       deployment.application, deployment.environment, deployment.version
+FROM event JOIN deployment USING (deployment_id)
+WHERE event.deployment_id = :deployment_id AND event.sequence > :cursor
+ORDER BY event.sequence LIMIT :limit;
+
+-- name: advance
+-- Confirmed up to the cursor; done when that was the result. No row: another publisher has it, or it was set back.
+UPDATE destination SET
+    cursor = greatest(destination.cursor, :cursor::bigint),
+    done = deployment.finished_at IS NOT NULL AND greatest(destination.cursor, :cursor) >= deployment.next_sequence - 1,
+    failing_since = NULL,
+    reason = NULL,
+    publisher = CASE WHEN :release::boolean THEN NULL ELSE publisher END,
+    publisher_expires_at = CASE WHEN :release THEN NULL ELSE publisher_expires_at END
+FROM deployment
+WHERE destination.destination_id = :destination_id AND publisher = :publisher
+  AND deployment.deployment_id = destination.deployment_id
+RETURNING destination_id;
+
+-- name: postpone!
+-- Could not be delivered: later again.
+UPDATE destination SET
+    next_attempt_at = clock_timestamp() + make_interval(secs => :seconds),
+    failing_since = coalesce(failing_since, clock_timestamp()),
+    reason = :reason,
+    publisher = NULL,
+    publisher_expires_at = NULL
+WHERE destination_id = :destination_id AND publisher = :publisher;
+
+-- name: park!
+-- Given up until a repeat of the request asks again.
+UPDATE destination SET
+    parked_at = clock_timestamp(),
+    failing_since = coalesce(failing_since, clock_timestamp()),
+    reason = :reason,
+    publisher = NULL,
+    publisher_expires_at = NULL
+WHERE destination_id = :destination_id AND publisher = :publisher;

@@ -1,0 +1,136 @@
+-- What the owner of a deployment writes, and what it reads to go on.
+
+-- name: fence
+-- The first statement of every commit: lock the row where owner and epoch still hold and take numbers for the events.
+-- No row: the lease is lost, or this very write (its token) is there already.
+UPDATE deployment SET last_write = :token, next_sequence = next_sequence + :events
+WHERE deployment_id = :deployment_id AND owner = :owner AND epoch = :epoch AND last_write IS DISTINCT FROM :token
+RETURNING next_sequence - :events AS sequence;
+
+-- name: is_written
+-- Whether the commit with this token, whose answer was lost, is there.
+SELECT last_write = :token AS written FROM deployment WHERE deployment_id = :deployment_id;
+
+-- name: insert_events
+-- Numbered as fence gave it, with the hint to publish them.
+WITH written AS (
+    INSERT INTO event (deployment_id, sequence, name, instance, body)
+    SELECT :deployment_id, told.sequence, told.name, :instance, told.body
+    FROM unnest(:sequences::bigint[], :names::text[], :bodies::json[]) AS told (sequence, name, body)
+)
+SELECT pg_notify('vesemir', 'outbox');
+
+-- name: move_deployment
+-- From a state to another. A pause stops the clock; a final state gives the lease up.
+UPDATE deployment SET
+    state = :new::text,
+    failure = coalesce(:failure, failure),
+    paused_since = CASE WHEN :new::text = 'paused' THEN clock_timestamp() END,
+    paused_seconds = CASE
+        WHEN :resets_clock::boolean THEN 0
+        WHEN paused_since IS NULL THEN paused_seconds
+        ELSE paused_seconds + EXTRACT(epoch FROM clock_timestamp() - greatest(paused_since, clock_started_at)) END,
+    clock_started_at = CASE WHEN :resets_clock AND clock_started_at IS NOT NULL THEN clock_timestamp()
+                            ELSE clock_started_at END,
+    finished_at = CASE WHEN :final::boolean THEN clock_timestamp() END,
+    owner = CASE WHEN :final THEN NULL ELSE owner END,
+    lease_expires_at = CASE WHEN :final THEN NULL ELSE lease_expires_at END
+WHERE deployment_id = :deployment_id AND state = :old
+RETURNING deployment_id;
+
+-- name: store_metrics!
+-- Those of the result.
+UPDATE deployment SET metrics = :metrics WHERE deployment_id = :deployment_id;
+
+-- name: start_deployment
+-- The clock begins.
+UPDATE deployment SET
+    started_at = clock_timestamp(), clock_started_at = clock_timestamp(), paused_seconds = 0,
+    resolve_seconds = :resolve_seconds
+WHERE deployment_id = :deployment_id AND started_at IS NULL
+RETURNING deployment_id;
+
+-- name: insert_targets
+-- The targets of a plan, in its order.
+INSERT INTO target (
+    deployment_id, direction, name, address, port, login, variables, source, batch, position, state, finished, touched,
+    failure, traffic, duration_seconds, connect_seconds)
+SELECT :deployment_id, planned.* FROM unnest(
+    :directions::text[], :names::text[], :addresses::text[], :ports::integer[], :logins::text[], :variables::jsonb[],
+    :sources::text[], :batches::integer[], :positions::integer[], :states::text[], :finished::boolean[],
+    :touched::boolean[], :failures::jsonb[], :traffic::jsonb[], :durations::double precision[],
+    :connects::double precision[]) AS planned;
+
+-- name: move_target
+-- From a state to another.
+UPDATE target SET
+    state = :new,
+    finished = :finished,
+    failure = coalesce(:failure, failure),
+    duration_seconds = coalesce(:duration_seconds, duration_seconds),
+    connect_seconds = coalesce(:connect_seconds, connect_seconds)
+WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name AND state = :old AND NOT finished
+RETURNING name;
+
+-- name: skip_pending!
+-- Nothing more of this direction begins.
+UPDATE target SET state = 'skipped', finished = true
+WHERE deployment_id = :deployment_id AND direction = :direction AND state = 'pending';
+
+-- name: touch_target
+-- A recipe step is about to begin there.
+UPDATE target SET touched = true
+WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name
+RETURNING name;
+
+-- name: record_traffic
+-- What was in HAProxy before.
+UPDATE target SET traffic = :traffic
+WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name
+RETURNING name;
+
+-- name: insert_steps
+-- Finished tries of steps, in the order they happened.
+INSERT INTO step (
+    deployment_id, target, direction, step, attempt, status, exit_status, duration_seconds, output, output_bytes,
+    output_truncated, redone)
+SELECT :deployment_id, done.target, done.direction, done.step, done.attempt, done.status, done.exit_status,
+       done.duration_seconds, done.output, done.output_bytes, done.output_truncated, done.redone
+FROM unnest(
+    :targets::text[], :directions::text[], :steps::text[], :attempts::integer[], :statuses::text[],
+    :exit_statuses::integer[], :durations::double precision[], :outputs::text[], :sizes::bigint[], :truncated::boolean[],
+    :redone::boolean[]) WITH ORDINALITY
+    AS done (target, direction, step, attempt, status, exit_status, duration_seconds, output, output_bytes,
+             output_truncated, redone, number)
+ORDER BY done.number;
+
+-- name: load_deployment
+-- All of one deployment that a run goes on from.
+SELECT deployment_id, request, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds,
+       cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
+       EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
+           AS queued_seconds,
+       coalesce(EXTRACT(epoch FROM coalesce(paused_since, finished_at, clock_timestamp()) - clock_started_at)
+           - paused_seconds, 0)::double precision AS clock_seconds,
+       coalesce(EXTRACT(epoch FROM coalesce(finished_at, clock_timestamp()) - claimed_at), 0)::double precision
+           AS total_seconds
+FROM deployment WHERE deployment_id = :deployment_id;
+
+-- name: load_targets
+-- Its targets: forward first, each direction in the plan's order.
+SELECT name, direction, address, port, login, variables, source, batch, position, state, finished, touched, failure,
+       traffic, duration_seconds, connect_seconds
+FROM target WHERE deployment_id = :deployment_id
+ORDER BY direction DESC, batch, position, name;
+
+-- name: step_totals
+-- For the metrics of the result.
+SELECT count(*) AS steps, count(*) FILTER (WHERE redone) AS redone, coalesce(sum(output_bytes), 0)::bigint AS output_bytes
+FROM step WHERE deployment_id = :deployment_id;
+
+-- name: finished_steps
+-- What is recorded for one target in one direction, without output.
+SELECT target, direction, step, attempt, status, exit_status, duration_seconds, '' AS output, output_bytes,
+       output_truncated, redone
+FROM step WHERE deployment_id = :deployment_id AND target = :target AND direction = :direction
+ORDER BY step_id;

@@ -1,0 +1,177 @@
+"""The pool, and the one way to use it: every wait has a limit, a doubtful connection is thrown away, not repaired.
+
+asyncpg has no limits by default, and a connection whose peer is silent wedges whoever uses it next. So each connect,
+acquire and statement is bounded; a transaction that ends in doubt (no answer, cancelled) terminates its connection, and
+every other idle connection is then replaced before it is used again. The server ends what we abandon: it keeps a row
+locked for a silent client no longer than ``_IDLE_IN_TRANSACTION_SECONDS``, or a takeover would wait for a dead peer.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Self, TypeVar
+
+import asyncpg
+
+from vesemir.adapters.postgres.errors import is_away, translated
+from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.engine.store import StoreAwayError
+from vesemir.settings import Postgres
+
+T = TypeVar("T")
+
+_IDLE_IN_TRANSACTION_SECONDS = 5
+_CLOSE_SECONDS = 3.0
+_RETRY_SECONDS = 20.0
+"""How long a write whose outcome is unknown is tried again: a restart of PostgreSQL takes less, and it is well below
+what is left of a lease when its owner stops trusting it."""
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+
+
+def to_json(value: object) -> str:
+    """Compact. What PostgreSQL cannot hold (NUL, half a surrogate pair) is replaced: no text may block a result."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if "\\u0000" in text:
+        text = json.dumps(_without_nul(value), ensure_ascii=False, separators=(",", ":"))
+    return clean_text(text)
+
+
+def clean_text(text: str) -> str:
+    """Without NUL and half surrogate pairs, which PostgreSQL's text cannot hold."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def _without_nul(value: object) -> object:
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd")
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nul(item) for item in value]
+    return value
+
+
+async def prepare(connection: asyncpg.Connection) -> None:
+    """asyncpg gives JSON as text unless it is told otherwise."""
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(kind, schema="pg_catalog", encoder=to_json, decoder=json.loads)
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Nothing to reset when a connection goes back: we leave no session state, and asyncpg's reset is a round trip."""
+
+
+class Database:
+    """Owns the pool. Made by ``opened``; connects at first use, so it may be opened while the server is away."""
+
+    def __init__(self, pool: asyncpg.Pool, settings: Postgres) -> None:
+        self._pool = pool
+        self._settings = settings
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: Postgres) -> AsyncIterator[Self]:
+        pool = asyncpg.create_pool(
+            settings.dsn.get_secret_value(),
+            min_size=0,
+            max_size=settings.pool_size,
+            init=prepare,
+            reset=_keep,
+            timeout=settings.connect_timeout_seconds,
+            command_timeout=settings.command_timeout_seconds,
+            server_settings=_server_settings(settings),
+        )
+        with translated():
+            await pool
+        try:
+            yield cls(pool, settings)
+        finally:
+            await _close(pool)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """One statement, or several that need no transaction. Raises ``StoreAwayError``."""
+        limit = self._settings.connect_timeout_seconds + self._settings.command_timeout_seconds
+        with translated():
+            async with self._pool.acquire(timeout=limit) as connection:
+                try:
+                    yield connection
+                except BaseException as error:
+                    if is_away(error) or isinstance(error, asyncio.CancelledError):
+                        connection.terminate()
+                    if is_away(error):
+                        await self._pool.expire_connections()
+                    raise
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """All or nothing. ``StoreAwayError`` at the end of it means: it may be committed or not."""
+        async with self.connection() as connection:
+            await connection.execute("BEGIN")
+            try:
+                yield connection
+            except BaseException as error:
+                if not (is_away(error) or isinstance(error, asyncio.CancelledError)):
+                    await connection.execute("ROLLBACK")
+                raise
+            await connection.execute("COMMIT")
+
+    async def retried(self, work: Callable[[int], Awaitable[T]]) -> T:
+        """``work(attempt)``, counted from 0, until the database answers, for a bounded time.
+
+        After the first attempt it must look whether an earlier one was committed.
+        """
+        clock = asyncio.get_running_loop().time
+        give_up = clock() + _RETRY_SECONDS
+        pause = _FIRST_PAUSE_SECONDS
+        attempt = 0
+        while True:
+            try:
+                return await work(attempt)
+            except StoreAwayError:
+                if clock() + pause >= give_up:
+                    raise
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 (jitter, not a secret)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            attempt += 1
+
+    async def ping(self) -> None:
+        """Raises ``StoreAwayError`` unless the database answers and is migrated."""
+        async with self.connection() as connection:
+            await statements().ping.run(connection)
+
+    @asynccontextmanager
+    async def own_connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection outside the pool, for LISTEN. Raises ``StoreAwayError`` when it cannot be had."""
+        with translated():
+            connection = await asyncpg.connect(
+                self._settings.dsn.get_secret_value(),
+                timeout=self._settings.connect_timeout_seconds,
+                command_timeout=self._settings.command_timeout_seconds,
+                server_settings={"application_name": "vesemir hints"},
+            )
+        try:
+            yield connection
+        finally:
+            connection.terminate()
+
+
+def _server_settings(settings: Postgres) -> dict[str, str]:
+    milliseconds = 1000
+    return {
+        "application_name": "vesemir",
+        "statement_timeout": str(int(settings.command_timeout_seconds * milliseconds)),
+        "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_SECONDS * milliseconds),
+    }
+
+
+async def _close(pool: asyncpg.Pool) -> None:
+    """``Pool.close`` waits for connections in use, for ever: not here."""
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await pool.close()
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        pool.terminate()

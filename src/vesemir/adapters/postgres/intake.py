@@ -1,0 +1,121 @@
+"""What messages from outside do to the record: accept a deployment, and set wishes."""
+
+from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.result import empty_metrics
+from vesemir.domain.states import DeploymentState
+from vesemir.engine.store import (
+    AcceptKind,
+    ControlAnswer,
+    ControlCommand,
+    DeploymentIdentity,
+    Destination,
+    Json,
+    NewDeployment,
+)
+
+_MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}
+
+
+async def accept(
+    connection: Connection, new: NewDeployment, destination: Destination | None, *, instance: str
+) -> AcceptKind:
+    """Within a transaction. A repeat changes nothing but its destination."""
+    arrival = await statements().new_arrival.value(
+        connection,
+        deployment_id=new.deployment_id,
+        body_hash=new.body_hash,
+        application=new.application,
+        environment=new.environment,
+    )
+    if arrival is None:
+        return await _repeat(connection, new, destination)
+    await statements().insert_deployment.run(
+        connection,
+        deployment_id=new.deployment_id,
+        request=new.request,
+        application=new.application,
+        environment=new.environment,
+        version=new.version,
+        recipe=new.recipe,
+        team=new.team,
+        requested_by=new.requested_by,
+        user_id=new.user_id,
+        arrival=arrival,
+        instance=instance,
+        reply_to=destination and destination.reply_to,
+        correlation_id=destination and destination.correlation_id,
+    )
+    return AcceptKind.ACCEPTED
+
+
+async def _repeat(connection: Connection, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+    known = await statements().known_body_hash.value(connection, deployment_id=new.deployment_id)
+    if known != new.body_hash:
+        return AcceptKind.CONFLICT
+    if destination is not None:
+        reached = await statements().lock_for_repeat.row(connection, deployment_id=new.deployment_id)
+        if reached is not None:  # not cleaned up yet
+            await statements().join_destination.run(
+                connection,
+                deployment_id=new.deployment_id,
+                reply_to=destination.reply_to,
+                correlation_id=destination.correlation_id,
+                finished=reached["finished"],
+                last_sequence=reached["last_sequence"],
+            )
+    return AcceptKind.REPEATED
+
+
+async def control(
+    connection: Connection, command: ControlCommand, *, instance: str, token: str
+) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+    """Within a transaction. ``token`` tells a try whose answer was lost from a second command."""
+    row = await statements().lock_for_control.row(connection, deployment_id=command.deployment_id)
+    if row is None:
+        return ControlAnswer.UNKNOWN, None
+    identity = DeploymentIdentity(row["application"], row["environment"], row["version"])
+    state = DeploymentState(row["state"])
+    wish = {"requested_by": command.requested_by, "reason": command.reason}
+    if row["last_control"] == token:
+        return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), identity
+    if row["finished"]:
+        repeated = command.command == "cancel" and state is DeploymentState.CANCELLED
+        return (ControlAnswer.ACCEPTED if repeated else ControlAnswer.NOT_RUNNING), identity
+    if command.command == "cancel" and state is DeploymentState.PENDING:
+        await _cancel_waiting(connection, command, wish, row["waited_seconds"], instance=instance, token=token)
+        return ControlAnswer.FINISHED, identity
+    if command.command == "pause" and state not in _MAY_PAUSE:
+        return ControlAnswer.NOT_RUNNING, identity
+    statement = {
+        "cancel": statements().wish_cancel,
+        "pause": statements().wish_pause,
+        "resume": statements().wish_resume,
+    }[command.command]
+    await statement.run(connection, deployment_id=command.deployment_id, wish=wish, token=token)
+    return ControlAnswer.ACCEPTED, identity
+
+
+def cancelled_failure(command: ControlCommand) -> Failure:
+    """Of a waiting deployment."""
+    who = f" by {command.requested_by}" if command.requested_by else ""
+    why = f": {command.reason}" if command.reason else ""
+    return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"cancelled{who} while it waited for its turn{why}")
+
+
+async def _cancel_waiting(
+    connection: Connection, command: ControlCommand, wish: Json, waited_seconds: float, *, instance: str, token: str
+) -> None:
+    failure = cancelled_failure(command).as_json()
+    metrics = empty_metrics(waited_seconds)
+    body = {"status": DeploymentState.CANCELLED.value, "failure": failure, "targets": [], "metrics": metrics}
+    await statements().cancel_waiting.run(
+        connection,
+        deployment_id=command.deployment_id,
+        failure=failure,
+        metrics=metrics,
+        wish=wish,
+        body=body,
+        instance=instance,
+        token=token,
+    )

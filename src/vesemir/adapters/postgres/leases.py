@@ -1,0 +1,73 @@
+"""Claims: which deployment this instance works on next."""
+
+from dataclasses import dataclass
+
+import asyncpg
+
+from vesemir.adapters.postgres.connections import Database
+from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.engine.store import Claim
+
+_TRIES = 8
+"""How often a claim looks again when others were quicker; then whatever is due waits for the next hint or poll."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimant:
+    """Who claims, on what terms. ``token`` finds a claim again whose answer was lost."""
+
+    instance: str
+    lease_seconds: float
+    max_expiries: int
+    token: str
+
+
+async def claim(database: Database, claimant: Claimant, *, again: bool) -> Claim | None:
+    """``again``: an earlier try ended in doubt, and may have been committed."""
+    if again:
+        async with database.connection() as connection:
+            row = await statements().find_claim.row(connection, instance=claimant.instance, token=claimant.token)
+        if row is not None:
+            return _claim_of(row, claimant)
+    for _ in range(_TRIES):
+        async with database.connection() as connection:
+            due = await statements().due_lane.value(connection)
+        if due is None:
+            return None
+        async with database.transaction() as connection:
+            lane = await statements().lock_due_lane.value(connection)
+            if lane is None:
+                lane = await statements().lock_lane.value(connection, lane=due)
+            taken = await _take(connection, lane, claimant)
+        if taken is not None:
+            return taken
+    return None
+
+
+async def _take(connection: Connection, lane: str, claimant: Claimant) -> Claim | None:
+    row = await statements().take_head.row(
+        connection, lane=lane, instance=claimant.instance, lease_seconds=claimant.lease_seconds, token=claimant.token
+    )
+    if row is None:
+        return None
+    if row["previous"] is not None:
+        await statements().doubt_running_targets.run(connection, deployment_id=row["deployment_id"])
+        await statements().insert_events.run(
+            connection,
+            deployment_id=row["deployment_id"],
+            instance=claimant.instance,
+            sequences=[row["next_sequence"] - 1],
+            names=["deployment.taken_over"],
+            bodies=[{"epoch": row["epoch"], "previous_instance": row["previous"]}],
+        )
+    return _claim_of(row, claimant)
+
+
+def _claim_of(row: asyncpg.Record, claimant: Claimant) -> Claim:
+    return Claim(
+        deployment_id=row["deployment_id"],
+        owner=claimant.instance,
+        epoch=row["epoch"],
+        previous=row["previous"],
+        exhausted=row["expired"] >= claimant.max_expiries,
+    )

@@ -1,0 +1,145 @@
+"""What people and dashboards read: plain JSON, times as RFC 3339 text. Nothing here locks or writes."""
+
+from typing import Any
+
+from asyncpg import Record as Row
+
+from vesemir.adapters.postgres.connections import Database
+from vesemir.adapters.postgres.rows import event_of, failure_json, target_of, timestamp, wishes_of
+from vesemir.adapters.postgres.statements import statements
+from vesemir.engine.store import TargetRecord
+
+JsonObject = dict[str, Any]
+
+
+class Reader:
+    """Raises ``StoreAwayError`` when the database does not answer in time."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def deployment_view(self, deployment_id: str) -> JsonObject | None:
+        """All of one deployment: its row, its targets, its destinations (parked ones too), counts."""
+        async with self._database.connection() as connection:
+            row = await statements().deployment_view.row(connection, deployment_id=deployment_id)
+            if row is None:
+                return None
+            targets = await statements().load_targets.rows(connection, deployment_id=deployment_id)
+            destinations = await statements().destinations_of.rows(connection, deployment_id=deployment_id)
+        return {
+            **_deployment_json(row),
+            **_more_json(row),
+            "targets": [_target_json(target_of(target)) for target in targets],
+            "destinations": [_destination_json(destination, row["next_sequence"] - 1) for destination in destinations],
+        }
+
+    async def deployments(
+        self,
+        *,
+        limit: int = 50,
+        before: str | None = None,
+        application: str | None = None,
+        environment: str | None = None,
+        state: str | None = None,
+    ) -> list[JsonObject]:
+        """Newest first. ``before`` is a deployment's id: those accepted before it (none, if it is unknown)."""
+        async with self._database.connection() as connection:
+            rows = await statements().deployments.rows(
+                connection, limit=limit, before=before, application=application, environment=environment, state=state
+            )
+        return [_deployment_json(row) for row in rows]
+
+    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[JsonObject]:
+        """Complete events with a higher sequence than ``after``, in order."""
+        async with self._database.connection() as connection:
+            rows = await statements().events_after.rows(
+                connection, deployment_id=deployment_id, cursor=after, limit=limit
+            )
+        return [dict(event_of(row).body) for row in rows]
+
+    async def steps(
+        self, deployment_id: str, *, target: str | None = None, with_output: bool = False
+    ) -> list[JsonObject]:
+        """Recorded tries of steps in the order they ended; ``output`` is null unless asked for."""
+        async with self._database.connection() as connection:
+            rows = await statements().steps.rows(
+                connection, deployment_id=deployment_id, target=target, with_output=with_output
+            )
+        return [{**row, "recorded_at": timestamp(row["recorded_at"])} for row in rows]
+
+    async def backlog(self) -> JsonObject:
+        """``events`` to publish in all destinations, ``oldest_seconds`` of them, ``parked`` destinations."""
+        async with self._database.connection() as connection:
+            row = await statements().backlog.row(connection)
+        return dict(row or {})
+
+
+def _deployment_json(row: Row) -> JsonObject:
+    return {
+        "deployment_id": row["deployment_id"],
+        "application": row["application"],
+        "environment": row["environment"],
+        "version": row["version"],
+        "recipe": row["recipe"],
+        "team": row["team"],
+        "requested_by": row["requested_by"],
+        "state": row["state"],
+        "owner": row["owner"],
+        "failure": row["failure"],
+        "accepted_at": timestamp(row["accepted_at"]),
+        "started_at": timestamp(row["started_at"]),
+        "finished_at": timestamp(row["finished_at"]),
+        "duration_seconds": row["duration_seconds"],
+    }
+
+
+def _more_json(row: Row) -> JsonObject:
+    wishes = wishes_of(row)
+    return {
+        "user_id": row["user_id"],
+        "request": row["request"],
+        "metrics": row["metrics"],
+        "last_owner": row["last_owner"],
+        "epoch": row["epoch"],
+        "lease_expires_at": timestamp(row["lease_expires_at"]),
+        "expiries": row["expiries"],
+        "takeovers": row["takeovers"],
+        "cancel": wishes.cancel,
+        "pause": wishes.pause,
+        "approvals": wishes.approvals,
+        "queued_seconds": row["queued_seconds"],
+        "resolve_seconds": row["resolve_seconds"],
+        "steps_total": row["steps_total"],
+        "last_sequence": row["next_sequence"] - 1,
+    }
+
+
+def _target_json(target: TargetRecord) -> JsonObject:
+    return {
+        "name": target.name,
+        "direction": target.direction.value,
+        "address": target.address,
+        "port": target.port,
+        "user": target.user,
+        "source": target.source,
+        "batch": target.batch,
+        "status": target.state.value,
+        "finished": target.finished,
+        "failure": failure_json(target.failure),
+        "traffic": target.traffic,
+        "duration_seconds": target.duration_seconds,
+        "connect_seconds": target.connect_seconds,
+    }
+
+
+def _destination_json(row: Row, last_sequence: int) -> JsonObject:
+    return {
+        "reply_to": row["reply_to"],
+        "correlation_id": row["correlation_id"],
+        "delivered": row["cursor"],
+        "due": last_sequence - row["cursor"],
+        "failing_since": timestamp(row["failing_since"]),
+        "next_attempt_at": timestamp(row["next_attempt_at"]),
+        "reason": row["reason"],
+        "parked_at": timestamp(row["parked_at"]),
+    }

@@ -1,0 +1,100 @@
+"""Rows to the engine's values and back."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from asyncpg import Record as Row
+
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction, StepStatus
+from vesemir.engine.store import DeploymentRecord, StepRecord, StoredEvent, TargetRecord, Wishes
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """RFC 3339 in UTC, always with microseconds."""
+    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def failure_of(value: Mapping[str, str] | None) -> Failure | None:
+    return None if value is None else Failure(FailureCode(value["code"]), value["message"])
+
+
+def failure_json(failure: Failure | None) -> dict[str, str] | None:
+    return None if failure is None else failure.as_json()
+
+
+def wishes_of(row: Row) -> Wishes:
+    return Wishes(row["cancel_wish"], row["pause_wish"], row["resume_wish"], row["approvals"])
+
+
+def event_of(row: Row) -> StoredEvent:
+    """With the common fields in front, in the contract's order."""
+    body = {
+        "event": row["name"],
+        "deployment_id": row["deployment_id"],
+        "sequence": row["sequence"],
+        "occurred_at": timestamp(row["occurred_at"]),
+        "application": row["application"],
+        "environment": row["environment"],
+        "version": row["version"],
+        "instance": row["instance"],
+    }
+    return StoredEvent(row["deployment_id"], row["sequence"], row["name"], body | row["body"])
+
+
+def target_of(row: Row) -> TargetRecord:
+    return TargetRecord(
+        name=row["name"],
+        direction=Direction(row["direction"]),
+        address=row["address"],
+        port=row["port"],
+        user=row["login"],
+        variables=row["variables"],
+        source=row["source"],
+        batch=row["batch"],
+        position=row["position"],
+        state=TargetState(row["state"]),
+        finished=row["finished"],
+        touched=row["touched"],
+        failure=failure_of(row["failure"]),
+        traffic=row["traffic"],
+        duration_seconds=row["duration_seconds"],
+        connect_seconds=row["connect_seconds"],
+    )
+
+
+def step_of(row: Row) -> StepRecord:
+    return StepRecord(
+        target=row["target"],
+        direction=Direction(row["direction"]),
+        step=row["step"],
+        attempt=row["attempt"],
+        status=StepStatus(row["status"]),
+        exit_status=row["exit_status"],
+        duration_seconds=row["duration_seconds"],
+        output=row["output"],
+        output_bytes=row["output_bytes"],
+        output_truncated=row["output_truncated"],
+        redone=row["redone"],
+    )
+
+
+def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentRecord:
+    return DeploymentRecord(
+        deployment_id=row["deployment_id"],
+        request=row["request"],
+        state=DeploymentState(row["state"]),
+        owner=row["owner"],
+        epoch=row["epoch"],
+        accepted_at=row["accepted_at"],
+        queued_seconds=row["queued_seconds"],
+        clock_seconds=row["clock_seconds"],
+        total_seconds=row["total_seconds"],
+        resolve_seconds=row["resolve_seconds"],
+        failure=failure_of(row["failure"]),
+        wishes=wishes_of(row),
+        takeovers=row["takeovers"],
+        started=row["started"],
+        targets=targets,
+    )

@@ -1,0 +1,196 @@
+"""``PostgresStore``: the record in PostgreSQL, as ``vesemir.engine.store.Store`` asks for it."""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Self
+from weakref import WeakValueDictionary
+
+from vesemir.adapters.postgres import intake, leases, progress
+from vesemir.adapters.postgres.connections import Database, clean_text
+from vesemir.adapters.postgres.hints import hints
+from vesemir.adapters.postgres.reading import Reader
+from vesemir.adapters.postgres.rows import deployment_of, event_of, step_of, target_of, wishes_of
+from vesemir.adapters.postgres.statements import statements
+from vesemir.domain.step import Direction
+from vesemir.engine.store import (
+    AcceptKind,
+    Change,
+    Claim,
+    ControlAnswer,
+    ControlCommand,
+    Delivery,
+    DeploymentIdentity,
+    DeploymentRecord,
+    Destination,
+    NewDeployment,
+    StepRecord,
+    StepTotals,
+    StoredEvent,
+    Wishes,
+)
+from vesemir.settings import Postgres
+
+
+def _token() -> str:
+    """Names one write, so that it can be found again when its answer was lost."""
+    return secrets.token_hex(8)
+
+
+class PostgresStore(Reader):
+    """The record. ``instance`` is what the events written through it carry. Made by ``connected``."""
+
+    def __init__(self, database: Database, *, instance: str) -> None:
+        super().__init__(database)
+        self._instance = instance
+        # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
+        self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, settings: Postgres, *, instance: str) -> AsyncIterator[Self]:
+        """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``."""
+        async with Database.opened(settings) as database:
+            yield cls(database, instance=instance)
+
+    async def ping(self) -> None:
+        """Raises ``StoreAwayError`` with the reason unless the database answers and is migrated."""
+        await self._database.ping()
+
+    # --- messages from outside
+
+    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+        """A try that ended in doubt is simply made again: the id makes it idempotent."""
+        async with self._database.transaction() as connection:
+            kind = await intake.accept(connection, new, destination, instance=self._instance)
+            await statements().notify.run(connection, hint="outbox")
+            if kind is AcceptKind.ACCEPTED:
+                await statements().notify.run(connection, hint="work")
+        return kind
+
+    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+        token = _token()
+
+        async def once(_attempt: int) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+            async with self._database.transaction() as connection:
+                answer = await intake.control(connection, command, instance=self._instance, token=token)
+                hint = "outbox" if answer[0] is ControlAnswer.FINISHED else "wish"
+                await statements().notify.run(connection, hint=hint)
+            return answer
+
+        return await self._database.retried(once)
+
+    # --- claims and leases
+
+    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
+        claimant = leases.Claimant(instance, lease_seconds, max_expiries, _token())
+
+        async def once(attempt: int) -> Claim | None:
+            return await leases.claim(self._database, claimant, again=attempt > 0)
+
+        return await self._database.retried(once)
+
+    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
+        async with self._database.connection() as connection:
+            rows = await statements().renew.rows(
+                connection,
+                owner=owner,
+                deployment_ids=list(epochs),
+                epochs=list(epochs.values()),
+                lease_seconds=lease_seconds,
+            )
+        return {row["deployment_id"]: wishes_of(row) for row in rows}
+
+    async def wishes(self, owner: str) -> Mapping[str, Wishes]:
+        async with self._database.connection() as connection:
+            rows = await statements().wishes_of_owner.rows(connection, owner=owner)
+        return {row["deployment_id"]: wishes_of(row) for row in rows}
+
+    async def hand_back(self, claim: Claim) -> None:
+        async def once(_attempt: int) -> None:
+            async with self._database.connection() as connection:
+                await statements().hand_back.run(
+                    connection, deployment_id=claim.deployment_id, owner=claim.owner, epoch=claim.epoch
+                )
+
+        await self._database.retried(once)
+
+    # --- a run
+
+    async def load(self, deployment_id: str) -> DeploymentRecord | None:
+        async with self._database.connection() as connection:
+            row = await statements().load_deployment.row(connection, deployment_id=deployment_id)
+            if row is None:
+                return None
+            targets = await statements().load_targets.rows(connection, deployment_id=deployment_id)
+        return deployment_of(row, tuple(target_of(target) for target in targets))
+
+    async def step_totals(self, deployment_id: str) -> StepTotals:
+        async with self._database.connection() as connection:
+            (row,) = await statements().step_totals.rows(connection, deployment_id=deployment_id)
+        return StepTotals(row["steps"], row["redone"], row["output_bytes"])
+
+    async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
+        async with self._database.connection() as connection:
+            rows = await statements().finished_steps.rows(
+                connection, deployment_id=deployment_id, target=target, direction=direction.value
+            )
+        return [step_of(row) for row in rows]
+
+    async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
+        """After ``StoreAwayError`` the write may be there or not: load the deployment before writing again."""
+        token = _token()
+
+        async def once(attempt: int) -> None:
+            async with self._database.transaction() as connection:
+                await progress.commit(
+                    connection, claim, changes, instance=self._instance, token=token, again=attempt > 0
+                )
+
+        async with self._one_at_a_time.setdefault(claim.deployment_id, asyncio.Lock()):
+            await self._database.retried(once)
+
+    # --- the outbox
+
+    async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
+        async with self._database.connection() as connection:
+            rows = await statements().lease_deliveries.rows(
+                connection, publisher=publisher, seconds=seconds, limit=limit
+            )
+        return [Delivery(**row) for row in rows]
+
+    async def events_after(self, deployment_id: str, cursor: int, *, limit: int) -> Sequence[StoredEvent]:
+        async with self._database.connection() as connection:
+            rows = await statements().events_after.rows(
+                connection, deployment_id=deployment_id, cursor=cursor, limit=limit
+            )
+        return [event_of(row) for row in rows]
+
+    async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
+        async with self._database.connection() as connection:
+            row = await statements().advance.row(
+                connection, destination_id=destination_id, publisher=publisher, cursor=cursor, release=release
+            )
+        return row is not None
+
+    async def postpone(self, destination_id: int, publisher: str, *, seconds: float, reason: str) -> None:
+        async with self._database.connection() as connection:
+            await statements().postpone.run(
+                connection,
+                destination_id=destination_id,
+                publisher=publisher,
+                seconds=seconds,
+                reason=clean_text(reason),
+            )
+
+    async def park(self, destination_id: int, publisher: str, *, reason: str) -> None:
+        async with self._database.connection() as connection:
+            await statements().park.run(
+                connection, destination_id=destination_id, publisher=publisher, reason=clean_text(reason)
+            )
+
+    # --- hints
+
+    def hints(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        return hints(self._database)

@@ -83,7 +83,7 @@ def parse_deploy_event(
     if problems := rule_problems(event):
         return _invalid(problems, read.common)
     if problems := limited(host_problems(event)):
-        return _refusal(FailureCode.TARGETS_UNKNOWN_HOST, problems, read.common)
+        return refusal(FailureCode.TARGETS_UNKNOWN_HOST, problems, read.common)
     return Parsed(deploy_request(event, caps), read.value, body_hash(read.canonical))
 
 
@@ -111,12 +111,12 @@ class _Read:
 def _read(body: bytes, *, max_bytes: int, namespace: str, reply_to: str | None) -> _Read | Refusal:
     if len(body) > max_bytes:
         problem = Problem(BODY, f"must have at most {max_bytes} bytes, and has {len(body)}")
-        return _refusal(FailureCode.REQUEST_TOO_LARGE, (problem,), CommonFields())
+        return refusal(FailureCode.REQUEST_TOO_LARGE, (problem,), CommonFields())
     reading = read_json(body)
     common, command = _common(reading.value), _command(reading.value)
     if reply_to is not None and reply_to.startswith(f"{namespace}."):
         problem = Problem("reply_to", f"must not begin with {namespace}., which names Vesemir's own queues")
-        return _refusal(FailureCode.REQUEST_FORBIDDEN, (problem,), common, command)
+        return refusal(FailureCode.REQUEST_FORBIDDEN, (problem,), common, command)
     if reading.problems:
         return _invalid(reading.problems, common, command)
     if not isinstance(reading.value, dict):
@@ -132,7 +132,7 @@ def _validated(model: type[_Model], read: _Read) -> _Model | Refusal:
     # A value that no recipe could take is a wrong parameter like any other.
     only_parameters = all(problem.field.startswith("parameters.") for problem in problems)
     code = FailureCode.REQUEST_INVALID_PARAMETERS if only_parameters else FailureCode.REQUEST_INVALID
-    return _refusal(code, problems, read.common, read.command)
+    return refusal(code, problems, read.common, read.command)
 
 
 def _common(value: object) -> CommonFields:
@@ -153,12 +153,18 @@ def _command(value: object) -> str | None:
 
 
 def _invalid(problems: tuple[Problem, ...], common: CommonFields, command: str | None = None) -> Refusal:
-    return _refusal(FailureCode.REQUEST_INVALID, limited(problems), common, command)
+    return refusal(FailureCode.REQUEST_INVALID, limited(problems), common, command)
 
 
-def _refusal(
+def stored_request(raw: Mapping[str, Any], caps: Timeouts) -> DeployRequest:
+    """The request of a body that was accepted before and comes back from the record."""
+    return deploy_request(DeployEvent.model_validate_json(canonical(raw)), caps)
+
+
+def refusal(
     code: FailureCode, problems: tuple[Problem, ...], common: CommonFields, command: str | None = None
 ) -> Refusal:
+    """A refusal whose message tells the first problem; at least one is needed."""
     first = f"{problems[0].field} {problems[0].message}"
     message = first if len(problems) == 1 else f"{len(problems)} problems, all in details; the first: {first}"
     if len(message) > _MESSAGE_LIMIT:

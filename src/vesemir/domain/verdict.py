@@ -37,7 +37,9 @@ def message_of_stop(reason: str, target: str, target_seconds: float) -> Failure:
             text = f"the deployment's time ran out while {target} was in work; see timeouts.deployment"
             return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
         case _:
-            text = f"{target} was not done within timeouts.target ({target_seconds:g} s); its last step says where it hung"
+            text = (
+                f"{target} was not done within timeouts.target ({target_seconds:g} s); its last step says where it hung"
+            )
             return Failure(FailureCode.TARGET_TIMED_OUT, text)
 
 
@@ -74,4 +76,4 @@ def event_output(text: str) -> tuple[str, bool]:
     encoded = text.encode()
     if len(encoded) <= EVENT_OUTPUT_BYTES:
         return text, False
-    return encoded[-EVENT_OUTPUT_BYTES:].decode("utf-8", "replace"), True
+    return encoded[-EVENT_OUTPUT_BYTES:].decode("utf-8", "ignore"), True

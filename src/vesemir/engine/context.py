@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from vesemir.domain.recipe import Recipe
 from vesemir.domain.request import DeployRequest
@@ -11,15 +12,18 @@ from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.loadbalancer import LoadBalancers
 from vesemir.engine.observe import Log, Meters
-from vesemir.engine.recorder import Recorder
 from vesemir.engine.recipes import Recipes
+from vesemir.engine.recorder import Recorder
 from vesemir.engine.store import Store
 from vesemir.engine.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored."""
+    """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored.
+
+    ``artifact`` gives the file of this instance that a ``file://`` address means; raises ``FailedError``.
+    """
 
     store: Store
     hosts: Hosts
@@ -29,6 +33,7 @@ class Ports:
     log: Log
     meters: Meters
     redact: Callable[[str], str]
+    artifact: Callable[[str], Path]
 
 
 @dataclass(frozen=True, slots=True)

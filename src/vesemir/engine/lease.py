@@ -107,7 +107,7 @@ class Leases:
                 renewed = await self._store.renew(self._owner, epochs, lease_seconds=self._seconds)
         except (StoreAwayError, TimeoutError) as error:
             self._meters.lease_renewed(ok=False)
-            self._log.warning("leases could not be renewed: {}", error)
+            self._log.warning("leases could not be renewed: {error}", error=str(error))
             return
         for name, epoch in epochs.items():
             lease = self._held.get(name)

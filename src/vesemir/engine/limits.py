@@ -1,8 +1,6 @@
 """The engine's own figures, in seconds unless said otherwise; the composition root fills them from the settings."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from vesemir.domain.request import Timeouts
 
@@ -27,5 +25,4 @@ class EngineLimits:
     targets: int
     output_bytes: int
     caps: Timeouts
-    artifact_roots: Sequence[Path]
     python: str = "python3"

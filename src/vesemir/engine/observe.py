@@ -1,4 +1,4 @@
-"""The ports to what watches: measures, and the context of log lines. Small on purpose; neither ever fails its caller."""
+"""The ports to what watches: measures, and the context of log lines. Small on purpose; neither fails its caller."""
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum

@@ -21,6 +21,10 @@ class StopReason(StrEnum):
     HANDED_OVER = "handed_over"
 
 
+LEFT_ALONE = frozenset({StopReason.LEASE_LOST, StopReason.HANDED_OVER})
+"""Ended without a result: the next owner finds out how it stands."""
+
+
 class StoppedError(Exception):
     """The work within a scope was ended; ``reason`` says why. Control flow of the engine, not an error of anybody's."""
 

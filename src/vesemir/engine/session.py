@@ -10,19 +10,17 @@ import time
 from collections.abc import Awaitable, Callable
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
-from vesemir.domain.render import Scope as RenderScope
-from vesemir.domain.render import render_steps
 from vesemir.domain.states import TargetState
-from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
+from vesemir.engine.preparing import steps_for
 from vesemir.engine.row import Row
-from vesemir.engine.scope import Scope, StoppedError, StopReason
+from vesemir.engine.scope import LEFT_ALONE, Scope, StoppedError
 from vesemir.engine.stepping import Stepping
 from vesemir.engine.store import Emit, RecordTraffic, Touch
 
-_LEFT_ALONE = frozenset({StopReason.LEASE_LOST, StopReason.HANDED_OVER})
 _RETRY_PAUSE_SECONDS = 1.0
 
 
@@ -33,9 +31,10 @@ class TargetSession:
         self._deployment = deployment
         self._row = row
         self._traffic = deployment.traffic
-        self._steps = Stepping(deployment, row)
         self._server = row.name
+        self._settled = ""
         self.scope = Scope(deployment.request.timeouts.target)
+        self._steps = Stepping(deployment, row, self.scope)
 
     async def run(self) -> None:
         """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
@@ -66,7 +65,7 @@ class TargetSession:
             async with self.scope:
                 await self._work()
         except StoppedError as stop:
-            if stop.reason in _LEFT_ALONE:
+            if stop.reason in LEFT_ALONE:
                 raise
             return message_of_stop(stop.reason.value, self._row.name, self._deployment.request.timeouts.target)
         except FailedError as error:
@@ -74,8 +73,8 @@ class TargetSession:
         except LeaseLostError:
             self._deployment.lease.lose()
             raise
-        except Exception as error:  # noqa: BLE001 - a bug on one target must not take its siblings with it
-            self._deployment.ports.log.exception("target {} met a bug: {}", self._row.name, error)
+        except Exception as error:
+            self._deployment.ports.log.exception("a bug on target {target}", target=self._row.name)
             text = f"Vesemir met an error of its own on {self._row.name}: {type(error).__name__}: {error}"
             return Failure(FailureCode.INTERNAL_ERROR, text)
         return None
@@ -117,22 +116,8 @@ class TargetSession:
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error
 
     async def _on_host(self, host: Host) -> None:
-        request, row = self._deployment.request, self._row
-        steps = render_steps(
-            self._deployment.recipe,
-            row.direction,
-            RenderScope(
-                application=request.application,
-                environment=request.environment,
-                version=request.version,
-                deployment_id=request.deployment_id,
-                target=row.target,
-                team=request.team or "",
-                parameters=request.parameters,
-                step_seconds=request.timeouts.step,
-                output_limit=self._deployment.limits.output_bytes,
-            ),
-        )
+        deployment, row = self._deployment, self._row
+        steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         await self._steps.remember()
         await self._out_of_traffic()
         if not row.touched:
@@ -173,7 +158,6 @@ class TargetSession:
 
     async def _settle(self, failure: Failure | None) -> None:
         """Leave HAProxy as contract section 5 says, and say so in the failure."""
-        self._settled = ""
         traffic, row = self._traffic, self._row
         if failure is None or traffic is None or row.traffic is None:
             return
@@ -207,9 +191,8 @@ class TargetSession:
             "failure": failure.as_json() if failure else None,
             "duration_seconds": round(row.duration_seconds or 0.0, 3),
         }
-        self._deployment.ports.meters.target_finished(
-            state.value, failure.code.value if failure else "", row.duration_seconds or 0.0
-        )
+        code = failure.code.value if failure else None
+        self._deployment.ports.meters.target_finished(state.value, code, seconds=row.duration_seconds or 0.0)
         move = row.move(state, finished=True, failure=failure)
         try:
             await self._deployment.recorder.write(move, Emit("target.finished", body))

@@ -12,6 +12,7 @@ from vesemir.domain.verdict import event_output, failure_of_step, stored_output
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
 from vesemir.engine.row import Row
+from vesemir.engine.scope import LEFT_ALONE, Scope, StopReason
 from vesemir.engine.steps import StepRunner
 from vesemir.engine.store import Emit, RecordStep, StepRecord
 
@@ -19,9 +20,10 @@ from vesemir.engine.store import Emit, RecordStep, StepRecord
 class Stepping:
     """``began`` tells whether anything was asked of the host or of HAProxy in this session."""
 
-    def __init__(self, deployment: Deployment, row: Row) -> None:
+    def __init__(self, deployment: Deployment, row: Row, scope: Scope) -> None:
         self._deployment = deployment
         self._row = row
+        self._scope = scope
         self._recorded: dict[str, StepRecord] = {}
         self.began = False
 
@@ -51,7 +53,7 @@ class Stepping:
             self._put(name, 1, StepResult(status, None, text, len(text), time.monotonic() - started))
             raise
         except asyncio.CancelledError:
-            self._put(name, 1, StepResult(StepStatus.CANCELLED, None, duration_seconds=time.monotonic() - started))
+            self._put_ended(name, 1, time.monotonic() - started)
             raise
         await self._put(name, 1, StepResult(StepStatus.SUCCEEDED, None, text, len(text), time.monotonic() - started))
 
@@ -59,16 +61,15 @@ class Stepping:
         """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
         if self.succeeded(step.name):
             return
-        runner = StepRunner(
-            host, artifact_roots=self._deployment.limits.artifact_roots, python=self._deployment.limits.python
-        )
+        runner = StepRunner(host, artifact=self._deployment.ports.artifact, python=self._deployment.limits.python)
         tried = self._recorded.get(step.name)
         attempt = 1 if tried is None else tried.attempt
         while True:
             result = None if tried is None else StepResult(tried.status, tried.exit_status)
             if result is None:
                 result = await self._once(host, runner, step, attempt=attempt, resumed=resumed)
-            tried, resumed = None, False
+                resumed = False
+            tried = None
             if result.status is StepStatus.SUCCEEDED:
                 return
             if attempt > step.retries or result.status is StepStatus.CANCELLED:
@@ -91,8 +92,7 @@ class Stepping:
         try:
             result = await runner.run(key, step)
         except asyncio.CancelledError:
-            elapsed = time.monotonic() - started
-            self._put(step.name, attempt, StepResult(StepStatus.CANCELLED, None, duration_seconds=elapsed), redone=redone)
+            self._put_ended(step.name, attempt, time.monotonic() - started, redone=redone)
             raise
         except FailedError as error:
             if error.failure.code is not FailureCode.SSH_CONNECTION_LOST:
@@ -124,6 +124,14 @@ class Stepping:
         )
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text)
 
+    def _put_ended(self, name: str, attempt: int, seconds: float, *, redone: bool = False) -> None:
+        """The step was ended from outside. One that the next owner will verify is not said to have ended."""
+        if self._scope.reason in LEFT_ALONE:
+            return
+        budget = self._scope.reason in {None, StopReason.DEPLOYMENT_TIMED_OUT}
+        status = StepStatus.TIMED_OUT if budget else StepStatus.CANCELLED
+        self._put(name, attempt, StepResult(status, None, duration_seconds=seconds), redone=redone)
+
     def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
         row, redact = self._row, self._deployment.ports.redact
         text = redact(stored_output(result))
@@ -151,5 +159,5 @@ class Stepping:
             "output": tail,
             "output_truncated": truncated or cut,
         }
-        self._deployment.ports.meters.step_finished(result.status.value, result.duration_seconds)
+        self._deployment.ports.meters.step_finished(result.status.value, seconds=result.duration_seconds)
         return self._deployment.recorder.put(RecordStep(record), Emit("step.finished", body))

@@ -2,11 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction, RenderedStep, RunAction, TcpProbe
-from vesemir.domain.artifact import local_artifact
 from vesemir.domain.placing import fetch_command, place_command
 from vesemir.domain.probe import refuse_answer
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus
@@ -17,11 +16,12 @@ PROBE_SECONDS = 10.0
 
 
 class StepRunner:
-    """Runs steps on one host. Files are read below ``artifact_roots`` only; ``python`` is the host's interpreter."""
+    """Runs steps on one host. ``artifact`` tells which file of this instance is meant, if it may be read (else it
+    raises ``FailedError``); ``python`` is the host's interpreter."""
 
-    def __init__(self, host: Host, *, artifact_roots: Sequence[Path], python: str) -> None:
+    def __init__(self, host: Host, *, artifact: Callable[[str], Path], python: str) -> None:
         self._host = host
-        self._roots = artifact_roots
+        self._artifact = artifact
         self._python = python
 
     async def run(self, key: StepKey, step: RenderedStep) -> StepResult:
@@ -50,9 +50,9 @@ class StepRunner:
             case FetchAction(url=url) if not url.startswith("file://"):
                 return fetch_command(action, python=self._python)
             case FetchAction(url=url):
-                uploaded = await self._host.upload(local_artifact(url, self._roots), name)
+                uploaded = await self._host.upload(self._artifact(url), name)
             case PutAction(source=str() as source):
-                uploaded = await self._host.upload(local_artifact(source, self._roots), name)
+                uploaded = await self._host.upload(self._artifact(source), name)
             case PutAction(content=content):
                 uploaded = await self._host.write(content or b"", name)
         return place_command(action, uploaded, python=self._python)

@@ -1,0 +1,58 @@
+"""The last claim of a deployment whose instances died over and over: end what runs, put HAProxy right, and fail."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+
+from vesemir.domain.failure import FailedError, Failure, FailureCode
+from vesemir.domain.states import TargetState
+from vesemir.engine.context import Deployment
+from vesemir.engine.row import Row
+
+
+async def give_up(deployment: Deployment, rows: Iterable[Row]) -> Failure:
+    """What the deployment failed with. Raises ``LeaseLostError``."""
+    async with asyncio.TaskGroup() as group:
+        for row in rows:
+            if row.standing.in_work:
+                group.create_task(_leave(deployment, row), name=f"giving up {row.name}")
+    text = (
+        f"{deployment.request.deployment_id} outlived {deployment.limits.max_expiries} instances that worked on it and "
+        "was given up; look at what ended them (memory, watchdog) before it is deployed again"
+    )
+    return Failure(FailureCode.INTERNAL_ERROR, text)
+
+
+async def _leave(deployment: Deployment, row: Row) -> None:
+    await deployment.recorder.write(row.move(TargetState.RUNNING))
+    said = [
+        await _bounded(deployment, _end_remote(deployment, row)),
+        await _bounded(deployment, _drain(deployment, row)),
+    ]
+    text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *said]))
+    failure = Failure(FailureCode.TARGET_STATE_UNKNOWN, text)
+    await deployment.recorder.write(row.move(TargetState.UNKNOWN, finished=True, failure=failure))
+
+
+async def _bounded(deployment: Deployment, work: Awaitable[str]) -> str:
+    try:
+        async with asyncio.timeout(deployment.limits.settle_seconds):
+            return await work
+    except FailedError as error:
+        return error.failure.message
+    except TimeoutError:
+        return "it did not answer in time"
+
+
+async def _end_remote(deployment: Deployment, row: Row) -> str:
+    """Taking the host's lock ends whatever an earlier session left."""
+    async with deployment.ports.hosts.open(row.target, deployment.ticket()):
+        return ""
+
+
+async def _drain(deployment: Deployment, row: Row) -> str:
+    traffic = deployment.traffic
+    if traffic is None or row.traffic is None:
+        return ""
+    if not row.touched or traffic.foreign(row.traffic):
+        return await traffic.restore(row.name, row.traffic) or ""
+    return await traffic.leave_drained(row.name)

@@ -1,0 +1,145 @@
+"""Deploy events in: judged, stored, and only then acknowledged. Nothing is run from here.
+
+Everything that can be told without the network is told at once, with ``deployment.rejected`` and a copy of the message
+in the rejected queue; the rest is the run's to find out. A handler that returns lets the message be acknowledged; one
+that raises (the database or the broker is away) has it come again, and all of it is idempotent.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vesemir.contract import CommonFields, Parsed, Refusal, parse_deploy_event, refusal
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.problem import Problem
+from vesemir.domain.recipe import Recipe, check_parameters
+from vesemir.domain.request import DeployRequest, Timeouts
+from vesemir.engine.answers import Answers
+from vesemir.engine.broker import Incoming
+from vesemir.engine.inventory import Inventory
+from vesemir.engine.observe import Log, Meters, Outcome
+from vesemir.engine.recipes import Recipes
+from vesemir.engine.store import AcceptKind, Destination, NewDeployment, Store
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """What a request is judged by beside its form."""
+
+    recipes: Recipes
+    inventory: Inventory
+    caps: Timeouts
+    max_bytes: int
+    namespace: str
+
+    def judge(self, message: Incoming) -> Parsed | Refusal:
+        """The request, or the one clear reason why it is refused."""
+        parsed = parse_deploy_event(
+            message.body,
+            max_bytes=self.max_bytes,
+            caps=self.caps,
+            namespace=self.namespace,
+            reply_to=message.reply_to,
+        )
+        if isinstance(parsed, Refusal):
+            return parsed
+        return self._refused_recipe(parsed.request) or self._refused_hosts(parsed.request) or parsed
+
+    def _refused_recipe(self, request: DeployRequest) -> Refusal | None:
+        recipe = self.recipes.get(request.recipe)
+        if recipe is None:
+            known = ", ".join(self.recipes.names) or "none"
+            problem = Problem("recipe", f"must be one of: {known}")
+            return _refuse(request, FailureCode.REQUEST_UNKNOWN_RECIPE, [problem])
+        _, problems = check_parameters(recipe, request.parameters)
+        if problems:
+            return _refuse(request, FailureCode.REQUEST_INVALID_PARAMETERS, problems)
+        return self._refused_rollback(request, recipe)
+
+    @staticmethod
+    def _refused_rollback(request: DeployRequest, recipe: Recipe) -> Refusal | None:
+        if request.rollout.on_failure == "rollback" and not recipe.rollback:
+            problem = Problem("rollout.on_failure", f"cannot be rollback: recipe {recipe.name} has no way back")
+            return _refuse(request, FailureCode.REQUEST_INVALID, [problem])
+        return None
+
+    def _refused_hosts(self, request: DeployRequest) -> Refusal | None:
+        problems = [
+            Problem(f"targets.{problem.field}", problem.message) for problem in self.inventory.refuse(request.targets)
+        ]
+        if request.haproxy is not None:
+            problems += [
+                Problem(f"haproxy.targets.{problem.field}", problem.message)
+                for problem in self.inventory.refuse(request.haproxy.targets)
+            ]
+        return _refuse(request, FailureCode.TARGETS_UNKNOWN_HOST, problems) if problems else None
+
+
+class Intake:
+    """The handler of the deployments queue. ``on_accepted``: there may be something to claim or to publish."""
+
+    def __init__(
+        self,
+        rules: IntakeRules,
+        *,
+        store: Store,
+        answers: Answers,
+        log: Log,
+        meters: Meters,
+        on_accepted: Callable[[], None],
+    ) -> None:
+        self._rules = rules
+        self._store = store
+        self._answers = answers
+        self._log = log
+        self._meters = meters
+        self._on_accepted = on_accepted
+
+    async def handle(self, message: Incoming) -> None:
+        """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
+        judged = self._rules.judge(message)
+        if isinstance(judged, Refusal):
+            await self._refuse(message, judged)
+            return
+        kind = await self._store.accept(_new(judged, message), _destination(message))
+        if kind is AcceptKind.CONFLICT:
+            problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
+            await self._refuse(message, _refuse(judged.request, FailureCode.REQUEST_CONFLICT, [problem]))
+            return
+        self._meters.event_received(Outcome.ACCEPTED if kind is AcceptKind.ACCEPTED else Outcome.REPEATED)
+        self._log.info("deployment {deployment_id} {kind}", deployment_id=judged.request.deployment_id, kind=kind.value)
+        self._on_accepted()
+
+    async def _refuse(self, message: Incoming, refusal: Refusal) -> None:
+        self._meters.event_received(Outcome.REJECTED)
+        self._log.warning(
+            "deploy event refused: {code}: {reason}",
+            code=refusal.code.value,
+            reason=refusal.message,
+            deployment_id=refusal.common.deployment_id,
+        )
+        await self._answers.rejected(message, refusal)
+
+
+def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) -> Refusal:
+    common = CommonFields(request.deployment_id, request.application, request.environment, request.version)
+    return refusal(code, tuple(problems), common)
+
+
+def _new(parsed: Parsed, message: Incoming) -> NewDeployment:
+    request = parsed.request
+    return NewDeployment(
+        deployment_id=request.deployment_id,
+        body_hash=parsed.body_hash,
+        request=parsed.raw,
+        application=request.application,
+        environment=request.environment,
+        version=request.version,
+        recipe=request.recipe,
+        team=request.team,
+        requested_by=request.requested_by,
+        user_id=message.user_id,
+    )
+
+
+def _destination(message: Incoming) -> Destination | None:
+    return Destination(message.reply_to, message.correlation_id) if message.reply_to else None

@@ -1,0 +1,105 @@
+"""Before the first target: which hosts, which batches, and whether everything can be rendered for each of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.plan import Plan, make_plan
+from vesemir.domain.recipe import Recipe
+from vesemir.domain.render import RenderedStep, RenderError, render_steps
+from vesemir.domain.render import Scope as RenderScope
+from vesemir.domain.request import DeployRequest
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.context import Ports
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.recorder import Recorder
+from vesemir.engine.row import Row
+from vesemir.engine.store import DeploymentRecord, Emit, Start, TargetRecord
+
+
+def steps_for(
+    recipe: Recipe, request: DeployRequest, target: Target, direction: Direction, limits: EngineLimits
+) -> list[RenderedStep]:
+    """The recipe's steps for one target. Raises ``RenderError``."""
+    scope = RenderScope(
+        application=request.application,
+        environment=request.environment,
+        version=request.version,
+        deployment_id=request.deployment_id,
+        target=target,
+        team=request.team or "",
+        parameters=request.parameters,
+        step_seconds=request.timeouts.step,
+        output_limit=limits.output_bytes,
+    )
+    return render_steps(recipe, direction, scope)
+
+
+class Prepared:
+    """The targets as rows, the plan over them, and the load balancer boxes."""
+
+    def __init__(self, plan: Plan, rows: Mapping[str, Row], balancers: Sequence[Target]) -> None:
+        self.plan = plan
+        self.rows = rows
+        self.balancers = balancers
+
+
+def again(record: DeploymentRecord, request: DeployRequest) -> Prepared:
+    """What an earlier owner prepared, as it was recorded: the inventory is not asked twice."""
+    rows = [Row.of(each) for each in record.targets if each.direction is Direction.FORWARD]
+    rows.sort(key=lambda row: row.position)
+    plan = make_plan([row.target for row in rows], request.rollout)
+    return Prepared(plan, {row.name: row for row in rows}, record.balancers)
+
+
+async def prepare(
+    request: DeployRequest, recipe: Recipe, *, recorder: Recorder, ports: Ports, limits: EngineLimits
+) -> tuple[Prepared, float]:
+    """Resolve, plan and record it with ``deployment.started``; with the seconds that resolving took.
+
+    Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
+    """
+    started = time.monotonic()
+    targets = await ports.inventory.resolve(request.targets)
+    balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
+    seconds = time.monotonic() - started
+    if len(targets) > limits.targets:
+        text = f"{len(targets)} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
+        raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+    plan = make_plan(targets, request.rollout)
+    _check_rendering(recipe, request, targets, limits)
+    records = _records(plan, targets)
+    told = {
+        "targets": [{"name": record.name, "address": record.address} for record in records],
+        "batches": [list(batch.names) for batch in plan.batches],
+    }
+    await recorder.write(Start(records, seconds, tuple(balancers)), Emit("deployment.started", told))
+    return Prepared(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
+
+
+def _check_rendering(recipe: Recipe, request: DeployRequest, targets: Sequence[Target], limits: EngineLimits) -> None:
+    try:
+        for target in targets:
+            steps_for(recipe, request, target, Direction.FORWARD, limits)
+    except RenderError as error:
+        raise FailedError(FailureCode.REQUEST_INVALID_PARAMETERS, str(error)) from error
+
+
+def _records(plan: Plan, targets: Sequence[Target]) -> tuple[TargetRecord, ...]:
+    by_name = {target.name: target for target in targets}
+    placed = ((batch.number, name) for batch in plan.batches for name in batch.names)
+    return tuple(
+        TargetRecord(
+            name=name,
+            direction=Direction.FORWARD,
+            address=by_name[name].address,
+            port=by_name[name].port,
+            user=by_name[name].user,
+            variables=by_name[name].variables,
+            source=by_name[name].source,
+            batch=number,
+            position=position,
+        )
+        for position, (number, name) in enumerate(placed, start=1)
+    )

@@ -1,0 +1,176 @@
+"""The outbox: what the record holds goes out, in order, to every destination, whoever wrote it and whoever dies.
+
+Each destination has a cursor in the record and, while somebody publishes to it, a short publisher's lease. Events after
+the cursor are published with several confirms in flight; the cursor moves up to the first that was not confirmed. A
+destination that cannot be delivered to waits longer each time, is parked after a deadline, and holds up no other.
+"""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Sequence
+
+from vesemir.domain.naming import routing_key
+from vesemir.engine.broker import Broker, BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.observe import Log, Meters
+from vesemir.engine.store import Delivery, Outbox, StoreAwayError, StoredEvent
+
+_IDS = uuid.UUID("b0f6a1de-54b1-4c50-8a3e-5c0f1e6f7d20")
+"""Namespace of the name-based message ids (RFC 9562, version 5)."""
+
+POLL_SECONDS = 1.0
+LEASE_SECONDS = 30.0
+IN_FLIGHT = 50
+DESTINATIONS = 32
+LONGEST_WAIT_SECONDS = 30.0
+
+
+class Publishing:
+    """``run`` for ever; ``wake`` when something was written; ``flush`` before the instance ends."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        broker: Broker,
+        *,
+        publisher: str,
+        namespace: str,
+        park_after_seconds: float,
+        log: Log,
+        meters: Meters,
+    ) -> None:
+        self._outbox = outbox
+        self._broker = broker
+        self._publisher = publisher
+        self._namespace = namespace
+        self._park_after = park_after_seconds
+        self._log = log
+        self._meters = meters
+        self._work = asyncio.Event()
+        self._busy: set[int] = set()
+
+    def wake(self) -> None:
+        """Something was committed."""
+        self._work.set()
+
+    async def run(self) -> None:
+        """Publish whatever is due; a poll is the truth and ``wake`` only a hint."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                try:
+                    async with asyncio.timeout(POLL_SECONDS):
+                        await self._work.wait()
+                except TimeoutError:
+                    pass
+                self._work.clear()
+                await self._start_due(group)
+
+    async def flush(self) -> None:
+        """Publish until nothing is due any more that this instance may publish. Bound it from outside."""
+        while True:
+            due = await self._lease()
+            if not due and not self._busy:
+                return
+            await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+            await asyncio.sleep(0)
+
+    async def _start_due(self, group: asyncio.TaskGroup) -> None:
+        for delivery in await self._lease():
+            self._busy.add(delivery.destination_id)
+            group.create_task(self._deliver(delivery), name=f"publishing to {delivery.reply_to or 'events'}")
+
+    async def _lease(self) -> list[Delivery]:
+        room = DESTINATIONS - len(self._busy)
+        if room <= 0:
+            return []
+        try:
+            due = await self._outbox.lease_deliveries(
+                self._publisher, seconds=LEASE_SECONDS, limit=room + len(self._busy)
+            )
+        except StoreAwayError:
+            return []
+        return [delivery for delivery in due if delivery.destination_id not in self._busy][:room]
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        self._busy.add(delivery.destination_id)
+        try:
+            await self._deliver_all(delivery)
+        except StoreAwayError as error:
+            self._log.warning("publishing to {queue} stopped: {error}", queue=_place(delivery), error=str(error))
+        finally:
+            self._busy.discard(delivery.destination_id)
+            self._work.set()
+
+    async def _deliver_all(self, delivery: Delivery) -> None:
+        """Publish up to the end, for less than the publisher's lease."""
+        cursor, started = delivery.cursor, time.monotonic()
+        while time.monotonic() - started < LEASE_SECONDS / 2:
+            events = await self._outbox.events_after(delivery.deployment_id, cursor, limit=IN_FLIGHT)
+            if not events:
+                await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)
+                return
+            confirmed, problem = await self._publish(delivery, events)
+            if confirmed > 0:
+                cursor = events[confirmed - 1].sequence
+                done = problem is None and len(events) < IN_FLIGHT
+                if not await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=done):
+                    return
+                if done:
+                    return
+            if problem is not None:
+                await self._put_off(delivery, problem)
+                return
+
+    async def _publish(self, delivery: Delivery, events: Sequence[StoredEvent]) -> tuple[int, str | None]:
+        """(how many from the first on were confirmed, why the next one was not)."""
+        sent = time.monotonic()
+        outcomes = await asyncio.gather(
+            *(self._broker.publish(self._message(delivery, event)) for event in events), return_exceptions=True
+        )
+        for count, outcome in enumerate(outcomes):
+            if isinstance(outcome, BrokerAwayError):
+                self._meters.published("away", seconds=time.monotonic() - sent)
+                return count, str(outcome)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            self._meters.published(outcome.value, seconds=time.monotonic() - sent)
+            if outcome is PublishOutcome.RETURNED:
+                return count, f"no queue {delivery.reply_to} is there; the requester must declare it"
+            if outcome is PublishOutcome.REFUSED:
+                return count, f"queue {_place(delivery)} refused it; it may be full"
+        return len(outcomes), None
+
+    def _message(self, delivery: Delivery, event: StoredEvent) -> Outgoing:
+        body = event.body
+        topic = delivery.reply_to is None
+        place = f"{self._namespace}.events" if topic else f"queue/{delivery.reply_to}/{delivery.correlation_id or ''}"
+        return Outgoing(
+            exchange=f"{self._namespace}.events" if topic else "",
+            routing_key=routing_key(body["application"], body["environment"], event.name)
+            if topic
+            else (delivery.reply_to or ""),
+            body=json.dumps(body, ensure_ascii=False).encode(),
+            message_id=str(uuid.uuid5(_IDS, f"{event.deployment_id}/{event.sequence}/{place}")),
+            type=event.name,
+            correlation_id=delivery.correlation_id,
+            mandatory=not topic,
+        )
+
+    async def _put_off(self, delivery: Delivery, problem: str) -> None:
+        failing = delivery.failing_seconds
+        if delivery.reply_to is not None and failing > self._park_after:
+            self._log.error(
+                "events of {deployment_id} to {queue} are parked: {problem}",
+                deployment_id=delivery.deployment_id,
+                queue=_place(delivery),
+                problem=problem,
+            )
+            await self._outbox.park(delivery.destination_id, self._publisher, reason=problem)
+            return
+        wait = min(LONGEST_WAIT_SECONDS, max(POLL_SECONDS, failing / 2))
+        await self._outbox.postpone(delivery.destination_id, self._publisher, seconds=wait, reason=problem)
+
+
+def _place(delivery: Delivery) -> str:
+    return delivery.reply_to or "the topic exchange"

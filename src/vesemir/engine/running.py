@@ -1,0 +1,255 @@
+"""The run of one deployment by its owner. It reads as its steps: load, prepare, roll, roll back if need be, close."""
+
+from collections.abc import Callable, Sequence
+
+from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
+from vesemir.domain.plan import Plan
+from vesemir.domain.recipe import Recipe
+from vesemir.domain.request import DeployRequest
+from vesemir.domain.rollout import Complete, Halt
+from vesemir.domain.states import DeploymentState, TargetState, deployment_move
+from vesemir.domain.step import Direction
+from vesemir.engine.clock import DeploymentClock
+from vesemir.engine.closing import Closing
+from vesemir.engine.context import Deployment, Ports
+from vesemir.engine.giving_up import give_up
+from vesemir.engine.lease import HeldLease
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.preparing import Prepared, again, prepare
+from vesemir.engine.recorder import Recorder
+from vesemir.engine.rehearsal import plan_told, rehearse
+from vesemir.engine.rolling import HandedOverError, Rolling
+from vesemir.engine.row import Row
+from vesemir.engine.scope import Scope, StoppedError, StopReason
+from vesemir.engine.store import AddTargets, DeploymentRecord, Emit, Json, MoveDeployment, SkipPending, TargetRecord
+from vesemir.engine.traffic import Traffic
+
+_STATES_OF_STOP = {
+    StopReason.CANCELLED: DeploymentState.CANCELLED,
+    StopReason.DEPLOYMENT_TIMED_OUT: DeploymentState.TIMED_OUT,
+}
+
+
+class DeploymentRun:
+    """``run`` once. ``hand_over`` and ``leave`` are the two stages of giving it to another instance."""
+
+    def __init__(
+        self,
+        lease: HeldLease,
+        *,
+        ports: Ports,
+        limits: EngineLimits,
+        read_request: Callable[[Json], DeployRequest],
+        on_event: Callable[[], None],
+    ) -> None:
+        self._lease = lease
+        self._ports = ports
+        self._limits = limits
+        self._read_request = read_request
+        self._recorder = Recorder(ports.store, lease, on_event=on_event)
+        self._before_rolling = Scope(None)
+        self._rolling: Rolling | None = None
+        self._handing_over = False
+        self._rows: Sequence[Row] = ()
+        lease.on_change = self._woken
+
+    def hand_over(self) -> None:
+        """Start nothing more; what is in work may finish."""
+        self._handing_over = True
+        if self._rolling is None:
+            self._before_rolling.stop(StopReason.HANDED_OVER)
+        else:
+            self._rolling.hand_over()
+
+    def leave(self) -> None:
+        """End what is in work: the next owner finds out how it stands."""
+        if self._rolling is not None:
+            self._rolling.leave()
+
+    def _woken(self) -> None:
+        if self._rolling is not None:
+            self._rolling.wake()
+        elif self._lease.lost:
+            self._before_rolling.stop(StopReason.LEASE_LOST)
+        elif self._lease.wishes.cancel is not None:
+            self._before_rolling.stop(StopReason.CANCELLED)
+
+    async def run(self) -> None:
+        """Until it is finished. Raises ``LeaseLostError``, ``HandedOverError``, ``StoreAwayError``."""
+        record = await self._ports.store.load(self._lease.claim.deployment_id)
+        if record is None:
+            raise LeaseLostError(f"{self._lease.claim.deployment_id} is not in the record any more")
+        self._lease.wish(record.wishes)
+        async with self._recorder:
+            self._closing = Closing(record, self._recorder, self._ports)
+            self._state = record.state
+            try:
+                await self._run(record)
+            except FailedError as error:
+                await self._close(DeploymentState.FAILED, error.failure)
+
+    async def _run(self, record: DeploymentRecord) -> None:
+        request = self._read_request(record.request)
+        recipe = self._recipe(request)
+        try:
+            async with self._before_rolling:
+                prepared = await self._prepared(record, request, recipe)
+        except StoppedError as stop:
+            await self._stopped_early(stop.reason)
+            return
+        self._rows = tuple(prepared.rows.values())
+        async with self._ports.balancers.open(prepared.balancers) as balancers:
+            traffic = None
+            if request.haproxy is not None:
+                traffic = Traffic.of(
+                    balancers, request, lease=self._lease, limits=self._limits, store=self._ports.store
+                )
+            deployment = Deployment(request, recipe, self._lease, self._recorder, self._ports, self._limits, traffic)
+            await self._work(record, deployment, prepared)
+
+    def _recipe(self, request: DeployRequest) -> Recipe:
+        recipe = self._ports.recipes.get(request.recipe)
+        if recipe is None:
+            text = f"recipe {request.recipe} is not known to this instance; give every instance the same recipe folders"
+            raise FailedError(FailureCode.REQUEST_UNKNOWN_RECIPE, text)
+        return recipe
+
+    async def _prepared(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe) -> Prepared:
+        if record.started:
+            return again(record, request)
+        prepared, seconds = await prepare(
+            request, recipe, recorder=self._recorder, ports=self._ports, limits=self._limits
+        )
+        self._closing.resolve_seconds = seconds
+        return prepared
+
+    async def _stopped_early(self, reason: StopReason) -> None:
+        if reason is StopReason.CANCELLED:
+            wish = self._lease.wishes.cancel or {}
+            await self._recorder.write(
+                Emit("deployment.cancelling", {"requested_by": wish.get("requested_by"), "reason": wish.get("reason")})
+            )
+            await self._close(DeploymentState.CANCELLED, _cancelled())
+        elif reason is StopReason.HANDED_OVER:
+            raise HandedOverError
+        else:
+            raise LeaseLostError("the lease was lost before the first target")
+
+    async def _work(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
+        if self._lease.claim.exhausted:
+            await self._close(DeploymentState.FAILED, await give_up(deployment, prepared.rows.values()))
+        elif deployment.request.dry_run:
+            failure = await rehearse(deployment, prepared)
+            told = {"plan": plan_told(deployment, prepared)}
+            await self._close(DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED, failure, more=told)
+        elif record.state is DeploymentState.ROLLING_BACK:
+            await self._back(deployment, prepared.plan, record, cause=record.failure)
+        else:
+            await self._forward(record, deployment, prepared)
+
+    async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
+        if not record.started and deployment.traffic is not None:
+            await deployment.traffic.check_weights(prepared.plan.names)
+        rolling = Rolling(deployment, prepared.plan, prepared.rows, state=self._state)
+        move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
+        if rolling.stopped is not None:
+            await self._close(_STATES_OF_STOP[rolling.stopped], _stop_failure(rolling.stopped, deployment.request))
+        elif isinstance(move, Halt) and deployment.request.rollout.on_failure == "rollback":
+            cause = Failure(move.code, move.message)
+            await self._turn_back(deployment, prepared.plan, record, cause)
+        elif move is None or move.code is None:
+            await self._close(DeploymentState.SUCCEEDED, None)
+        else:
+            await self._close(DeploymentState.FAILED, Failure(move.code, move.message))
+
+    async def _roll(self, rolling: Rolling, deployment: Deployment, *, elapsed: float) -> Halt | Complete | None:
+        self._rolling = rolling
+        if self._handing_over:
+            rolling.hand_over()
+        limit = deployment.request.timeouts.deployment
+        move = await rolling.run(DeploymentClock(limit=limit, elapsed=elapsed, on_expiry=rolling.expire))
+        self._state = rolling.state
+        return move
+
+    async def _turn_back(self, deployment: Deployment, plan: Plan, record: DeploymentRecord, cause: Failure) -> None:
+        """The first half of a rollback, in one transaction: from now on every owner goes back."""
+        touched = [row for row in self._rows if row.touched]
+        back = tuple(_back_record(row) for row in touched)
+        told = Emit("deployment.rolling_back", {"requested_by": None, "reason": None, "failure": cause.as_json()})
+        await self._recorder.write(
+            SkipPending(Direction.FORWARD),
+            AddTargets(back),
+            MoveDeployment(
+                self._state, deployment_move(self._state, DeploymentState.ROLLING_BACK), cause, resets_clock=True
+            ),
+            told,
+        )
+        self._state = DeploymentState.ROLLING_BACK
+        for row in self._rows:
+            if row.state is TargetState.PENDING:
+                row.move(TargetState.SKIPPED, finished=True)
+        await self._back(deployment, plan, record, cause=cause, fresh=back)
+
+    async def _back(
+        self,
+        deployment: Deployment,
+        plan: Plan,
+        record: DeploymentRecord,
+        *,
+        cause: Failure | None,
+        fresh: Sequence[TargetRecord] | None = None,
+    ) -> None:
+        """The way back. ``fresh`` is None after a takeover: the rows are the record's then."""
+        records = fresh if fresh is not None else [each for each in record.targets if each.direction is Direction.BACK]
+        rows = {each.name: Row.of(each) for each in records}
+        rolling = Rolling(deployment, plan.only(frozenset(rows)), rows, state=DeploymentState.ROLLING_BACK)
+        await self._roll(rolling, deployment, elapsed=0.0 if fresh is not None else record.clock_seconds)
+        if rolling.stopped is not None:
+            state, failure = _STATES_OF_STOP[rolling.stopped], _stop_failure(rolling.stopped, deployment.request)
+        elif stuck := [row for row in rows.values() if row.state is not TargetState.ROLLED_BACK]:
+            state, failure = DeploymentState.FAILED, _rollback_failed(stuck, cause)
+        else:
+            state, failure = DeploymentState.ROLLED_BACK, cause
+        await self._close(state, failure, back=rows)
+
+    async def _close(
+        self,
+        state: DeploymentState,
+        failure: Failure | None,
+        *,
+        back: dict[str, Row] | None = None,
+        more: Json | None = None,
+    ) -> None:
+        await self._closing.close(self._state, state, failure, self._rows, back, more)
+
+
+def _back_record(row: Row) -> TargetRecord:
+    return TargetRecord(
+        name=row.name,
+        direction=Direction.BACK,
+        address=row.target.address,
+        port=row.target.port,
+        user=row.target.user,
+        variables=row.target.variables,
+        source=row.target.source,
+        batch=row.batch,
+        position=row.position,
+        traffic=row.traffic,
+    )
+
+
+def _cancelled() -> Failure:
+    return Failure(FailureCode.DEPLOYMENT_CANCELLED, "the deployment was cancelled, as asked")
+
+
+def _stop_failure(reason: StopReason, request: DeployRequest) -> Failure:
+    if reason is StopReason.CANCELLED:
+        return _cancelled()
+    text = f"the deployment was not done within timeouts.deployment ({request.timeouts.deployment:g} s)"
+    return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
+
+
+def _rollback_failed(stuck: Sequence[Row], cause: Failure | None) -> Failure:
+    each = "; ".join(f"{row.name} is {row.state}: {row.failure.message if row.failure else '?'}" for row in stuck[:10])
+    why = f" (rolled back because: {cause.message})" if cause else ""
+    return Failure(FailureCode.DEPLOYMENT_ROLLBACK_FAILED, f"not every target could be brought back: {each}{why}")

@@ -1,0 +1,129 @@
+"""Taking work and doing it: claims deployments while there is room, runs each, and hands over what is unfinished.
+
+A claim's run ends in one of three ways: finished, lost (another instance has it, or will), or handed over. A bug in a
+run is logged and its lease left to expire: that is counted, so it cannot go on for ever.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.request import DeployRequest
+from vesemir.engine.context import Ports
+from vesemir.engine.lease import HeldLease, Leases
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.rolling import HandedOverError
+from vesemir.engine.running import DeploymentRun
+from vesemir.engine.store import Json, StoreAwayError
+
+SCAN_SECONDS = 1.0
+"""Between two looks for expired leases and work that no hint told of; follows the lease when that is short."""
+
+
+class Working:
+    """``run`` for ever; ``drain`` to stop in stages."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        *,
+        ports: Ports,
+        limits: EngineLimits,
+        read_request: Callable[[Json], DeployRequest],
+        on_event: Callable[[], None],
+    ) -> None:
+        self._leases = leases
+        self._ports = ports
+        self._limits = limits
+        self._read_request = read_request
+        self._on_event = on_event
+        self._runs: dict[str, DeploymentRun] = {}
+        self._look = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Claim and run until cancelled. What runs then is ended without a result."""
+        scan = min(SCAN_SECONDS, self._limits.lease_seconds / 10)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._look.clear()
+                if not await self._claim_one(group):
+                    try:
+                        async with asyncio.timeout(scan):
+                            await self._look.wait()
+                    except TimeoutError:
+                        pass
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more; let what is in work on the hosts finish for so long, then end it; hand everything back."""
+        self._draining = True
+        for run in self._runs.values():
+            run.hand_over()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            self.leave()
+            await self._idle.wait()
+
+    def leave(self) -> None:
+        """End what is in work at once (a second SIGTERM)."""
+        for run in self._runs.values():
+            run.leave()
+
+    async def _claim_one(self, group: asyncio.TaskGroup) -> bool:
+        if self._draining or len(self._runs) >= self._limits.deployments:
+            return False
+        try:
+            lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
+        except StoreAwayError:
+            return False
+        if lease is None:
+            return False
+        run = DeploymentRun(
+            lease, ports=self._ports, limits=self._limits, read_request=self._read_request, on_event=self._on_event
+        )
+        self._runs[lease.claim.deployment_id] = run
+        self._idle.clear()
+        if self._draining:
+            run.hand_over()
+        group.create_task(self._one(run, lease), name=f"deployment {lease.claim.deployment_id}")
+        self._ports.meters.running(len(self._runs))
+        return True
+
+    async def _one(self, run: DeploymentRun, lease: HeldLease) -> None:
+        claim, log = lease.claim, self._ports.log
+        with log.context(deployment_id=claim.deployment_id, epoch=claim.epoch):
+            try:
+                if claim.previous is not None:
+                    self._ports.meters.taken_over()
+                    log.info("taken over from {previous}", previous=claim.previous)
+                    self._on_event()
+                await run.run()
+                log.info("finished")
+            except HandedOverError:
+                log.info("handed over")
+                await self._hand_back(lease)
+            except (LeaseLostError, StoreAwayError) as error:
+                log.warning("stopped: {reason}", reason=str(error))
+            except Exception:
+                log.exception("the run met a bug; its lease is left to expire")
+            finally:
+                self._leases.drop(lease)
+                self._runs.pop(claim.deployment_id, None)
+                if not self._runs:
+                    self._idle.set()
+                self._ports.meters.running(len(self._runs))
+                self._look.set()
+
+    async def _hand_back(self, lease: HeldLease) -> None:
+        try:
+            await self._leases.hand_back(lease)
+        except StoreAwayError as error:
+            self._ports.log.warning("could not be handed back, it expires instead: {reason}", reason=str(error))

@@ -1,0 +1,194 @@
+"""``vesemir lab``: a private installation of everything, to try things out in and to test with."""
+
+import asyncio
+import json
+import shlex
+import signal
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from vesemir.domain.failure import VesemirError
+from vesemir.lab.documents import read_lab
+from vesemir.lab.ending import Ended
+from vesemir.lab.event import DEFAULT_RECIPE, DEFAULT_VERSION, deploy_event
+from vesemir.lab.places import Places
+from vesemir.lab.progress import Progress
+from vesemir.lab.up import Up, bring_up, take_down
+from vesemir.lab.watch import all_ended
+
+lab_app = typer.Typer(
+    name="lab",
+    help="A private RabbitMQ, PostgreSQL, HAProxy and boxes with sshd, in one folder and on loopback.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The lab's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+DEFAULT_FOLDER = Path(".lab")
+INTERRUPTED = 130
+"""The exit status of a command that Ctrl-C ended (128 + SIGINT)."""
+
+
+@lab_app.command()
+def up(
+    folder: Folder = DEFAULT_FOLDER,
+    boxes: Annotated[int, typer.Option("--boxes", metavar="N", help="How many boxes.")] = 5,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when everything answers.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Start the lab; without --detach it stays until Ctrl-C and then takes everything down again."""
+    raise typer.Exit(_reporting(lambda: asyncio.run(_up(folder, boxes=boxes, detach=detach, as_json=as_json))))
+
+
+async def _up(folder: Path, *, boxes: int, detach: bool, as_json: bool) -> int:
+    from vesemir.adapters.postgres import migrate  # noqa: PLC0415 -- only `up` needs the driver, which is slow to import
+
+    errors = Console(stderr=True)
+    stopping = asyncio.Event()
+    with Progress(errors) as progress:
+        starting = asyncio.create_task(bring_up(folder, boxes=boxes, migrate=migrate, progress=progress))
+        _on_signals(partial(_stop, starting, stopping))
+        try:
+            found = await starting
+        except asyncio.CancelledError:
+            return INTERRUPTED
+    _show(found, folder=folder, as_json=as_json)
+    if found.already:
+        return 0
+    if detach:
+        found.roster.disown()
+        return 0
+    errors.print("Ctrl-C takes it down.", highlight=False, soft_wrap=True)
+    await all_ended(found.roster, or_when=stopping)
+    _tell(take_down(folder), folder=folder, errors=errors)
+    return 0
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # nohup(1) asks for SIGHUP to be ignored by ignoring it itself.
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            loop.add_signal_handler(number, stop)
+
+
+def _stop(starting: "asyncio.Task[Up]", stopping: asyncio.Event) -> None:
+    starting.cancel()
+    stopping.set()
+
+
+@lab_app.command()
+def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """End every process that the lab has started, whatever state it is in."""
+
+    def work() -> int:
+        ended = take_down(folder)
+        if as_json:
+            print(json.dumps(_ended_json(ended)))
+        else:
+            _tell(ended, folder=folder, errors=Console(stderr=True))
+        return 0
+
+    raise typer.Exit(_reporting(work))
+
+
+@lab_app.command()
+def env(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
+    """Print the variables that `vesemir run` needs: eval "$(vesemir lab env)"."""
+
+    def work() -> int:
+        variables: dict[str, str] = read_lab(Places.of(folder, token=""))["env"]
+        if as_json:
+            print(json.dumps(variables, indent=2))
+        else:
+            for name, value in variables.items():
+                print(f"export {name}={shlex.quote(value)}")
+        return 0
+
+    raise typer.Exit(_reporting(work))
+
+
+@lab_app.command()
+def event(
+    folder: Folder = DEFAULT_FOLDER,
+    version: Annotated[str, typer.Option("--version", metavar="V", help="The release to deploy.")] = DEFAULT_VERSION,
+    recipe: Annotated[str, typer.Option("--recipe", metavar="R", help="The recipe.")] = DEFAULT_RECIPE,
+    given: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the recipe; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a complete deploy event with a new deployment_id, ready to be published."""
+
+    def work() -> int:
+        places = Places.of(folder, token="")
+        made = deploy_event(places, read_lab(places), version=version, recipe=recipe, given=given or [])
+        print(json.dumps(made, indent=None if as_json else 2))
+        return 0
+
+    raise typer.Exit(_reporting(work))
+
+
+def _reporting(work: Callable[[], int]) -> int:
+    """Run ``work``; an error that the user can mend becomes its message and exit status 1."""
+    try:
+        return work()
+    except VesemirError as error:
+        Console(stderr=True).print(f"vesemir lab: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 1
+
+
+def _show(found: Up, *, folder: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found.lab, indent=2))
+        return
+    if found.already:
+        print(f"The lab is up already, with {len(found.lab['boxes'])} boxes.")
+    for name, value in _summary(found.lab):
+        print(f"{name:<12}{value}")
+    print(f'Next: eval "$(vesemir lab env --dir {shlex.quote(str(folder))})"')
+
+
+def _summary(lab: dict[str, Any]) -> list[tuple[str, str]]:
+    """Plain lines and no table of rich's: addresses must not be cut to the terminal's width."""
+    boxes = lab["boxes"]
+    shown = ", ".join(f"{box['name']} {box['address']}:{box['port']}" for box in boxes[:3])
+    more = f" and {len(boxes) - 3} more" if len(boxes) > 3 else ""  # noqa: PLR2004 -- what fits on a line
+    return [
+        ("RabbitMQ", lab["amqp_url"]),
+        ("PostgreSQL", lab["postgres_dsn"]),
+        ("HAProxy", lab["http_url"]),
+        ("Boxes", shown + more),
+        ("Releases", ", ".join(artifact["version"] for artifact in lab["artifacts"])),
+    ]
+
+
+def _tell(ended: Ended | None, *, folder: Path, errors: Console) -> None:
+    if ended is None:
+        errors.print(f"No lab is up in {folder}: nothing to end.", markup=False, highlight=False, soft_wrap=True)
+        return
+    names = [entry.name for entry in ended.entries]
+    sshds = sum(1 for name in names if name.endswith("/sshd"))
+    parts = [f"{entry.name} (process {entry.pid})" for entry in ended.entries if not entry.name.endswith("/sshd")]
+    parts += [f"{sshds} sshd"] if sshds else []
+    parts += [f"{ended.others} that those had started"] if ended.others else []
+    text = ", ".join(parts) or "nothing: all of it had ended already"
+    killed = f" ({ended.killed} had to be killed)" if ended.killed else ""
+    errors.print(f"Ended {text}{killed}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _ended_json(ended: Ended | None) -> dict[str, Any]:
+    if ended is None:
+        return {"lab": False, "ended": [], "others": 0, "killed": 0}
+    entries = [{"name": entry.name, "pid": entry.pid} for entry in ended.entries]
+    return {"lab": True, "ended": entries, "others": ended.others, "killed": ended.killed}
+
+
+if __name__ == "__main__":
+    lab_app()

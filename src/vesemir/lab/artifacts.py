@@ -1,0 +1,59 @@
+"""The releases of the lab's application, as archives that are the same bytes each time they are made."""
+
+import gzip
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesemir.lab.resources import program, template
+from vesemir.lab.topology import APPLICATION
+
+FIRST_VERSION = "1.0.0"
+NEXT_VERSION = "2.0.0"
+BROKEN_VERSION = "3.0.0-broken"
+VERSIONS = (FIRST_VERSION, NEXT_VERSION, "2.1.0", BROKEN_VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One release, ready to be deployed. ``sha256`` is in hexadecimal digits."""
+
+    version: str
+    url: str
+    sha256: str
+
+
+def release_files(version: str) -> dict[str, tuple[str, int]]:
+    """What a release consists of: name, to text and mode."""
+    run = "run-broken" if version == BROKEN_VERSION else "run"
+    return {
+        "VERSION": (f"{version}\n", 0o644),
+        "app.py": (program("app.py"), 0o644),
+        "run": (template(run), 0o755),
+    }
+
+
+def write_artifacts(folder: Path) -> list[Artifact]:
+    """Write ``shop-VERSION.tar.gz`` for every version."""
+    made = []
+    for version in VERSIONS:
+        archive = folder / f"{APPLICATION}-{version}.tar.gz"
+        content = pack(release_files(version))
+        archive.write_bytes(content)
+        made.append(Artifact(version, archive.as_uri(), hashlib.sha256(content).hexdigest()))
+    return made
+
+
+def pack(files: dict[str, tuple[str, int]]) -> bytes:
+    """A gzipped tar of ``files`` at its top level: no times, no owners, a fixed order."""
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(files):
+            text, mode = files[name]
+            content = text.encode()
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), mode
+            archive.addfile(member, io.BytesIO(content))
+    return gzip.compress(plain.getvalue(), mtime=0)

@@ -1,0 +1,194 @@
+"""The boxes: a folder tree each, an sshd each, and the service manager that runs their application."""
+
+import asyncio
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+from vesemir.lab.artifacts import FIRST_VERSION, release_files
+from vesemir.lab.places import LabError
+from vesemir.lab.programs import PATH, Programs
+from vesemir.lab.readiness import Question, exchange, until
+from vesemir.lab.resources import program, template
+from vesemir.lab.roster import TOKEN, Program, Roster
+from vesemir.lab.topology import APPLICATION, Box, Topology
+
+_START_SECONDS = 90.0
+_KEYGENS_AT_ONCE = 4
+_ASKED_AT_ONCE = 8
+_SSHD_FOLDER = Path("/run/sshd")
+
+
+async def start_boxes(topology: Topology, programs: Programs, roster: Roster) -> None:
+    """Build every box and start it; returns when each sshd and each application answers."""
+    hosts = (*topology.boxes, topology.balancer)
+    for box in hosts:
+        _furnish(box)
+    await _make_keys(topology, programs)
+    socket = topology.places.socket("services.sock")
+    _install_systemctl(topology, programs, socket)
+    for box in topology.boxes:
+        _first_release(box)
+    for box in hosts:
+        _configure_sshd(box, topology, roster)
+    _make_sshd_folder()
+    servers = [_sshd(box, programs) for box in hosts]
+    services = _services(topology, programs, socket)
+    manager, *children = roster.start([services, *servers])
+    gate = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def answers(box: Box, child: subprocess.Popen[bytes], log: Path) -> None:
+        async with gate:
+            await until(_speaks_ssh(box), what=f"{box.name}'s sshd", child=child, log=log, timeout=_START_SECONDS)
+            if box is not topology.balancer:
+                what = f"{box.name}'s application"
+                await until(_serves(box), what=what, child=manager, log=services.log, timeout=_START_SECONDS)
+
+    async with asyncio.TaskGroup() as group:
+        for box, child, server in zip(hosts, children, servers, strict=True):
+            group.create_task(answers(box, child, server.log))
+
+
+def _furnish(box: Box) -> None:
+    for part in ("bin", "etc/ssh", "log", "run", "var/lib/vesemir"):
+        (box.root / part).mkdir(parents=True)
+
+
+async def _make_keys(topology: Topology, programs: Programs) -> None:
+    """A host key for each box, one key for the client, and the file in which the client has all host keys pinned."""
+    hosts = (*topology.boxes, topology.balancer)
+    gate = asyncio.Semaphore(_KEYGENS_AT_ONCE)
+
+    async def generate(file: Path, comment: str) -> None:
+        async with gate:
+            words = (str(programs.ssh_keygen), "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file))
+            child = await asyncio.create_subprocess_exec(
+                *words, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
+            )
+            if await child.wait() != 0:
+                raise LabError(f"ssh-keygen could not write {file}")
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(generate(topology.client_key, "vesemir-lab"))
+        for box in hosts:
+            group.create_task(generate(_host_key(box), box.name))
+    public = topology.client_key.with_suffix(".pub")
+    _authorized_keys(topology).write_text(public.read_text())
+    lines = [f"[{box.address}]:{box.port} {_public_key(box)}\n" for box in hosts]
+    topology.known_hosts.write_text("".join(lines))
+
+
+def _host_key(box: Box) -> Path:
+    return box.root / "etc" / "ssh" / "ssh_host_ed25519_key"
+
+
+def _public_key(box: Box) -> str:
+    algorithm, key, _ = _host_key(box).with_suffix(".pub").read_text().split(" ", 2)
+    return f"{algorithm} {key}"
+
+
+def _authorized_keys(topology: Topology) -> Path:
+    return topology.places.within("keys") / "authorized_keys"
+
+
+def _install_systemctl(topology: Topology, programs: Programs, socket: Path) -> None:
+    """The boxes' programs are copied into the lab, so that they are files wherever the package lies."""
+    folder = topology.places.within("programs")
+    for name in ("services.py", "systemctl.py"):
+        (folder / name).write_text(program(name))
+    for box in topology.boxes:
+        words = shlex.join([str(programs.python), "-I", "-S", str(folder / "systemctl.py"), str(socket), box.name])
+        box.systemctl.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+        box.systemctl.chmod(0o755)
+
+
+def _first_release(box: Box) -> None:
+    """``releases/1.0.0`` and ``current``, a relative link to it, as a deployment leaves them."""
+    release = box.app_root / "releases" / FIRST_VERSION
+    release.mkdir(parents=True)
+    for name, (text, mode) in release_files(FIRST_VERSION).items():
+        (release / name).write_text(text)
+        (release / name).chmod(mode)
+    (box.app_root / "current").symlink_to(Path("releases") / FIRST_VERSION)
+
+
+def _configure_sshd(box: Box, topology: Topology, roster: Roster) -> None:
+    (box.root / "etc" / "ssh" / "sshd_config").write_text(
+        template(
+            "sshd_config",
+            NAME=box.name,
+            ADDRESS=box.address,
+            PORT=str(box.port),
+            HOST_KEY=str(_host_key(box)),
+            PID_FILE=str(box.root / "run" / "sshd.pid"),
+            AUTHORIZED_KEYS=str(_authorized_keys(topology)),
+            USE_PAM="yes" if _locked(topology.user) else "no",
+            MARK=f"{TOKEN}={roster.token}",
+        )
+    )
+
+
+def _locked(user: str) -> bool:
+    """Whether the account's password is locked by a ``!``: without PAM, sshd then refuses keys too (sshd(8))."""
+    try:
+        entries = Path("/etc/shadow").read_text().splitlines()
+    except OSError:  # an ordinary user's sshd cannot read it either, and so refuses nobody
+        return False
+    return any(entry.startswith(f"{user}:!") for entry in entries)
+
+
+def _make_sshd_folder() -> None:
+    """root's sshd wants its empty folder for privilege separation; systemd makes it for the machine's own."""
+    if os.geteuid() == 0:
+        _SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
+
+
+def _sshd(box: Box, programs: Programs) -> Program:
+    words = [str(programs.sshd), "-D", "-e", "-f", str(box.root / "etc" / "ssh" / "sshd_config")]
+    return Program(f"{box.name}/sshd", words, log=box.root / "log" / "sshd", environment={"PATH": PATH})
+
+
+def _services(topology: Topology, programs: Programs, socket: Path) -> Program:
+    """One program is the service manager of all boxes: hundreds of them must fit on a small machine."""
+    folder = topology.places.within("programs")
+    listed = folder / "services.json"
+    listed.write_text(json.dumps([_service(box, programs) for box in topology.boxes], indent=1))
+    words = [str(programs.python), "-I", "-S", str(folder / "services.py"), str(listed), str(socket)]
+    return Program("services", words, log=topology.places.log / "services.log", environment={"PATH": PATH})
+
+
+def _service(box: Box, programs: Programs) -> dict[str, object]:
+    """What services.py is told of a box's application. It passes the lab's token on to it by itself."""
+    return {
+        "box": box.name,
+        "name": APPLICATION,
+        "command": str(box.app_root / "current" / "run"),
+        "folder": str(box.app_root / "current"),
+        "log": str(box.root / "log" / APPLICATION),
+        "environment": {
+            "PATH": PATH,
+            "PYTHON": str(programs.python),
+            "APPLICATION": APPLICATION,
+            "BOX_NAME": box.name,
+            "ADDRESS": box.address,
+            "PORT": str(box.app_port),
+        },
+    }
+
+
+def _speaks_ssh(box: Box) -> Question:
+    async def asked() -> bool:
+        return await exchange(box.address, box.port, say=b"", hear=4) == b"SSH-"
+
+    return asked
+
+
+def _serves(box: Box) -> Question:
+    async def asked() -> bool:
+        return (
+            await exchange(box.address, box.app_port, say=b"GET /health HTTP/1.0\r\n\r\n", hear=12) == b"HTTP/1.1 200"
+        )
+
+    return asked

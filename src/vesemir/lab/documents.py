@@ -1,0 +1,145 @@
+"""The files that a lab writes for others: ``lab.json``, the settings, the inventory and its own recipe."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vesemir.lab.artifacts import Artifact
+from vesemir.lab.places import LabError, Places
+from vesemir.lab.resources import template
+from vesemir.lab.topology import APPLICATION, BACKEND, ENVIRONMENT, Box, Topology
+
+LEASE_SECONDS = 10
+TARGET_GROUP = "shop-web"
+BALANCER_GROUP = "shop-lb"
+
+
+def write_documents(topology: Topology) -> None:
+    """Everything but ``lab.json``, which is written last of all."""
+    places = topology.places
+    (places.within("recipes") / "lab-script.toml").write_text(template("lab-script.toml"))
+    places.inventory.write_text(inventory(topology))
+    write_private(places.settings, settings(topology))
+
+
+def write_private(file: Path, text: str) -> None:
+    """Readable by its owner alone, whole or not at all: passwords stand in it."""
+    beside = file.with_name(f".{file.name}.new")
+    beside.unlink(missing_ok=True)
+    with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as out:  # noqa: PTH123
+        out.write(text)
+    beside.rename(file)
+
+
+def lab_json(topology: Topology, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+    """Contract section 7: where everything is."""
+    return {
+        "amqp_url": topology.amqp_url,
+        "postgres_dsn": topology.postgres_dsn,
+        "http_url": topology.http_url,
+        "haproxy_socket": str(topology.haproxy_socket),
+        "backend": BACKEND,
+        "application": APPLICATION,
+        "environment": ENVIRONMENT,
+        "boxes": [
+            {
+                "name": box.name,
+                "address": box.address,
+                "port": box.port,
+                "user": topology.user,
+                "root": str(box.root),
+                "app_root": str(box.app_root),
+            }
+            for box in topology.boxes
+        ],
+        "artifacts": [asdict(artifact) for artifact in artifacts],
+        "client_key": str(topology.client_key),
+        "known_hosts": str(topology.known_hosts),
+        "chef": None,
+        "env": environment(topology),
+    }
+
+
+def environment(topology: Topology) -> dict[str, str]:
+    """What ``vesemir run`` needs. The settings file says it all too, so that it alone is enough for a person."""
+    return {
+        "VESEMIR_CONFIG": str(topology.places.settings),
+        "VESEMIR_AMQP__URL": topology.amqp_url,
+        "VESEMIR_POSTGRES__DSN": topology.postgres_dsn,
+        "VESEMIR_SSH__USER": topology.user,
+        "VESEMIR_SSH__CLIENT_KEY": str(topology.client_key),
+        "VESEMIR_SSH__KNOWN_HOSTS": str(topology.known_hosts),
+        "VESEMIR_INVENTORY__FILE": str(topology.places.inventory),
+        "VESEMIR_HAPROXY__SOCKET": str(topology.haproxy_socket),
+        "VESEMIR_LEASE__SECONDS": str(LEASE_SECONDS),
+    }
+
+
+def settings(topology: Topology) -> str:
+    """``vesemir.toml``."""
+    tables: dict[str, dict[str, object]] = {
+        "amqp": {"url": topology.amqp_url},
+        "postgres": {"dsn": topology.postgres_dsn},
+        "ssh": {
+            "user": topology.user,
+            "client_key": str(topology.client_key),
+            "known_hosts": str(topology.known_hosts),
+        },
+        "inventory": {"file": str(topology.places.inventory)},
+        "haproxy": {"socket": str(topology.haproxy_socket)},
+        "lease": {"seconds": LEASE_SECONDS},
+        "recipes": {"folders": [str(topology.places.within("recipes"))]},
+        "artifacts": {"roots": [str(topology.places.within("artifacts"))]},
+    }
+    return "# Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
+
+
+def inventory(topology: Topology) -> str:
+    """``inventory.toml``: the boxes in one group, the load balancer in another."""
+    tables: dict[str, dict[str, object]] = {
+        f"groups.{TARGET_GROUP}": {"hosts": [f"web[1:{len(topology.boxes)}]"]},
+        f"groups.{BALANCER_GROUP}": {"hosts": [topology.balancer.name]},
+    }
+    for box in topology.boxes:
+        variables = {
+            "app_root": str(box.app_root),
+            "health_url": box.health_url,
+            "systemctl": str(box.systemctl),
+            "service": APPLICATION,
+        }
+        tables |= _host(box, topology.user, variables)
+    tables |= _host(topology.balancer, topology.user, {"haproxy_socket": str(topology.haproxy_socket)})
+    return "# The lab's hosts. Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
+
+
+def _host(box: Box, user: str, variables: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    own = {"root": str(box.root), "zone": box.zone, "vesemir_state_dir": str(box.state_dir)}
+    return {
+        f"hosts.{box.name}": {"address": box.address, "port": box.port, "user": user},
+        f"hosts.{box.name}.variables": {**variables, **own},
+    }
+
+
+def _toml(tables: Mapping[str, Mapping[str, object]]) -> str:
+    """Strings, whole numbers and lists of strings: JSON writes those as TOML does."""
+    parts = []
+    for name, values in tables.items():
+        lines = [f"{key} = {json.dumps(value)}" for key, value in values.items()]
+        parts.append("\n".join((f"\n[{name}]", *lines)))
+    return "\n".join(parts) + "\n"
+
+
+def read_lab(places: Places) -> dict[str, Any]:
+    """``lab.json`` of a lab that is up. Raises ``LabError`` when there is none."""
+    try:
+        found: dict[str, Any] = json.loads(places.lab_json.read_text())
+    except FileNotFoundError:
+        raise LabError(
+            f"no lab is up in {places.folder}: start one with `vesemir lab up --dir {places.folder}`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise LabError(f"{places.lab_json} cannot be read ({error}); run `vesemir lab down` and `up` again") from error
+    return found

@@ -1,0 +1,106 @@
+"""A complete deploy event for the lab, as an orchestrator would publish it (contract sections 2 and 7)."""
+
+import secrets
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vesemir.lab.artifacts import NEXT_VERSION
+from vesemir.lab.documents import BALANCER_GROUP, TARGET_GROUP
+from vesemir.lab.places import LabError, Places
+from vesemir.shipped import recipes_folder
+
+SCRIPT_RECIPE = "lab-script"
+DEFAULT_VERSION = NEXT_VERSION
+DEFAULT_RECIPE = "release"
+DRAIN_SECONDS = 5
+
+Value = str | int | bool
+
+
+def deploy_event(
+    places: Places, lab: Mapping[str, Any], *, version: str, recipe: str, given: Sequence[str]
+) -> dict[str, Any]:
+    """The event; ``given`` are ``KEY=VALUE`` texts for the recipe's parameters. Raises ``LabError`` for a bad one."""
+    declared = _declared(places, recipe)
+    parameters: dict[str, Value] = {}
+    own = dict(_parsed(text, recipe, declared) for text in given)
+    if recipe == DEFAULT_RECIPE and not {"artifact_url", "artifact_sha256"} <= own.keys():
+        parameters |= _artifact(lab, version)
+    parameters |= own
+    missing = [name for name, of in declared.items() if of.get("required") and name not in parameters]
+    if missing:
+        options = " ".join(f"--set {name}=…" for name in missing)
+        raise LabError(f"the recipe {recipe} needs {', '.join(missing)}: add {options}")
+    event: dict[str, Any] = {
+        "schema": "vesemir.deploy/1",
+        "deployment_id": new_id(),
+        "application": lab["application"],
+        "environment": lab["environment"],
+        "team": "payments",
+        "requested_by": "lab",
+        "version": version,
+        "recipe": recipe,
+        "parameters": parameters,
+        "targets": {"inventory": {"groups": [TARGET_GROUP]}},
+    }
+    if recipe != SCRIPT_RECIPE:
+        event["haproxy"] = {
+            "targets": {"inventory": {"groups": [BALANCER_GROUP]}},
+            "backend": lab["backend"],
+            "server": "{name}",
+            "drain_seconds": DRAIN_SECONDS,
+        }
+    event["rollout"] = {"concurrency": 1}
+    return event
+
+
+def new_id() -> str:
+    """Sorts by time, and is unique without asking anybody."""
+    return f"lab-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(5)}"
+
+
+def _declared(places: Places, recipe: str) -> dict[str, dict[str, Any]]:
+    """The parameters that the recipe declares; the lab's own folder comes before the shipped one."""
+    folders = (places.within("recipes"), recipes_folder())
+    for folder in folders:
+        file = folder / f"{recipe}.toml"
+        if file.is_file():
+            return _parameters(file)
+    known = sorted({file.stem for folder in folders for file in folder.glob("*.toml")})
+    raise LabError(f"there is no recipe {recipe!r}; there is: {', '.join(known)}")
+
+
+def _parameters(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8")).get("parameters", {})
+    except (OSError, ValueError) as error:
+        raise LabError(f"the recipe {file} cannot be read: {error}") from error
+    return dict(found)
+
+
+def _artifact(lab: Mapping[str, Any], version: str) -> dict[str, Value]:
+    for artifact in lab["artifacts"]:
+        if artifact["version"] == version:
+            return {"artifact_url": artifact["url"], "artifact_sha256": artifact["sha256"]}
+    known = ", ".join(artifact["version"] for artifact in lab["artifacts"])
+    raise LabError(f"the lab has no release {version!r}; it has {known}")
+
+
+def _parsed(text: str, recipe: str, declared: Mapping[str, Mapping[str, Any]]) -> tuple[str, Value]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise LabError(f"--set takes KEY=VALUE, not {text!r}")
+    if name not in declared:
+        known = ", ".join(declared) or "none"
+        raise LabError(f"the recipe {recipe} has no parameter {name!r}; it has {known}")
+    kind = declared[name].get("type", "string")
+    if kind == "boolean" and value in {"true", "false"}:
+        return name, value == "true"
+    if kind == "integer" and value.removeprefix("-").isdecimal():
+        return name, int(value)
+    if kind != "string":
+        raise LabError(f"{name} is of type {kind}, which {value!r} is not")
+    return name, value

@@ -1,0 +1,56 @@
+"""The lab's PostgreSQL: a cluster of its own, on loopback with a password, without a Unix socket.
+
+It runs under PostgreSQL's account when root starts the lab, since the server refuses root.
+"""
+
+from vesemir.lab.accounts import give, server_account, server_home
+from vesemir.lab.programs import PATH, Programs
+from vesemir.lab.readiness import exchange, until
+from vesemir.lab.resources import template
+from vesemir.lab.roster import Program, Roster
+from vesemir.lab.topology import DATABASE, SERVER_USER, Topology
+
+_START_SECONDS = 60.0
+_INIT_SECONDS = 120.0
+_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+
+
+async def start_postgres(topology: Topology, programs: Programs, roster: Roster) -> None:
+    """Make a cluster and its empty database, and start it; returns when it takes connections."""
+    account = server_account("postgres")
+    home = server_home(topology.places, "postgres", account)
+    log = topology.places.log / "postgres.log"
+    environment = {"PATH": PATH, "HOME": str(home), "LANG": "C.UTF-8", "TZ": "UTC"}
+    cluster = home / "cluster"
+    password = home / "password"
+    password.write_text(topology.password)
+    password.chmod(0o600)
+    give([password], account)
+
+    def server(name: str, *words: str) -> Program:
+        return Program(name, words, log=log, environment=environment, account=account, cwd=home, stop="SIGINT")
+
+    await roster.run(
+        server(
+            "initdb", str(programs.initdb), "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256",
+            f"--username={SERVER_USER}", f"--pwfile={password}", f"--pgdata={cluster}",
+        ),
+        timeout=_INIT_SECONDS,
+    )  # fmt: skip
+    settings = template("postgresql.conf", ADDRESS=topology.address, PORT=str(topology.postgres_port))
+    for name, text in (("postgresql.conf", settings), ("pg_hba.conf", template("pg_hba.conf"))):
+        (cluster / name).write_text(text)
+    # In single-user mode, so that no client program is needed and nobody else is connected yet.
+    make = f'echo \'CREATE DATABASE {DATABASE}\' | "$1" --single -D "$2" postgres'
+    await roster.run(
+        server("create-database", "/bin/sh", "-c", make, "sh", str(programs.postgres), str(cluster)),
+        timeout=_INIT_SECONDS,
+    )
+    (child,) = roster.start([server("postgres", str(programs.postgres), "-D", str(cluster))])
+
+    async def ready() -> bool:
+        # "Message Formats" of PostgreSQL's protocol: SSLRequest is answered by S or N once connections are served,
+        # and recovery has not to be waited for in a new cluster.
+        return await exchange(topology.address, topology.postgres_port, say=_SSL_REQUEST, hear=1) in {b"S", b"N"}
+
+    await until(ready, what="PostgreSQL", child=child, log=log, timeout=_START_SECONDS)

@@ -1,0 +1,86 @@
+"""A transport that lets no message's properties break the connection.
+
+pamqp cannot decode a property that is not UTF-8, a timestamp in nanoseconds or a header of a type it does not know, and
+aiormq then closes the whole connection. The broker delivers the same message again to the next instance: one message
+would stop them all, for ever. So content headers are tried here first, and one that cannot be decoded is replaced by a
+header of the same body size without properties. The message then arrives with its body, and is judged by that.
+"""
+
+import asyncio
+import struct
+from typing import Any
+
+import pamqp.frame
+from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
+from loguru import logger
+from pamqp.commands import Basic
+from pamqp.constants import FRAME_HEADER
+from pamqp.exceptions import PAMQPException
+from pamqp.header import ContentHeader
+from yarl import URL
+
+UNREADABLE_HEADER = "x-vesemir-unreadable"
+"""The header that stands in for properties which could not be decoded."""
+
+_FRAME_HEAD = 7  # type, channel, size: AMQP 0-9-1, section 2.3.5
+_BODY_SIZE = struct.Struct(">HHQ")  # class, weight, body size: section 2.3.5.2
+
+
+class LenientReader(asyncio.StreamReader):
+    """Hands out a connection's frames, whole content headers at a time, in the pieces in which aiormq asks for them."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        super().__init__()
+        self._inner = reader
+        self._ready = b""
+
+    def at_eof(self) -> bool:
+        return not self._ready and self._inner.at_eof()
+
+    async def readexactly(self, n: int) -> bytes:
+        if not self._ready:
+            head = await self._inner.readexactly(_FRAME_HEAD) if n == 1 else b""
+            if not head:
+                return await self._inner.readexactly(n)
+            self._ready = head
+            if head[0] == FRAME_HEADER:
+                self._ready = await self._content_header(head)
+        taken, self._ready = self._ready[:n], self._ready[n:]
+        if len(taken) < n:
+            taken += await self._inner.readexactly(n - len(taken))
+        return taken
+
+    async def read(self, n: int = -1) -> bytes:
+        if self._ready:
+            taken, self._ready = self._ready, b""
+            return taken
+        return await self._inner.read(n)
+
+    async def _content_header(self, head: bytes) -> bytes:
+        _, channel, size = struct.unpack(">BHI", head)
+        frame = head + await self._inner.readexactly(size + 1)
+        try:
+            pamqp.frame.unmarshal(frame)
+        except (PAMQPException, ValueError, OverflowError, OSError, struct.error, RecursionError) as error:
+            _, _, body_size = _BODY_SIZE.unpack_from(frame, _FRAME_HEAD)
+            logger.warning("A message's properties cannot be decoded and are left out: {}", error)
+            properties = Basic.Properties(headers={UNREADABLE_HEADER: str(error)[:200]})
+            return pamqp.frame.marshal(ContentHeader(body_size=body_size, properties=properties), channel)
+        return frame
+
+
+class LenientTransport(TransportFactory):
+    """Connects as aiormq does; keeps the socket, so that it can be dropped when a close would wait for ever."""
+
+    def __init__(self, *, tls: bool) -> None:
+        self._inner: TransportFactory = TLSTransportFactory() if tls else TCPTransportFactory()
+        self._writer: asyncio.StreamWriter | None = None
+
+    async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ANN401
+        reader, self._writer = await self._inner.create(url, **kwargs)
+        return LenientReader(reader), self._writer
+
+    def abort(self) -> None:
+        """Drop the socket at once."""
+        if self._writer is not None:
+            self._writer.transport.abort()

@@ -1,0 +1,74 @@
+"""Keeps one connection to the broker: makes it, makes it again when it is lost, and says how it is."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from loguru import logger
+
+from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
+from vesemir.adapters.amqp.dialing import LiveConnection, dial
+from vesemir.adapters.amqp.topology import Topology
+from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.health import PartState
+from vesemir.settings import Amqp
+
+Report = Callable[[PartState, str], None]
+
+
+class Link:
+    """``run`` is its life; it never ends because the broker is away. ``live`` holds the connection while it lasts."""
+
+    def __init__(self, settings: Amqp, *, name: str, report: Report) -> None:
+        self._settings = settings
+        self._name = name
+        self._topology = Topology(settings.namespace)
+        self._report = report
+        self._stopping = asyncio.Event()
+        self.live: Slot[LiveConnection] = Slot()
+
+    async def run(self) -> None:
+        """Until ``stop``: connect, declare the topology, offer the connection, and begin again when it is gone."""
+        backoff = Backoff()
+        away_since = time.monotonic()
+        while not self._stopping.is_set():
+            try:
+                connection = await self._connect()
+            except BrokerAwayError as error:
+                self._report(PartState.DOWN, str(error))
+                pause = backoff.next()
+                logger.warning(
+                    "{}; next try in {:.1f} s (away for {:.0f} s)", error, pause, time.monotonic() - away_since
+                )
+                await any_of(self._stopping.wait(), timeout=pause)
+                continue
+            backoff.reset()
+            await self._offer(connection)
+            away_since = time.monotonic()
+        self._report(PartState.STOPPING, "")
+
+    def stop(self) -> None:
+        """Let ``run`` close the connection and return."""
+        self._stopping.set()
+
+    async def _connect(self) -> LiveConnection:
+        connection = await dial(self._settings, name=self._name)
+        try:
+            await self._topology.declare(connection, seconds=self._settings.connect_timeout_seconds)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _offer(self, connection: LiveConnection) -> None:
+        self._report(PartState.UP, "")
+        logger.info("Connected to the broker ({})", self._name)
+        self.live.fill(connection)
+        try:
+            await any_of(connection.gone.wait(), self._stopping.wait())
+            if not self._stopping.is_set():
+                self._report(PartState.DOWN, connection.why)
+                logger.warning("The connection to the broker ({}) was lost: {}", self._name, connection.why)
+        finally:
+            self.live.empty()
+            await connection.close()

@@ -1,0 +1,142 @@
+"""Publishing with confirms, many in flight on one channel, and an answer or an exception within a limit."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+
+from aio_pika import DeliveryMode, Message
+from aio_pika.exceptions import DeliveryError, PublishError
+from loguru import logger
+
+from vesemir.adapters.amqp.awaiting import Slot, any_of
+from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.link import Link, Report
+from vesemir.adapters.amqp.topology import Topology
+from vesemir.engine.broker import BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.health import PartState
+from vesemir.engine.observe import Meters
+from vesemir.settings import Amqp
+
+APP_ID = "vesemir"
+LONGEST_NAME = 255
+"""A short string's limit in bytes (AMQP 0-9-1, section 4.2.5.3): no queue can have a longer name."""
+
+
+class Publisher:
+    """``run`` keeps a channel on the link's connection; ``publish`` may be called by any number of tasks."""
+
+    def __init__(self, settings: Amqp, link: Link, *, report: Report, meters: Meters) -> None:
+        self._settings = settings
+        self._link = link
+        self._topology = Topology(settings.namespace)
+        self._report = report
+        self._meters = meters
+        self._channel: Slot[LiveChannel] = Slot()
+        self._in_flight: dict[str, asyncio.Event] = {}
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until ``stop``: open a channel on every new connection, and another when the broker closes it."""
+        while not self._stopping.is_set():
+            await any_of(self._link.live.get(), self._stopping.wait())
+            connection = self._link.live.value
+            if connection is None:
+                continue
+            try:
+                await self._keep_channel(connection)
+            except BrokerAwayError as error:
+                # Opening a channel fails only on a connection that is no longer any good.
+                connection.drop(str(error))
+                await any_of(self._stopping.wait(), timeout=0.1)
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def publish(self, message: Outgoing) -> PublishOutcome:
+        """See ``engine.broker.Broker``."""
+        begun = time.monotonic()
+        try:
+            with away_on_loss(f"publishing {message.type}"):
+                async with asyncio.timeout(self._settings.publish_timeout_seconds):
+                    outcome = await self._publish_alone(message)
+        except BrokerAwayError:
+            self._meters.published("away", seconds=time.monotonic() - begun)
+            raise
+        self._meters.published(outcome.value, seconds=time.monotonic() - begun)
+        return outcome
+
+    async def _keep_channel(self, connection: LiveConnection) -> None:
+        seconds = self._settings.connect_timeout_seconds
+        channel = await connection.channel(confirms=True, seconds=seconds)
+        try:
+            self._channel.fill(channel)
+            while not await any_of(
+                channel.gone.wait(),
+                connection.gone.wait(),
+                self._stopping.wait(),
+                timeout=self._settings.heartbeat_seconds,
+            ):
+                await self._probe(connection, channel)
+        finally:
+            self._channel.empty()
+            await channel.close()
+        if not self._stopping.is_set() and not connection.gone.is_set():
+            logger.warning("The publishing channel was closed: {}", channel.why)
+            # What it was closed for may be missing: declare everything again before the next message.
+            await self._topology.declare(connection, seconds=seconds)
+
+    async def _probe(self, connection: LiveConnection, channel: LiveChannel) -> None:
+        """Ask the broker something: so a dead peer and a deleted exchange are noticed soon."""
+        if await connection.blocked():
+            self._report(PartState.UP, "publishing is blocked by the broker's alarm (memory or disk); events wait")
+            return
+        self._report(PartState.UP, "")
+        try:
+            with away_on_loss("asking the broker"):
+                async with asyncio.timeout(self._settings.heartbeat_seconds):
+                    await channel.channel.get_exchange(self._topology.events)
+        except BrokerAwayError as error:
+            if not channel.gone.is_set() and not await connection.blocked():
+                connection.drop(str(error))
+
+    async def _publish_alone(self, message: Outgoing) -> PublishOutcome:
+        """Never two of one ``message_id`` in flight: aiormq matches a returned message to its confirm by that alone."""
+        while (earlier := self._in_flight.get(message.message_id)) is not None:
+            await earlier.wait()
+        ended = self._in_flight[message.message_id] = asyncio.Event()
+        try:
+            return await self._publish_on(await self._channel.get(), message)
+        finally:
+            del self._in_flight[message.message_id]
+            ended.set()
+
+    @staticmethod
+    async def _publish_on(live: LiveChannel, message: Outgoing) -> PublishOutcome:
+        if len(message.routing_key.encode()) > LONGEST_NAME:
+            return PublishOutcome.RETURNED
+        exchange = (
+            await live.channel.get_exchange(message.exchange, ensure=False)
+            if message.exchange
+            else live.channel.default_exchange
+        )
+        try:
+            await exchange.publish(_as_amqp(message), routing_key=message.routing_key, mandatory=message.mandatory)
+        except PublishError:
+            return PublishOutcome.RETURNED
+        except DeliveryError:
+            return PublishOutcome.REFUSED
+        return PublishOutcome.CONFIRMED
+
+
+def _as_amqp(message: Outgoing) -> Message:
+    return Message(
+        message.body,
+        headers=dict(message.headers),
+        content_type=message.content_type,
+        delivery_mode=DeliveryMode.PERSISTENT,
+        correlation_id=message.correlation_id,
+        message_id=message.message_id,
+        timestamp=datetime.now(UTC),
+        type=message.type,
+        app_id=APP_ID,
+    )

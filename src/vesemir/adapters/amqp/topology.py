@@ -1,0 +1,91 @@
+"""What must exist in the broker (contract section 2), and how it is declared on every connection."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity
+from loguru import logger
+
+from vesemir.adapters.amqp.dialing import LiveConnection, away_on_loss
+from vesemir.engine.broker import BrokerAwayError
+
+QUORUM = {"x-queue-type": "quorum"}
+"""Nothing beside the type: other programs declare the same queues, and the broker refuses arguments that differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The names within one namespace."""
+
+    namespace: str
+
+    @property
+    def deployments(self) -> str:
+        return f"{self.namespace}.deployments"
+
+    @property
+    def control(self) -> str:
+        return f"{self.namespace}.control"
+
+    @property
+    def rejected(self) -> str:
+        return f"{self.namespace}.rejected"
+
+    @property
+    def events(self) -> str:
+        return f"{self.namespace}.events"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        return self.deployments, self.control, self.rejected
+
+    async def declare(self, connection: LiveConnection, *, seconds: float) -> None:
+        """Declare all of it. Raises ``BrokerAwayError`` when that is not possible within ``seconds`` each."""
+        for queue in self.queues:
+            await self.declare_queue(connection, queue, seconds=seconds)
+
+        async def exchange(channel: AbstractChannel, *, passive: bool) -> None:
+            await channel.declare_exchange(self.events, ExchangeType.TOPIC, durable=True, passive=passive)
+
+        await _declare(connection, self.events, exchange, seconds=seconds)
+
+    async def declare_queue(self, connection: LiveConnection, name: str, *, seconds: float) -> None:
+        async def queue(channel: AbstractChannel, *, passive: bool) -> None:
+            await channel.declare_queue(name, durable=True, arguments=dict(QUORUM), passive=passive)
+
+        await _declare(connection, name, queue, seconds=seconds)
+
+
+async def _declare(
+    connection: LiveConnection, name: str, how: Callable[..., Awaitable[None]], *, seconds: float
+) -> None:
+    """Declare one thing on a channel of its own, because the broker closes the channel on which it refuses.
+
+    An operator may have made it with other arguments (a delivery limit, a policy's queue type), or may have given this
+    user no right to configure. Then it is used as it is.
+    """
+    try:
+        await _try(connection, name, how, passive=False, seconds=seconds)
+    except AMQPChannelError as refused:
+        logger.warning("{} is used as it is, because the broker refused to declare it: {}", name, refused)
+        try:
+            await _try(connection, name, how, passive=True, seconds=seconds)
+        except ChannelNotFoundEntity as error:
+            raise BrokerAwayError(f"{name} does not exist and may not be declared ({refused}); declare it") from error
+        except AMQPChannelError as error:
+            raise BrokerAwayError(f"{name} cannot be used: {error}") from error
+
+
+async def _try(
+    connection: LiveConnection, name: str, how: Callable[..., Awaitable[None]], *, passive: bool, seconds: float
+) -> None:
+    live = await connection.channel(confirms=False, seconds=seconds)
+    try:
+        with away_on_loss(f"declaring {name}", but=AMQPChannelError):
+            async with asyncio.timeout(seconds):
+                await how(live.channel, passive=passive)
+    finally:
+        await live.close()

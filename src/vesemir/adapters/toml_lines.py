@@ -5,6 +5,7 @@ strings, brackets and comments, and nothing about values.
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from pydantic_core import ErrorDetails
@@ -48,6 +49,7 @@ def syntax_line(message: str) -> int | None:
 class _Reader:
     def __init__(self, text: str) -> None:
         self._text = text
+        self._starts = [0, *(found.end() for found in re.finditer("\n", text))]
         self._at = 0
         self._lines: dict[KeyPath, int] = {}
         self._arrays: dict[KeyPath, int] = {}
@@ -69,7 +71,7 @@ class _Reader:
             self._at = found.end()
 
     def _note(self, path: KeyPath, start: int) -> None:
-        line = self._text.count("\n", 0, start) + 1
+        line = bisect_right(self._starts, start)
         for length in range(1, len(path) + 1):
             self._lines.setdefault(path[:length], line)
 

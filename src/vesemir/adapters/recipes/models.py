@@ -1,4 +1,7 @@
-"""What a recipe file may hold, in the words of the file. An unknown key is an error: a typo must not become a default."""
+"""What a recipe file may hold, in the words of the file.
+
+An unknown key is an error: a typo must not become a default.
+"""
 
 from typing import Annotated, Any, Self
 
@@ -19,13 +22,13 @@ MAX_PARAMETER_BYTES = 120_000
 
 def _flag(value: object) -> object:
     if not isinstance(value, bool | str):
-        raise ValueError('must be true, false or a placeholder such as "{sudo}"')
+        raise ValueError('must be true, false or a placeholder such as "{sudo}"')  # noqa: TRY004 - pydantic reports ValueError only
     return value
 
 
 def _scalar(value: object) -> object:
     if not isinstance(value, bool | str | int):
-        raise ValueError("must be text, an integer, true or false")
+        raise ValueError("must be text, an integer, true or false")  # noqa: TRY004 - pydantic reports ValueError only
     return value
 
 

@@ -1,0 +1,159 @@
+"""The static inventory: one file, read again when it changes; a broken new version never replaces a good old one."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from vesemir.adapters.inventory.hostgraph import HostGraph
+from vesemir.adapters.inventory.native import build_native
+from vesemir.adapters.inventory.problem import Findings, InventoryFileError
+from vesemir.adapters.inventory.yaml_lines import YamlError, read_yaml
+from vesemir.adapters.toml_lines import key_lines, syntax_line
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.problem import Problem
+from vesemir.domain.selector import HOST_NAME, ChefSelector, GroupSelector, HostSelector, Selector
+from vesemir.domain.target import Target
+
+Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What one version of the file says."""
+
+    graph: HostGraph
+    targets: dict[str, Target]
+
+
+def read_inventory(file: Path) -> HostGraph:
+    """Raises ``InventoryFileError`` with every problem and its line."""
+    findings = Findings(file)
+    text = _text_of(file, findings)
+    if file.suffix == ".toml":
+        return _read_toml(text, findings)
+    if file.suffix in {".yaml", ".yml"}:
+        return _read_yaml(text, findings)
+    raise findings.fatal(None, "must end in .toml, .yaml or .yml")
+
+
+def _text_of(file: Path, findings: Findings) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise findings.fatal(
+            None, f"cannot be read: {error.strerror}; check inventory.file, its owner and mode"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise findings.fatal(error.object[: error.start].count(b"\n") + 1, "is not UTF-8 text") from error
+
+
+def _read_toml(text: str, findings: Findings) -> HostGraph:
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise findings.fatal(syntax_line(str(error)), f"is no TOML: {error}") from error
+    return build_native(document, lambda: key_lines(text), findings)
+
+
+def _read_yaml(text: str, findings: Findings) -> HostGraph:
+    try:
+        document, lines = read_yaml(text)
+    except YamlError as error:
+        raise findings.fatal(error.line, str(error)) from error
+    return build_native(document, lambda: lines, findings)
+
+
+class StaticInventory:
+    """Groups and hosts of a file (the port ``vesemir.engine.inventory.Inventory``)."""
+
+    def __init__(self, file: Path, *, warn: Callable[[str], None]) -> None:
+        self._file = file
+        self._warn = warn
+        self._stamp: Stamp | None = None
+        self._snapshot = _Snapshot(HostGraph(), {})
+
+    @classmethod
+    def load(cls, file: Path, *, warn: Callable[[str], None]) -> Self:
+        """Read the file for the first time. Raises ``InventoryFileError``; later problems go to ``warn`` instead."""
+        inventory = cls(file, warn=warn)
+        inventory._read(inventory._look())
+        return inventory
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The names of all hosts, as listed."""
+        return tuple(self._current().targets)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        return tuple(self._current().graph.groups)
+
+    def refuse(self, selector: Selector) -> list[Problem]:
+        snapshot = self._current()
+        match selector:
+            case GroupSelector(groups):
+                return [
+                    Problem(f"inventory.groups[{index}]", f"{self._file} has no group {name}")
+                    for index, name in enumerate(groups)
+                    if not snapshot.graph.has_group(name)
+                ]
+            case HostSelector(hosts):
+                return [
+                    Problem(f"hosts[{index}]", reason)
+                    for index, name in enumerate(hosts)
+                    if (reason := self._refuse_host(snapshot, name))
+                ]
+            case ChefSelector():
+                return []
+
+    async def resolve(self, selector: Selector) -> list[Target]:
+        problems = self.refuse(selector)
+        if problems:
+            reasons = "; ".join(problem.message for problem in problems)
+            raise FailedError(FailureCode.TARGETS_UNKNOWN_HOST, reasons)
+        snapshot = self._current()
+        names: dict[str, None] = {}
+        match selector:
+            case GroupSelector(groups):
+                for group in groups:
+                    names.update(dict.fromkeys(snapshot.graph.members(group)))
+            case HostSelector(hosts):
+                names.update(dict.fromkeys(hosts))
+            case ChefSelector():
+                raise FailedError(
+                    FailureCode.TARGETS_INVENTORY_UNREACHABLE,
+                    f"{self._file} is a static inventory; Chef tags are not in it",
+                )
+        if not names:
+            raise FailedError(FailureCode.TARGETS_NONE_FOUND, f"{selector} matches no host in {self._file}")
+        return [snapshot.targets[name] for name in names]
+
+    def _refuse_host(self, snapshot: _Snapshot, name: str) -> str | None:
+        if HOST_NAME.fullmatch(name) is None:
+            return f"{name!r} is no host name: 1-253 of A-Za-z0-9._-, starting with a letter or digit"
+        return None if name in snapshot.targets else f"{self._file} has no host {name}"
+
+    def _current(self) -> _Snapshot:
+        stamp = self._look()
+        if stamp != self._stamp:
+            try:
+                self._read(stamp)
+            except InventoryFileError as error:
+                self._warn(f"the inventory as it was before stays in force, because its new version is broken: {error}")
+        return self._snapshot
+
+    def _look(self) -> Stamp | None:
+        """What changes when the file does; None when it cannot be looked at."""
+        try:
+            status = self._file.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size, status.st_ino
+
+    def _read(self, stamp: Stamp | None) -> None:
+        # Noted before it is read: a broken version is told once, and a change during the reading is seen the next time.
+        self._stamp = stamp
+        graph = read_inventory(self._file)
+        self._snapshot = _Snapshot(graph, graph.targets())

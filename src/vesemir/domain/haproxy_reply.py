@@ -117,6 +117,7 @@ def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -
         has_check=int(state["srv_check_state"]) & _CHECK_RUNS == _CHECK_RUNS,
         has_agent=bool(agent & _CONFIGURED),
         agent_enabled=bool(agent & _CONFIGURED and agent & _ENABLED),
+        check_said=" ".join(filter(None, (stat.get("check_status"), stat.get("check_desc")))),
         tracks=stat.get("tracked") or "",
         algorithm=algorithm,
     )

@@ -38,7 +38,8 @@ class ServerState:
 
     ``status`` is the exact text of ``show stat``. ``check_health``, ``rise`` and ``fall`` are None where HAProxy shows
     none (in maint, without a check). ``weight`` is the effective one, ``user_weight`` what was set last,
-    ``configured_weight`` what the configuration says (0 to 256 each). ``tracks`` names the server whose checks count.
+    ``configured_weight`` what the configuration says (0 to 256 each). ``check_said`` is the last check's result in
+    HAProxy's words (``L4CON Layer4 connection problem``). ``tracks`` names the server whose checks count.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ServerState:
     has_check: bool = True
     has_agent: bool = False
     agent_enabled: bool = False
+    check_said: str = ""
     tracks: str = ""
     algorithm: str = ""
 

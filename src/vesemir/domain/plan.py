@@ -17,7 +17,7 @@ from vesemir.domain.target import Target
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Counted from 1. ``group`` numbers the values of ``order_by``; a sliding window never reaches over a group's end."""
+    """Counted from 1. ``group`` numbers the values of ``order_by``; a sliding window stays within one."""
 
     number: int
     names: tuple[str, ...]

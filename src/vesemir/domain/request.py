@@ -9,10 +9,13 @@ from vesemir.domain.share import Share
 
 ParameterValue = str | int | bool
 
+_NONE = Share(0)
+_ONE = Share(1)
+
 
 @dataclass(frozen=True, slots=True)
 class TrafficRequest:
-    """How targets leave HAProxy and come back. ``weights`` are percentages before 100, each held ``degradation_seconds``."""
+    """How targets leave HAProxy and come back. ``weights``: percentages before 100, each held ``degradation_seconds``."""
 
     targets: Selector
     backend: str
@@ -26,6 +29,10 @@ class TrafficRequest:
         """The name of a target's server in the backend."""
         return self.server.replace("{name}", target_name)
 
+    def path_of(self, target_name: str) -> str:
+        """``BACKEND/SERVER``, as HAProxy writes it."""
+        return f"{self.backend}/{self.server_of(target_name)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
@@ -38,11 +45,13 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    concurrency: Share = Share(1)
-    canary: Share = Share(0)
-    max_failures: Share = Share(0)
+    """In which order, how many at once, and what a failure means (contract section 2)."""
+
+    concurrency: Share = _ONE
+    canary: Share = _NONE
+    max_failures: Share = _NONE
     pause_seconds: float = 0
-    min_available: Share = Share(0)
+    min_available: Share = _NONE
     on_failure: Literal["stop", "rollback", "continue"] = "stop"
     mode: Literal["batch", "window"] = "batch"
     order_by: str | None = None

@@ -13,6 +13,10 @@ from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.states import FAILURES, TargetState
 
 
+_NAMED = 5
+"""Targets that a message names; the result has them all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How one target stands. ``finished`` tells a final ``unknown`` from one that must still be verified."""
@@ -35,7 +39,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Start these. ``opens`` is the batch that they open, if it is not the first: a pause or an approval comes before."""
+    """Start these. ``opens`` is the batch that they open, if not the first: a pause or an approval comes before."""
 
     names: tuple[str, ...]
     batch: int
@@ -89,7 +93,8 @@ def _tripped(plan: Plan, standings: Mapping[str, Standing]) -> tuple[FailureCode
 
 
 def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _begin(plan: Plan, standings: Mapping[str, Standing]) -> Move:

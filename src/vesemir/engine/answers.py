@@ -31,7 +31,7 @@ class Answers:
         self._log = log
 
     async def rejected(self, message: Incoming, refusal: Refusal) -> None:
-        """``deployment.rejected`` to the requester and the listeners, and a copy of the message to the rejected queue."""
+        """``deployment.rejected`` to the requester and the listeners; a copy of the message to the rejected queue."""
         await self._copy(message, refusal)
         body = self._body("deployment.rejected", refusal.common) | {"failure": refusal.failure_json()}
         await self._tell(message, body, refusal)

@@ -1,4 +1,4 @@
-"""The end of a deployment: its status, what each target ended as, the numbers, and the one event that says all of it."""
+"""The end of a deployment: its status, what each target ended as, the numbers, and the one event that tells all."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -55,4 +55,4 @@ async def _drain(deployment: Deployment, row: Row) -> str:
         return ""
     if not row.touched or traffic.foreign(row.traffic):
         return await traffic.restore(row.name, row.traffic) or ""
-    return await traffic.leave_drained(row.name)
+    return await traffic.leave_drained(row.name, row.traffic)

@@ -14,10 +14,10 @@ from vesemir.domain.target import Target
 class Ticket:
     """The right to work on a host, shown to it at the start and renewed by beats.
 
-    ``lane`` is ``application/environment``. The host refuses an ``epoch`` lower than the highest it has seen in the lane.
-    ``valid`` tells, from this instance's own monotonic clock, whether the lease may still be trusted: it is asked before
-    every beat and before every command. ``beat_seconds`` is the pause between beats, ``silence_seconds`` how long the
-    host waits for one before it ends everything. ``lock_seconds`` bounds the wait for another session's lock.
+    ``lane`` is ``application/environment``. The host refuses an ``epoch`` lower than the highest it has seen in it.
+    ``valid`` tells, from this instance's own monotonic clock, whether the lease may still be trusted: it is asked
+    before every beat and before every command. ``beat_seconds`` is the pause between beats, ``silence_seconds`` how
+    long the host waits for one before it ends everything. ``lock_seconds`` bounds the wait for another session's lock.
     """
 
     deployment_id: str
@@ -46,7 +46,7 @@ class Host(Protocol):
         ...
 
     async def trace(self, key: StepKey) -> StepTrace:
-        """What is known on the host of this try. A try that still runs is without its supervisor and was ended first."""
+        """What is known on the host of this try. One that still ran had lost its supervisor and was ended first."""
         ...
 
     async def run(self, key: StepKey, command: Command) -> StepResult:
@@ -61,7 +61,7 @@ class Host(Protocol):
     async def upload(self, source: Path, name: str) -> str:
         """Send a local file by SFTP into the state folder's ``incoming/``, mode 0600, replacing what is there.
 
-        Returns its absolute path on the host. Raises ``FailedError`` (``artifact.unavailable``) if it cannot be read here.
+        Returns its absolute path on the host. Raises ``FailedError`` (``artifact.unavailable``) if it cannot be read.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The leases of one instance: renewed together, trusted by the instance's own monotonic clock only.
 
 The database's clock decides who owns a deployment. This instance trusts a renewal for two thirds of the lease, counted
-from when the renewal was *sent*, so that its work has ended before anybody else may claim (reliability.md, fault 8, 22).
+from when the renewal was *sent*, so that its work has ended before anybody else may claim (docs/reliability.md).
 A lease that is lost is never regained: its deployment is claimed anew.
 """
 

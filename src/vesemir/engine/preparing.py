@@ -3,10 +3,11 @@
 import time
 from collections.abc import Mapping, Sequence
 
+from vesemir.domain.action import RenderedStep
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.recipe import Recipe
-from vesemir.domain.render import RenderedStep, RenderError, render_steps
+from vesemir.domain.render import RenderError, render_steps
 from vesemir.domain.render import Scope as RenderScope
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction

@@ -19,7 +19,7 @@ GROUP_LIMIT = 500
 
 
 class Recorder:
-    """``async with Recorder(...)``. ``on_event`` is called after a commit with an event: the outbox has something to do."""
+    """``async with Recorder(...)``. ``on_event`` is called after a commit with an event: it is due in the outbox."""
 
     def __init__(self, store: Store, lease: HeldLease, *, on_event: Callable[[], None]) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""A dry run: log in to every target and every HAProxy, change nothing, and say what would be done or what is in the way."""
+"""A dry run: log in to every target and HAProxy, change nothing, say what would be done or what is in the way."""
 
 import asyncio
 from collections.abc import Mapping

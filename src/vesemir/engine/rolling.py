@@ -65,7 +65,10 @@ class Rolling:
         self._changed.set()
 
     async def run(self, clock: DeploymentClock) -> Halt | Complete | None:
-        """None after a stop for ``cancelled`` or ``deployment_timed_out``. Raises ``LeaseLostError``, ``HandedOverError``."""
+        """None after a stop for ``cancelled`` or ``deployment_timed_out``.
+
+        Raises ``LeaseLostError``, ``HandedOverError``.
+        """
         if self.state is not DeploymentState.PAUSED:
             clock.go()
         try:

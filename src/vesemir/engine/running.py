@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.plan import Plan
 from vesemir.domain.recipe import Recipe
-from vesemir.domain.request import DeployRequest
+from vesemir.domain.request import DeployRequest, TrafficRequest
 from vesemir.domain.rollout import Complete, Halt
+from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.domain.step import Direction
 from vesemir.engine.clock import DeploymentClock
@@ -15,6 +16,7 @@ from vesemir.engine.context import Deployment, Ports
 from vesemir.engine.giving_up import give_up
 from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
+from vesemir.engine.loadbalancer import LoadBalancer
 from vesemir.engine.preparing import Prepared, again, prepare
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.rehearsal import plan_told, rehearse
@@ -101,11 +103,20 @@ class DeploymentRun:
         async with self._ports.balancers.open(prepared.balancers) as balancers:
             traffic = None
             if request.haproxy is not None:
-                traffic = Traffic.of(
-                    balancers, request, lease=self._lease, limits=self._limits, store=self._ports.store
-                )
+                traffic = self._traffic(balancers, request.haproxy, request.rollout.min_available)
             deployment = Deployment(request, recipe, self._lease, self._recorder, self._ports, self._limits, traffic)
             await self._work(record, deployment, prepared)
+
+    def _traffic(self, balancers: Sequence[LoadBalancer], request: TrafficRequest, min_available: Share) -> Traffic:
+        return Traffic(
+            balancers,
+            request,
+            min_available=min_available,
+            capacity_seconds=self._limits.capacity_seconds,
+            up_seconds=self._limits.up_seconds,
+            ensure=self._lease.ensure,
+            critical=self._ports.store.section,
+        )
 
     def _recipe(self, request: DeployRequest) -> Recipe:
         recipe = self._ports.recipes.get(request.recipe)
@@ -149,7 +160,7 @@ class DeploymentRun:
 
     async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
         if not record.started and deployment.traffic is not None:
-            await deployment.traffic.check_weights(prepared.plan.names)
+            await _refuse_weights(deployment.traffic, prepared.plan)
         rolling = Rolling(deployment, prepared.plan, prepared.rows, state=self._state)
         move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
         if rolling.stopped is not None:
@@ -204,6 +215,8 @@ class DeploymentRun:
         rows = {each.name: Row.of(each) for each in records}
         rolling = Rolling(deployment, plan.only(frozenset(rows)), rows, state=DeploymentState.ROLLING_BACK)
         await self._roll(rolling, deployment, elapsed=0.0 if fresh is not None else record.clock_seconds)
+        state: DeploymentState
+        failure: Failure | None
         if rolling.stopped is not None:
             state, failure = _STATES_OF_STOP[rolling.stopped], _stop_failure(rolling.stopped, deployment.request)
         elif stuck := [row for row in rows.values() if row.state is not TargetState.ROLLED_BACK]:
@@ -221,6 +234,18 @@ class DeploymentRun:
         more: Json | None = None,
     ) -> None:
         await self._closing.close(self._state, state, failure, self._rows, back, more)
+
+
+async def _refuse_weights(traffic: Traffic, plan: Plan) -> None:
+    """A share of traffic that HAProxy would round to nothing is refused before anything starts.
+
+    Anything else that is wrong with a server is that target's own failure, found when its turn comes.
+    """
+    try:
+        await traffic.check(plan.names)
+    except FailedError as error:
+        if error.failure.code is FailureCode.HAPROXY_WEIGHT_ROUNDS_TO_ZERO:
+            raise
 
 
 def _back_record(row: Row) -> TargetRecord:

@@ -1,4 +1,4 @@
-"""One target from start to end: lock, out of traffic, the recipe's steps, back into traffic; and what is left if it fails.
+"""One target from start to end: lock, out of traffic, the recipe's steps, back into traffic; and what is left.
 
 A failed host is a result, never an exception: only a lost lease or a hand-over ends a session without one. The session
 may begin in the middle, after a takeover or a lost connection: what is recorded is not done again, and what the host's
@@ -19,7 +19,7 @@ from vesemir.engine.preparing import steps_for
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StoppedError
 from vesemir.engine.stepping import Stepping
-from vesemir.engine.store import Emit, RecordTraffic, Touch
+from vesemir.engine.store import Emit, RecordTraffic, StoreAwayError, Touch
 
 _RETRY_PAUSE_SECONDS = 1.0
 
@@ -73,6 +73,10 @@ class TargetSession:
         except LeaseLostError:
             self._deployment.lease.lose()
             raise
+        except StoreAwayError as error:
+            # What cannot be recorded must not be done: the next owner goes on from the record and the host.
+            self._deployment.lease.lose()
+            raise LeaseLostError(str(error)) from error
         except Exception as error:
             self._deployment.ports.log.exception("a bug on target {target}", target=self._row.name)
             text = f"Vesemir met an error of its own on {self._row.name}: {type(error).__name__}: {error}"
@@ -110,8 +114,8 @@ class TargetSession:
             raise error
         text = (
             f"{self._row.name} was lost in the middle of its steps and could not be reached again for "
-            f"{self._deployment.limits.reconnect_seconds:g} s ({error.failure.message}); what it runs now is not known: "
-            "look at the host, then deploy again"
+            f"{self._deployment.limits.reconnect_seconds:g} s ({error.failure.message}); "
+            "what it runs now is not known: look at the host, then deploy again"
         )
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error
 
@@ -165,7 +169,7 @@ class TargetSession:
         drained = row.touched or row.direction is Direction.BACK
         work: Callable[[], Awaitable[str | None]]
         if drained and not traffic.foreign(prior):
-            work = lambda: traffic.leave_drained(self._server)  # noqa: E731 - two one-line choices read best side by side
+            work = lambda: traffic.leave_drained(self._server, prior)  # noqa: E731 - two one-line choices read best side by side
         else:
             work = lambda: traffic.restore(self._server, prior)  # noqa: E731
         try:

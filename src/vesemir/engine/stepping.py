@@ -1,4 +1,4 @@
-"""The steps of one target: each done once, recorded with its event, and adopted or redone when somebody began it before."""
+"""The steps of one target: each done once, recorded with its event; adopted or redone when it was begun before."""
 
 import asyncio
 import time
@@ -112,10 +112,10 @@ class Stepping:
         trace = await host.trace(key)
         if trace.trace is Trace.NEVER:
             return None, False
-        if trace.trace is Trace.FINISHED and trace.result is not None:
-            if trace.result.status is not StepStatus.CANCELLED:
-                note = b"adopted from the host's own record; its output was lost with the instance that ran it\n"
-                return replace(trace.result, output=note), False
+        finished = trace.result if trace.trace is Trace.FINISHED else None
+        if finished is not None and finished.status is not StepStatus.CANCELLED:
+            note = b"adopted from the host's own record; its output was lost with the instance that ran it\n"
+            return replace(finished, output=note), False
         if step.idempotent:
             return None, True
         text = (

@@ -25,7 +25,7 @@ class StepRunner:
         self._python = python
 
     async def run(self, key: StepKey, step: RenderedStep) -> StepResult:
-        """Do it once. Raises ``FailedError`` when the host is lost or an artifact cannot be read, ``LeaseLostError``."""
+        """Do it once. Raises ``FailedError`` (host lost, artifact not to be read), ``LeaseLostError``."""
         match step.action:
             case RunAction(command):
                 return await self._host.run(key, command)
@@ -86,11 +86,11 @@ class StepRunner:
                 try:
                     answer = await self._host.http_get(probe.url, timeout=timeout)
                 except (ConnectionError, TimeoutError) as error:
-                    return f"{probe.url}: {error or 'no answer in time'}", None
+                    return f"{probe.url}: {str(error) or 'no answer in time'}", None
                 return refuse_answer(probe, answer.status, answer.body), None
             case TcpProbe(host, port):
                 try:
                     await self._host.tcp_connect(host, port, timeout=timeout)
                 except (ConnectionError, TimeoutError) as error:
-                    return f"{host}:{port}: {error or 'no answer in time'}", None
+                    return f"{host}:{port}: {str(error) or 'no answer in time'}", None
                 return None, None

@@ -350,6 +350,13 @@ class Store(Outbox, Protocol):
         """All or nothing, fenced. Raises ``LeaseLostError``."""
         ...
 
+    def section(self, name: str) -> AbstractAsyncContextManager[None]:
+        """A section that one deployment at a time is in, across all instances; meant for well below a second.
+
+        Ends with whoever is in it. Raises ``StoreAwayError``.
+        """
+        ...
+
     def hints(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         """Payloads of NOTIFY (``work``, ``wish``, ``outbox``); only hints, may be lost or end at any time."""
         ...

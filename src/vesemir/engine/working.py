@@ -77,8 +77,11 @@ class Working:
         for run in self._runs.values():
             run.leave()
 
+    def _may_claim(self) -> bool:
+        return not self._draining and len(self._runs) < self._limits.deployments
+
     async def _claim_one(self, group: asyncio.TaskGroup) -> bool:
-        if self._draining or len(self._runs) >= self._limits.deployments:
+        if not self._may_claim():
             return False
         try:
             lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
@@ -89,10 +92,10 @@ class Working:
         run = DeploymentRun(
             lease, ports=self._ports, limits=self._limits, read_request=self._read_request, on_event=self._on_event
         )
+        if not self._may_claim():
+            run.hand_over()  # draining began while the claim was under way
         self._runs[lease.claim.deployment_id] = run
         self._idle.clear()
-        if self._draining:
-            run.hand_over()
         group.create_task(self._one(run, lease), name=f"deployment {lease.claim.deployment_id}")
         self._ports.meters.running(len(self._runs))
         return True

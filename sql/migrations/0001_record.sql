@@ -57,6 +57,8 @@ CREATE TABLE deployment (
     paused_since timestamptz,
     paused_seconds double precision NOT NULL DEFAULT 0 CHECK (paused_seconds >= 0),
     resolve_seconds double precision,
+    -- the load balancer boxes, as the inventory resolved them at the start
+    balancers jsonb NOT NULL DEFAULT '[]',
 
     CONSTRAINT deployment_arrival UNIQUE (lane, arrival),
     CONSTRAINT deployment_state_known CHECK (state IN (

@@ -46,7 +46,7 @@ UPDATE deployment SET metrics = :metrics WHERE deployment_id = :deployment_id;
 -- The clock begins.
 UPDATE deployment SET
     started_at = clock_timestamp(), clock_started_at = clock_timestamp(), paused_seconds = 0,
-    resolve_seconds = :resolve_seconds
+    resolve_seconds = :resolve_seconds, balancers = :balancers
 WHERE deployment_id = :deployment_id AND started_at IS NULL
 RETURNING deployment_id;
 
@@ -106,7 +106,7 @@ ORDER BY done.number;
 
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
-SELECT deployment_id, request, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds,
+SELECT deployment_id, request, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds, balancers,
        cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,

@@ -11,10 +11,12 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import pytest
@@ -78,7 +80,7 @@ class PostgresServer:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **_as_postgres(),
             )  # fmt: skip
         try:
-            asyncio.run(self._answers())
+            _finished(self._answers())
         except BaseException:
             self.stop(signal.SIGQUIT)
             raise
@@ -131,6 +133,12 @@ class PostgresServer:
             raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")
 
 
+def _finished(work: Coroutine[Any, Any, object]) -> None:
+    """Runs it in a loop of its own, in a thread: the fixture may be asked for while a test's loop runs."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
 def _as_postgres() -> dict[str, object]:
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
@@ -163,8 +171,8 @@ def postgres_server(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     try:
         server.initialise()
         server.start()
-        asyncio.run(server.execute("CREATE DATABASE template_vesemir"))
-        asyncio.run(migrate(server.dsn("template_vesemir")))
+        _finished(server.execute("CREATE DATABASE template_vesemir"))
+        _finished(migrate(server.dsn("template_vesemir")))
         pytestconfig.stash[_RUNNING] = server
         yield server
     finally:

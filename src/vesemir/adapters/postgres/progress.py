@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import assert_never
 
 from vesemir.adapters.postgres.connections import clean_text
-from vesemir.adapters.postgres.rows import failure_json
+from vesemir.adapters.postgres.rows import box_json, failure_json
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import (
@@ -85,7 +85,7 @@ async def _apply(connection: Connection, deployment_id: str, change: Change) -> 
         case Touch():
             await _on_target(connection, deployment_id, "touch_target", change)
         case RecordTraffic():
-            await _on_target(connection, deployment_id, "record_traffic", change, traffic=change.traffic)
+            await _on_target(connection, deployment_id, "record_traffic", change, traffic=dict(change.traffic))
         case RecordStep():
             await _insert_steps(connection, deployment_id, [change.record])
         case _:
@@ -111,7 +111,10 @@ async def _move_deployment(connection: Connection, deployment_id: str, change: M
 
 async def _start(connection: Connection, deployment_id: str, change: Start) -> None:
     started = await statements().start_deployment.value(
-        connection, deployment_id=deployment_id, resolve_seconds=change.resolve_seconds
+        connection,
+        deployment_id=deployment_id,
+        resolve_seconds=change.resolve_seconds,
+        balancers=[box_json(box) for box in change.balancers],
     )
     if started is None:
         raise IllegalTransitionError(f"{deployment_id} has started already")
@@ -135,7 +138,7 @@ async def _insert_targets(connection: Connection, deployment_id: str, targets: S
         finished=[target.finished for target in targets],
         touched=[target.touched for target in targets],
         failures=[failure_json(target.failure) for target in targets],
-        traffic=[target.traffic for target in targets],
+        traffic=[target.traffic and dict(target.traffic) for target in targets],
         durations=[target.duration_seconds for target in targets],
         connects=[target.connect_seconds for target in targets],
     )

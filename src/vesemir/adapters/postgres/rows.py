@@ -8,12 +8,24 @@ from asyncpg import Record as Row
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.target import Target
 from vesemir.engine.store import DeploymentRecord, StepRecord, StoredEvent, TargetRecord, Wishes
 
 
 def timestamp(moment: datetime | None) -> str | None:
     """RFC 3339 in UTC, always with microseconds."""
     return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def box_json(box: Target) -> dict[str, object]:
+    return {
+        "name": box.name,
+        "address": box.address,
+        "port": box.port,
+        "user": box.user,
+        "variables": dict(box.variables),
+        "source": box.source,
+    }
 
 
 def failure_of(value: Mapping[str, str] | None) -> Failure | None:
@@ -97,4 +109,5 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         takeovers=row["takeovers"],
         started=row["started"],
         targets=targets,
+        balancers=tuple(Target(**box) for box in row["balancers"]),
     )

@@ -1,0 +1,224 @@
+"""The port to the record, on the fake and on PostgreSQL: accepting deployments and control messages."""
+
+import asyncio
+import re
+
+import pytest
+from tests.contract.store_suite import (
+    QUEUE,
+    Stores,
+    a_deployment,
+    accepted_and_claimed,
+    claim,
+    event_names,
+    finish,
+    started,
+    store,
+    stores,
+)
+from tests.integration.postgres_server import postgres_server
+
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.result import empty_metrics
+from vesemir.domain.states import DeploymentState
+from vesemir.engine.store import (
+    AcceptKind,
+    ControlAnswer,
+    ControlCommand,
+    DeploymentIdentity,
+    Destination,
+    MoveDeployment,
+    Store,
+)
+
+__all__ = ["postgres_server", "store", "stores"]
+
+RUNNING, PAUSED = DeploymentState.RUNNING, DeploymentState.PAUSED
+
+
+def command(name: str, deployment_id: str = "d1", reason: str = "because") -> ControlCommand:
+    return ControlCommand(name, deployment_id, "anna", reason)
+
+
+async def test_a_new_id_is_accepted_and_says_so_first(store: Store) -> None:
+    """The event has every common field, in the contract's order, before its own."""
+    assert await store.accept(a_deployment(), QUEUE) is AcceptKind.ACCEPTED
+
+    (event,) = await store.events_after("d1", 0, limit=10)
+    assert (event.deployment_id, event.sequence, event.name) == ("d1", 1, "deployment.accepted")
+    assert list(event.body) == [
+        "event", "deployment_id", "sequence", "occurred_at", "application", "environment", "version", "instance",
+        "position",
+    ]  # fmt: skip
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.body["occurred_at"])
+    assert event.body["instance"] == "a/1"
+    assert event.body["version"] == "1.4.2"
+
+
+async def test_what_was_accepted_is_what_is_loaded(store: Store) -> None:
+    await store.accept(a_deployment(), QUEUE)
+
+    record = await store.load("d1")
+    assert record is not None
+    assert record.request == {"schema": "vesemir.deploy/1", "deployment_id": "d1"}
+    assert (record.state, record.owner, record.epoch, record.started) == (DeploymentState.PENDING, None, 0, False)
+    assert record.queued_seconds >= 0
+    assert record.clock_seconds == record.total_seconds == 0
+    assert record.accepted_at.tzinfo is not None
+
+
+async def test_an_unknown_id_loads_nothing(store: Store) -> None:
+    assert await store.load("nobody") is None
+    assert await store.events_after("nobody", 0, limit=10) == []
+
+
+async def test_position_counts_what_is_before_it_in_its_lane(store: Store) -> None:
+    """Active or waiting; what has finished, and other lanes, do not count."""
+    await store.accept(a_deployment("gone"), None)
+    await finish(store, await claim(store))
+    await store.accept(a_deployment("active"), None)
+    await claim(store)
+    await store.accept(a_deployment("other", application="blog"), None)
+    await store.accept(a_deployment("second"), None)
+    await store.accept(a_deployment("third"), None)
+
+    positions = {}
+    for name in ("active", "other", "second", "third"):
+        (event, *_) = await store.events_after(name, 0, limit=1)
+        positions[name] = event.body["position"]
+    assert positions == {"active": 0, "other": 0, "second": 1, "third": 2}
+
+
+async def test_the_same_id_and_body_is_a_repeat(store: Store) -> None:
+    """It changes nothing: one deployment, one event."""
+    await store.accept(a_deployment(), QUEUE)
+
+    assert await store.accept(a_deployment(), QUEUE) is AcceptKind.REPEATED
+    assert await event_names(store) == ["deployment.accepted"]
+
+
+async def test_the_same_id_with_another_body_is_a_conflict(store: Store) -> None:
+    await store.accept(a_deployment(), QUEUE)
+
+    assert await store.accept(a_deployment(body_hash=b"2"), Destination("thief", None)) is AcceptKind.CONFLICT
+    assert {delivery.reply_to for delivery in await store.lease_deliveries("p", seconds=5, limit=10)} == {
+        None,
+        "answers",
+    }
+
+
+async def test_fifty_at_once_over_two_instances_make_one_deployment(stores: Stores) -> None:
+    """An id runs once, however often it comes, to whichever instance."""
+    several = [await stores("a/1"), await stores("b/2")]
+
+    kinds = await asyncio.gather(*(several[i % 2].accept(a_deployment(), QUEUE) for i in range(50)))
+
+    assert sorted(kinds) == [AcceptKind.ACCEPTED] + [AcceptKind.REPEATED] * 49
+    assert await event_names(several[0]) == ["deployment.accepted"]
+    assert len(await several[0].lease_deliveries("p", seconds=5, limit=10)) == 2
+
+
+async def test_twenty_ids_at_once_in_one_lane_get_positions_without_gaps(store: Store) -> None:
+    """Position and order of arrival agree, also when they come in the same moment."""
+    names = [f"d{number}" for number in range(20)]
+    await asyncio.gather(*(store.accept(a_deployment(name), None) for name in names))
+
+    positions = {}
+    for name in names:
+        (event,) = await store.events_after(name, 0, limit=1)
+        positions[event.body["position"]] = name
+    assert sorted(positions) == list(range(20))
+    for position in range(20):
+        claimed = await claim(store)
+        assert claimed.deployment_id == positions[position]
+        await finish(store, claimed)
+
+
+async def test_control_of_an_unknown_id_says_so(store: Store) -> None:
+    assert await store.control(command("cancel")) == (ControlAnswer.UNKNOWN, None)
+
+
+async def test_cancel_of_a_waiting_one_finishes_it_at_once(store: Store) -> None:
+    """With its result: no targets, every metric there and zero but for the wait."""
+    await store.accept(a_deployment(), QUEUE)
+
+    answer = await store.control(command("cancel"))
+
+    assert answer == (ControlAnswer.FINISHED, DeploymentIdentity("shop", "production", "1.4.2"))
+    (_, finished) = await store.events_after("d1", 0, limit=10)
+    assert (finished.name, finished.sequence) == ("deployment.finished", 2)
+    assert (finished.body["status"], finished.body["targets"]) == ("cancelled", [])
+    assert finished.body["failure"]["code"] == "deployment.cancelled"
+    assert "anna" in finished.body["failure"]["message"]
+    metrics = finished.body["metrics"]
+    assert metrics == empty_metrics(metrics["queued_seconds"])
+    assert list(metrics) == list(empty_metrics(0))
+    record = await store.load("d1")
+    assert record is not None
+    assert record.state is DeploymentState.CANCELLED
+    assert record.failure is not None
+    assert record.failure.code is FailureCode.DEPLOYMENT_CANCELLED
+    assert await store.claim("a/1", lease_seconds=5, max_expiries=5) is None
+
+
+async def test_cancel_of_a_running_one_is_a_wish_and_the_first_stays(store: Store) -> None:
+    await accepted_and_claimed(store)
+
+    assert (await store.control(command("cancel", reason="first")))[0] is ControlAnswer.ACCEPTED
+    assert (await store.control(command("cancel", reason="second")))[0] is ControlAnswer.ACCEPTED
+
+    wishes = (await store.wishes("a/1"))["d1"]
+    assert wishes.cancel == {"requested_by": "anna", "reason": "first"}
+    assert await event_names(store) == ["deployment.accepted"]
+
+
+async def test_pause_and_resume(store: Store) -> None:
+    """A resume takes the pause back and counts as one approval."""
+    await accepted_and_claimed(store)
+
+    await store.control(command("pause", reason="lunch"))
+    assert (await store.wishes("a/1"))["d1"].pause == {"requested_by": "anna", "reason": "lunch"}
+    await store.control(command("resume", reason="back"))
+
+    wishes = (await store.wishes("a/1"))["d1"]
+    assert (wishes.pause, wishes.resume, wishes.approvals) == (None, {"requested_by": "anna", "reason": "back"}, 1)
+
+
+async def test_a_waiting_one_may_be_paused(store: Store) -> None:
+    """The wish is there when it is claimed."""
+    await store.accept(a_deployment(), None)
+
+    assert (await store.control(command("pause")))[0] is ControlAnswer.ACCEPTED
+
+    await claim(store)
+    record = await store.load("d1")
+    assert record is not None
+    assert record.wishes.pause is not None
+
+
+async def test_a_rollback_cannot_be_paused(store: Store) -> None:
+    claimed = await started(store)
+    await store.commit(claimed, [MoveDeployment(RUNNING, DeploymentState.ROLLING_BACK)])
+
+    assert (await store.control(command("pause")))[0] is ControlAnswer.NOT_RUNNING
+    assert (await store.wishes("a/1"))["d1"].pause is None
+
+
+@pytest.mark.parametrize("name", ["cancel", "pause", "resume"])
+async def test_control_of_a_finished_one_is_refused(store: Store, name: str) -> None:
+    """And the common fields are still told."""
+    await finish(store, await started(store))
+
+    answer = await store.control(command(name))
+
+    assert answer == (ControlAnswer.NOT_RUNNING, DeploymentIdentity("shop", "production", "1.4.2"))
+
+
+async def test_cancel_of_a_cancelled_one_is_accepted(store: Store) -> None:
+    """Commands are idempotent."""
+    await store.accept(a_deployment(), QUEUE)
+    await store.control(command("cancel"))
+
+    assert (await store.control(command("cancel")))[0] is ControlAnswer.ACCEPTED
+    assert await event_names(store) == ["deployment.accepted", "deployment.finished"]
+    assert (await store.control(command("resume")))[0] is ControlAnswer.NOT_RUNNING

@@ -1,0 +1,174 @@
+"""What the in-memory ``Store`` keeps: one ``Record`` is what several fake instances share, as they would a database."""
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from vesemir.domain.failure import Failure
+from vesemir.domain.states import FINAL, DeploymentState
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.store import (
+    DeploymentRecord,
+    Destination,
+    Json,
+    NewDeployment,
+    StepRecord,
+    StoredEvent,
+    TargetRecord,
+    Wishes,
+)
+
+TargetKey = tuple[Direction, str]
+
+
+@dataclass(slots=True)
+class Row:
+    """One deployment with all that belongs to it. Times are seconds of ``Record.now``."""
+
+    new: NewDeployment
+    accepted_at: float
+    arrival: int
+    state: DeploymentState = DeploymentState.PENDING
+    owner: str | None = None
+    last_owner: str | None = None
+    epoch: int = 0
+    lease_expires_at: float | None = None
+    expiries: int = 0
+    takeovers: int = 0
+    cancel: Json | None = None
+    pause: Json | None = None
+    resume: Json | None = None
+    approvals: int = 0
+    claimed_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    clock_started_at: float | None = None
+    paused_since: float | None = None
+    paused_seconds: float = 0.0
+    resolve_seconds: float | None = None
+    balancers: tuple[Target, ...] = ()
+    failure: Failure | None = None
+    metrics: Json | None = None
+    targets: dict[TargetKey, TargetRecord] = field(default_factory=dict)
+    steps: list[StepRecord] = field(default_factory=list)
+    events: list[StoredEvent] = field(default_factory=list)
+
+    @property
+    def lane(self) -> str:
+        return f"{self.new.application}/{self.new.environment}"
+
+    @property
+    def final(self) -> bool:
+        return self.state in FINAL
+
+    @property
+    def wishes(self) -> Wishes:
+        return Wishes(self.cancel, self.pause, self.resume, self.approvals)
+
+    def emit(self, name: str, body: Json, *, instance: str, now: float) -> None:
+        sequence = len(self.events) + 1
+        common = {
+            "event": name,
+            "deployment_id": self.new.deployment_id,
+            "sequence": sequence,
+            "occurred_at": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "application": self.new.application,
+            "environment": self.new.environment,
+            "version": self.new.version,
+            "instance": instance,
+        }
+        self.events.append(StoredEvent(self.new.deployment_id, sequence, name, {**common, **body}))
+
+    def clock_seconds(self, now: float) -> float:
+        if self.clock_started_at is None:
+            return 0.0
+        return (self.paused_since or self.finished_at or now) - self.clock_started_at - self.paused_seconds
+
+    def as_record(self, now: float) -> DeploymentRecord:
+        return DeploymentRecord(
+            deployment_id=self.new.deployment_id,
+            request=self.new.request,
+            state=self.state,
+            owner=self.owner,
+            epoch=self.epoch,
+            accepted_at=datetime.fromtimestamp(self.accepted_at, UTC),
+            queued_seconds=(self.claimed_at or self.finished_at or now) - self.accepted_at,
+            clock_seconds=self.clock_seconds(now),
+            total_seconds=0.0 if self.claimed_at is None else (self.finished_at or now) - self.claimed_at,
+            resolve_seconds=self.resolve_seconds,
+            failure=self.failure,
+            wishes=self.wishes,
+            takeovers=self.takeovers,
+            started=self.started_at is not None,
+            targets=tuple(sorted(self.targets.values(), key=_plan_order)),
+            balancers=self.balancers,
+        )
+
+
+def _plan_order(target: TargetRecord) -> tuple[bool, int, int, str]:
+    return target.direction is Direction.BACK, target.batch, target.position, target.name
+
+
+@dataclass(slots=True)
+class FakeDestination:
+    """Where events go; ``where`` None is the topic exchange."""
+
+    destination_id: int
+    deployment_id: str
+    where: Destination | None
+    next_attempt_at: float
+    cursor: int = 0
+    done: bool = False
+    publisher: str | None = None
+    publisher_expires_at: float = 0.0
+    failing_since: float | None = None
+    reason: str | None = None
+    parked: bool = False
+
+    def release(self) -> None:
+        self.publisher = None
+        self.publisher_expires_at = 0.0
+
+    def set_back(self, *, cursor: int, now: float) -> None:
+        """A repeat asks again."""
+        self.cursor = min(self.cursor, cursor)
+        self.done = self.parked = False
+        self.reason = self.failing_since = None
+        self.next_attempt_at = now
+        self.release()
+
+
+@dataclass(slots=True)
+class Record:
+    """``skip(seconds)`` lets leases run out; ``away`` makes every call fail as an unreachable database would."""
+
+    away: bool = False
+    known: dict[str, bytes] = field(default_factory=dict)
+    rows: dict[str, Row] = field(default_factory=dict)
+    destinations: list[FakeDestination] = field(default_factory=list)
+    listeners: list[Callable[[str], Any]] = field(default_factory=list)
+    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    epochs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+    skipped_seconds: float = 0.0
+
+    def now(self) -> float:
+        return time.time() + self.skipped_seconds
+
+    def skip(self, seconds: float) -> None:
+        self.skipped_seconds += seconds
+
+    def hint(self, payload: str) -> None:
+        for listener in list(self.listeners):
+            listener(payload)
+
+    def open_in_lane(self, lane: str) -> list[Row]:
+        """In the order of arrival."""
+        found = [row for row in self.rows.values() if row.lane == lane and not row.final]
+        return sorted(found, key=lambda row: row.arrival)
+
+    def add_destination(self, deployment_id: str, where: Destination | None) -> None:
+        self.destinations.append(FakeDestination(next(self.numbers), deployment_id, where, self.now()))

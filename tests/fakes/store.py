@@ -1,0 +1,380 @@
+"""An in-memory ``Store`` for the engine's unit tests; it passes ``tests/contract/test_store_*`` like the real one."""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import assert_never
+
+from tests.fakes.record import FakeDestination, Record, Row
+
+from vesemir.adapters.postgres.intake import cancelled_failure
+from vesemir.adapters.postgres.progress import checked_target_move
+from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.result import empty_metrics
+from vesemir.domain.states import FINAL, DeploymentState, IllegalTransitionError, TargetState, deployment_move
+from vesemir.domain.step import Direction
+from vesemir.engine.store import (
+    AcceptKind,
+    AddTargets,
+    Change,
+    Claim,
+    ControlAnswer,
+    ControlCommand,
+    Delivery,
+    DeploymentIdentity,
+    DeploymentRecord,
+    Destination,
+    Emit,
+    MoveDeployment,
+    MoveTarget,
+    NewDeployment,
+    RecordStep,
+    RecordTraffic,
+    SkipPending,
+    Start,
+    StepRecord,
+    StepTotals,
+    StoreAwayError,
+    StoredEvent,
+    TargetRecord,
+    Touch,
+    Wishes,
+)
+
+_MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}
+
+
+class FakeOutbox:
+    """The half that the publisher uses."""
+
+    def __init__(self, record: Record, *, instance: str) -> None:
+        self.record = record
+        self._instance = instance
+
+    async def _turn(self) -> float:
+        """The time; and the others get their turn, as at any database call."""
+        await asyncio.sleep(0)
+        if self.record.away:
+            raise StoreAwayError("the fake database is away")
+        return self.record.now()
+
+    async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
+        now = await self._turn()
+        due = [place for place in self.record.destinations if self._is_due(place, publisher, now)]
+        due.sort(key=lambda place: (place.publisher == publisher, place.next_attempt_at, place.destination_id))
+        for place in due[:limit]:
+            place.publisher, place.publisher_expires_at = publisher, now + seconds
+        return [_delivery(place, now) for place in due[:limit]]
+
+    def _is_due(self, place: FakeDestination, publisher: str, now: float) -> bool:
+        free = place.publisher in {None, publisher} or place.publisher_expires_at < now
+        behind = place.cursor < len(self.record.rows[place.deployment_id].events)
+        return free and behind and not place.done and not place.parked and place.next_attempt_at <= now
+
+    async def events_after(self, deployment_id: str, cursor: int, *, limit: int) -> Sequence[StoredEvent]:
+        await self._turn()
+        row = self.record.rows.get(deployment_id)
+        return [] if row is None else row.events[cursor : cursor + limit]
+
+    async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
+        await self._turn()
+        place = self._held(destination_id, publisher)
+        if place is None:
+            return False
+        row = self.record.rows[place.deployment_id]
+        place.cursor = max(place.cursor, cursor)
+        place.done = row.final and place.cursor >= len(row.events)
+        place.failing_since = place.reason = None
+        if release:
+            place.release()
+        return True
+
+    async def postpone(self, destination_id: int, publisher: str, *, seconds: float, reason: str) -> None:
+        now = await self._turn()
+        place = self._held(destination_id, publisher)
+        if place is not None:
+            self._fail(place, reason, now)
+            place.next_attempt_at = now + seconds
+
+    async def park(self, destination_id: int, publisher: str, *, reason: str) -> None:
+        now = await self._turn()
+        place = self._held(destination_id, publisher)
+        if place is not None:
+            self._fail(place, reason, now)
+            place.parked = True
+
+    def _held(self, destination_id: int, publisher: str) -> FakeDestination | None:
+        for place in self.record.destinations:
+            if place.destination_id == destination_id and place.publisher == publisher:
+                return place
+        return None
+
+    @staticmethod
+    def _fail(place: FakeDestination, reason: str, now: float) -> None:
+        place.failing_since = now if place.failing_since is None else place.failing_since
+        place.reason = reason
+        place.release()
+
+
+def _delivery(place: FakeDestination, now: float) -> Delivery:
+    reply_to = place.where and place.where.reply_to
+    correlation_id = place.where and place.where.correlation_id
+    failing = 0.0 if place.failing_since is None else now - place.failing_since
+    return Delivery(place.destination_id, place.deployment_id, reply_to, correlation_id, place.cursor, failing)
+
+
+class FakeStore(FakeOutbox):
+    """One instance's view of a ``Record``."""
+
+    async def ping(self) -> None:
+        await self._turn()
+
+    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+        now = await self._turn()
+        if new.deployment_id in self.record.known:
+            return self._repeat(new, destination, now)
+        self.record.known[new.deployment_id] = new.body_hash
+        row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
+        row.emit(
+            "deployment.accepted",
+            {"position": len(self.record.open_in_lane(row.lane))},
+            instance=self._instance,
+            now=now,
+        )
+        self.record.rows[new.deployment_id] = row
+        self.record.add_destination(new.deployment_id, None)
+        if destination is not None:
+            self.record.add_destination(new.deployment_id, destination)
+        self.record.hint("outbox")
+        self.record.hint("work")
+        return AcceptKind.ACCEPTED
+
+    def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
+        if self.record.known[new.deployment_id] != new.body_hash:
+            return AcceptKind.CONFLICT
+        row = self.record.rows.get(new.deployment_id)
+        if row is None or destination is None:
+            return AcceptKind.REPEATED
+        for place in self.record.destinations:
+            if place.deployment_id == new.deployment_id and place.where == destination:
+                place.set_back(cursor=len(row.events) - 1 if row.final else place.cursor, now=now)
+                break
+        else:
+            self.record.add_destination(new.deployment_id, destination)
+        self.record.hint("outbox")
+        return AcceptKind.REPEATED
+
+    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+        now = await self._turn()
+        row = self.record.rows.get(command.deployment_id)
+        if row is None:
+            return ControlAnswer.UNKNOWN, None
+        answer = self._control(row, command, now)
+        self.record.hint("outbox" if answer is ControlAnswer.FINISHED else "wish")
+        return answer, DeploymentIdentity(row.new.application, row.new.environment, row.new.version)
+
+    def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
+        wish = {"requested_by": command.requested_by, "reason": command.reason}
+        if row.final:
+            repeated = command.command == "cancel" and row.state is DeploymentState.CANCELLED
+            return ControlAnswer.ACCEPTED if repeated else ControlAnswer.NOT_RUNNING
+        match command.command:
+            case "cancel":
+                row.cancel = row.cancel or wish
+                if row.state is DeploymentState.PENDING:
+                    self._cancel_waiting(row, command, now)
+                    return ControlAnswer.FINISHED
+            case "pause":
+                if row.state not in _MAY_PAUSE:
+                    return ControlAnswer.NOT_RUNNING
+                row.pause = row.pause or wish
+            case _:
+                row.pause, row.resume, row.approvals = None, wish, row.approvals + 1
+        return ControlAnswer.ACCEPTED
+
+    def _cancel_waiting(self, row: Row, command: ControlCommand, now: float) -> None:
+        row.state, row.finished_at, row.failure = DeploymentState.CANCELLED, now, cancelled_failure(command)
+        row.metrics = empty_metrics(now - row.accepted_at)
+        body = {
+            "status": row.state.value,
+            "failure": row.failure.as_json(),
+            "targets": [],
+            "metrics": row.metrics,
+        }
+        row.emit("deployment.finished", body, instance=self._instance, now=now)
+
+    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
+        now = await self._turn()
+        heads = [
+            self.record.open_in_lane(lane)[0]
+            for lane in {row.lane for row in self.record.rows.values() if not row.final}
+        ]
+        due = [row for row in heads if row.owner is None or (row.lease_expires_at or 0) < now]
+        if not due:
+            return None
+        row = min(due, key=lambda head: head.accepted_at)
+        claim = Claim(
+            row.new.deployment_id, instance, next(self.record.epochs), row.last_owner, row.expiries >= max_expiries
+        )
+        row.expiries += row.owner is not None
+        row.state = DeploymentState.RUNNING if row.state is DeploymentState.PENDING else row.state
+        row.owner = row.last_owner = instance
+        row.epoch, row.lease_expires_at = claim.epoch, now + lease_seconds
+        row.claimed_at = row.claimed_at or now
+        if claim.previous is not None:
+            row.takeovers += 1
+            for key, target in row.targets.items():
+                if target.state is TargetState.RUNNING:
+                    row.targets[key] = replace(target, state=TargetState.UNKNOWN)
+            body = {"epoch": claim.epoch, "previous_instance": claim.previous}
+            row.emit("deployment.taken_over", body, instance=self._instance, now=now)
+            self.record.hint("outbox")
+        return claim
+
+    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
+        now = await self._turn()
+        renewed = {}
+        for deployment_id, epoch in epochs.items():
+            row = self.record.rows.get(deployment_id)
+            if row is not None and row.owner == owner and row.epoch == epoch:
+                row.lease_expires_at = now + lease_seconds
+                renewed[deployment_id] = row.wishes
+        return renewed
+
+    async def wishes(self, owner: str) -> Mapping[str, Wishes]:
+        await self._turn()
+        return {name: row.wishes for name, row in self.record.rows.items() if row.owner == owner}
+
+    async def hand_back(self, claim: Claim) -> None:
+        await self._turn()
+        row = self.record.rows[claim.deployment_id]
+        if (row.owner, row.epoch) == (claim.owner, claim.epoch):
+            row.owner = row.lease_expires_at = None
+            self.record.hint("work")
+
+    async def load(self, deployment_id: str) -> DeploymentRecord | None:
+        now = await self._turn()
+        row = self.record.rows.get(deployment_id)
+        return None if row is None else row.as_record(now)
+
+    async def step_totals(self, deployment_id: str) -> StepTotals:
+        await self._turn()
+        steps = self.record.rows[deployment_id].steps if deployment_id in self.record.rows else []
+        return StepTotals(len(steps), sum(s.redone for s in steps), sum(s.output_bytes for s in steps))
+
+    async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
+        await self._turn()
+        steps = self.record.rows[deployment_id].steps
+        return [replace(s, output="") for s in steps if s.target == target and s.direction is direction]
+
+    async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
+        now = await self._turn()
+        row = self.record.rows.get(claim.deployment_id)
+        if row is None or (row.owner, row.epoch) != (claim.owner, claim.epoch):
+            raise LeaseLostError(f"{claim.owner} no longer has {claim.deployment_id} (epoch {claim.epoch})")
+        after = replace(row, targets=dict(row.targets), steps=list(row.steps), events=list(row.events))
+        for change in changes:
+            _apply(after, change, instance=self._instance, now=now)
+        self.record.rows[claim.deployment_id] = after
+        if any(isinstance(change, Emit) for change in changes):
+            self.record.hint("outbox")
+        if after.final:
+            self.record.hint("work")
+
+    @asynccontextmanager
+    async def hints(self) -> AsyncIterator[AsyncIterator[str]]:
+        await self._turn()
+        heard: asyncio.Queue[str] = asyncio.Queue()
+        self.record.listeners.append(heard.put_nowait)
+        try:
+            yield _each(heard)
+        finally:
+            self.record.listeners.remove(heard.put_nowait)
+
+
+async def _each(heard: "asyncio.Queue[str]") -> AsyncIterator[str]:
+    while True:
+        yield await heard.get()
+
+
+def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
+    match change:
+        case Emit():
+            row.emit(change.event, copy.deepcopy(dict(change.body)), instance=instance, now=now)
+            if change.event == "deployment.finished":
+                row.metrics = change.body.get("metrics")
+        case MoveDeployment():
+            _move_deployment(row, change, now)
+        case Start():
+            if row.started_at is not None:
+                raise IllegalTransitionError("it has started already")
+            row.started_at = row.clock_started_at = now
+            row.resolve_seconds, row.balancers, row.paused_seconds = change.resolve_seconds, change.balancers, 0.0
+            _add_targets(row, change.targets)
+        case RecordStep():
+            row.steps.append(change.record)
+        case _:
+            _apply_to_targets(row, change)
+
+
+def _apply_to_targets(row: Row, change: AddTargets | MoveTarget | SkipPending | Touch | RecordTraffic) -> None:
+    match change:
+        case AddTargets():
+            _add_targets(row, change.targets)
+        case MoveTarget():
+            _move_target(row, change)
+        case SkipPending():
+            for key, target in row.targets.items():
+                if target.state is TargetState.PENDING and target.direction is change.direction:
+                    row.targets[key] = replace(target, state=TargetState.SKIPPED, finished=True)
+        case Touch():
+            _update(row, change, touched=True)
+        case RecordTraffic():
+            _update(row, change, traffic=copy.deepcopy(change.traffic))
+        case _:
+            assert_never(change)
+
+
+def _add_targets(row: Row, targets: Sequence[TargetRecord]) -> None:
+    row.targets |= {(target.direction, target.name): target for target in targets}
+
+
+def _update(row: Row, change: Touch | RecordTraffic | MoveTarget, **values: object) -> None:
+    key = change.direction, change.name
+    if key not in row.targets:
+        raise IllegalTransitionError(f"no target {change.name} ({change.direction})")
+    row.targets[key] = replace(row.targets[key], **values)
+
+
+def _move_target(row: Row, change: MoveTarget) -> None:
+    finished = checked_target_move(change)
+    target = row.targets.get((change.direction, change.name))
+    if target is None or target.state is not change.old or target.finished:
+        raise IllegalTransitionError(f"{change.name} ({change.direction}) is not {change.old}")
+    _update(
+        row,
+        change,
+        state=change.new,
+        finished=finished,
+        failure=change.failure or target.failure,
+        duration_seconds=target.duration_seconds if change.duration_seconds is None else change.duration_seconds,
+        connect_seconds=target.connect_seconds if change.connect_seconds is None else change.connect_seconds,
+    )
+
+
+def _move_deployment(row: Row, change: MoveDeployment, now: float) -> None:
+    final = deployment_move(change.old, change.new) in FINAL
+    if row.state is not change.old:
+        raise IllegalTransitionError(f"it is not {change.old}")
+    row.state = change.new
+    row.failure = change.failure or row.failure
+    if row.paused_since is not None:
+        row.paused_seconds += now - max(row.paused_since, row.clock_started_at or 0)
+    row.paused_since = now if change.new is DeploymentState.PAUSED else None
+    if change.resets_clock:
+        row.paused_seconds = 0.0
+        row.clock_started_at = now if row.clock_started_at is not None else None
+    if final:
+        row.finished_at, row.owner, row.lease_expires_at = now, None, None

@@ -54,6 +54,8 @@ class Publisher:
 
     async def publish(self, message: Outgoing) -> PublishOutcome:
         """See ``engine.broker.Broker``."""
+        if self._stopping.is_set():
+            raise BrokerAwayError(f"publishing {message.type}: the connection was closed on purpose")
         begun = time.monotonic()
         try:
             with away_on_loss(f"publishing {message.type}"):

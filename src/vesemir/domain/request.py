@@ -15,7 +15,7 @@ _ONE = Share(1)
 
 @dataclass(frozen=True, slots=True)
 class TrafficRequest:
-    """How targets leave HAProxy and come back. ``weights``: percentages before 100, each held ``degradation_seconds``."""
+    """How targets leave HAProxy and come back. ``weights`` in percent, each held ``degradation_seconds``."""
 
     targets: Selector
     backend: str

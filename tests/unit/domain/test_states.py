@@ -1,0 +1,48 @@
+"""The tables of states: every way out of them is one of the contract's, and an illegal one raises."""
+
+import itertools
+
+import pytest
+
+from vesemir.domain.states import (
+    ACTIVE,
+    DEPLOYMENT_TRANSITIONS,
+    FINAL,
+    TARGET_TRANSITIONS,
+    DeploymentState,
+    IllegalTransitionError,
+    TargetState,
+    deployment_move,
+    target_move,
+)
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.product(DeploymentState, DeploymentState)))
+def test_a_deployment_goes_only_where_the_table_says(old: DeploymentState, new: DeploymentState) -> None:
+    if new in DEPLOYMENT_TRANSITIONS[old]:
+        assert deployment_move(old, new) is new
+    else:
+        with pytest.raises(IllegalTransitionError, match=f"{old} to {new}"):
+            deployment_move(old, new)
+
+
+@pytest.mark.parametrize(("old", "new"), list(itertools.product(TargetState, TargetState)))
+def test_a_target_goes_only_where_the_table_says(old: TargetState, new: TargetState) -> None:
+    if new in TARGET_TRANSITIONS[old]:
+        assert target_move(old, new) is new
+    else:
+        with pytest.raises(IllegalTransitionError, match=f"{old} to {new}"):
+            target_move(old, new)
+
+
+def test_the_final_states_are_the_contracts() -> None:
+    assert {state.value for state in FINAL} == {"succeeded", "failed", "cancelled", "timed_out", "rolled_back"}
+    assert not FINAL & ACTIVE
+    assert FINAL | ACTIVE | {DeploymentState.PENDING} == set(DeploymentState)
+
+
+def test_every_state_can_be_reached() -> None:
+    assert {new for ways in DEPLOYMENT_TRANSITIONS.values() for new in ways} | {DeploymentState.PENDING} == set(
+        DeploymentState
+    )
+    assert {new for ways in TARGET_TRANSITIONS.values() for new in ways} | {TargetState.PENDING} == set(TargetState)

@@ -1,0 +1,79 @@
+"""From results to words: states by failure code, output as events carry it, messages that say what happened."""
+
+import pytest
+
+from vesemir.domain.action import RenderedStep, RunAction
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.states import TargetState
+from vesemir.domain.step import Command, Direction, StepResult, StepStatus
+from vesemir.domain.verdict import event_output, failure_of_step, message_of_stop, stored_output, target_state_of
+
+STEP = RenderedStep(
+    name="unpack",
+    action=RunAction(Command(("true",))),
+    idempotent=True,
+    retries=0,
+    failures={3: FailureCode.ARTIFACT_UNAVAILABLE},
+    timeout=7,
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "state"),
+    [
+        (FailureCode.SSH_UNREACHABLE, TargetState.UNREACHABLE),
+        (FailureCode.SSH_AUTH_FAILED, TargetState.UNREACHABLE),
+        (FailureCode.STEP_FAILED, TargetState.FAILED),
+        (FailureCode.STEP_TIMED_OUT, TargetState.TIMED_OUT),
+        (FailureCode.HAPROXY_DRAIN_TIMED_OUT, TargetState.FAILED),
+        (FailureCode.DEPLOYMENT_CANCELLED, TargetState.CANCELLED),
+        (FailureCode.TARGET_STATE_UNKNOWN, TargetState.UNKNOWN),
+    ],
+)
+def test_unreachable_is_told_apart_from_failed(code: FailureCode, state: TargetState) -> None:
+    assert target_state_of(Failure(code, "x"), Direction.FORWARD) is state
+
+
+def test_a_target_that_came_back_is_rolled_back() -> None:
+    assert target_state_of(None, Direction.FORWARD) is TargetState.SUCCEEDED
+    assert target_state_of(None, Direction.BACK) is TargetState.ROLLED_BACK
+
+
+def test_an_exit_status_can_have_a_code_of_its_own() -> None:
+    code, text = failure_of_step(STEP, StepResult(StepStatus.FAILED, 3, b"one\ntwo: not there\n"), "web1")
+    assert code is FailureCode.ARTIFACT_UNAVAILABLE
+    assert text == "step unpack failed on web1: exit status 3; its last line: two: not there"
+
+
+def test_a_step_that_was_ended_by_its_deadline_says_so() -> None:
+    code, text = failure_of_step(STEP, StepResult(StepStatus.TIMED_OUT, None), "web1")
+    assert code is FailureCode.STEP_TIMED_OUT
+    assert "did not end within 7 s" in text
+
+
+def test_output_is_text_without_nul_and_tells_of_leftovers() -> None:
+    text = stored_output(StepResult(StepStatus.SUCCEEDED, 0, b"a\x00b\xff\n", leftovers=2, ended=False))
+    assert text.startswith("a\ufffdb\ufffd\n")
+    assert "2 processes were left running" in text
+    assert "could not be ended" in text
+
+
+def test_an_event_carries_the_last_4_kib_whole_characters() -> None:
+    text, cut = event_output("ä" * 4000)
+    assert cut
+    assert text == "ä" * 2048
+    text, cut = event_output("x" + "ä" * 4000)
+    assert text == "ä" * 2048
+    assert event_output("short") == ("short", False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        ("cancelled", FailureCode.DEPLOYMENT_CANCELLED),
+        ("deployment_timed_out", FailureCode.DEPLOYMENT_TIMED_OUT),
+        ("budget", FailureCode.TARGET_TIMED_OUT),
+    ],
+)
+def test_each_stop_has_its_code(reason: str, code: FailureCode) -> None:
+    assert message_of_stop(reason, "web1", 5).code is code

@@ -11,4 +11,13 @@ from vesemir.contract.parse import (
     stored_request,
 )
 
-__all__ = ["CommonFields", "ControlRequest", "Parsed", "Refusal", "parse_control", "parse_deploy_event", "refusal", "stored_request"]
+__all__ = [
+    "CommonFields",
+    "ControlRequest",
+    "Parsed",
+    "Refusal",
+    "parse_control",
+    "parse_deploy_event",
+    "refusal",
+    "stored_request",
+]

@@ -12,6 +12,9 @@ from vesemir.contract.schemas import component_schemas
 
 Document = dict[str, Any]
 
+CONTRACT_VERSION = "1.0.0"
+"""That of the messages, not of the program."""
+
 _DURABLE = {"durable": True, "exclusive": False, "autoDelete": False}
 _IN: Mapping[str, type[BaseModel]] = {"deploy": DeployEvent, "control": ControlMessage}
 _ABOUT_CONTROL = [name for name in EVENTS if name.startswith("control.")]
@@ -34,13 +37,13 @@ _WHAT_IS_PUBLISHED = (
 )
 
 
-def asyncapi(*, version: str, namespace: str = "vesemir") -> Document:
-    """The document as JSON values. ``version`` is the program's; ``namespace`` the setting ``amqp.namespace``."""
+def asyncapi(namespace: str = "vesemir") -> Document:
+    """The document as JSON values. ``namespace`` is the setting ``amqp.namespace``."""
     return {
         "asyncapi": "3.0.0",
         "info": {
             "title": "Vesemir",
-            "version": version,
+            "version": CONTRACT_VERSION,
             "description": "Brings a release to an application's hosts on request, and tells what happened.",
             "license": {"name": "Apache-2.0"},
         },
@@ -69,13 +72,13 @@ def _channels(namespace: str) -> Document:
         ),
         "events": {
             "address": "{application}.{environment}.{event}",
-            "description": f"Topic exchange {namespace}.events: every event of every deployment.",
+            "description": f"Topic exchange {namespace}.events: every event.",
             "parameters": {
                 "application": {"description": "the application's name"},
                 "environment": {"description": "the environment's name"},
                 "event": {"description": "the event's name, which contains a dot"},
             },
-            "messages": _references(_ABOUT_DEPLOYMENTS),
+            "messages": _references(EVENTS),
             "bindings": {
                 "amqp": {
                     "is": "routingKey",
@@ -115,7 +118,7 @@ def _operations() -> Document:
             "channel": {"$ref": "#/channels/events"},
             "summary": "Every event, by topic",
             "description": _WHAT_IS_PUBLISHED,
-            "messages": [_in_channel("events", name) for name in _ABOUT_DEPLOYMENTS],
+            "messages": [_in_channel("events", name) for name in EVENTS],
         },
     }
 

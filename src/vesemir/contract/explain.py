@@ -118,5 +118,5 @@ def _field(model: type[BaseModel], name: str) -> FieldInfo | None:
 
 def _suggestion(model: type[BaseModel], name: str) -> str:
     known = list(_wire_names(model))
-    close = difflib.get_close_matches(name[:64], known, n=1)
+    close = difflib.get_close_matches(name[:64], known, n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else f"; allowed are {', '.join(known)}"

@@ -74,7 +74,7 @@ def join(path: str, name: str | int) -> str:
     if isinstance(name, int):
         return f"{path}[{name}]"
     short = name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"
-    clean = _SURROGATE.sub("\ufffd", short).replace("\x00", "\ufffd")
+    clean = _SURROGATE.sub("\ufffd", short).replace("\x00", "\ufffd") or '""'
     return f"{path}.{clean}" if path else clean
 
 

@@ -1,0 +1,1 @@
+"""Hosts over SSH: connections, the supervisor that is sent to them, and what is forwarded through them."""

@@ -1,0 +1,103 @@
+"""Makes the one program that is sent to a target out of ``onhost``, and the exec request that carries it.
+
+An exec request holds about 128 KiB (the kernel's limit of one argument), so the program travels inside it: standard input may be read by a
+login file. Docstrings, annotations and the modules' imports of each other are left out, which also makes it Python 3.6.
+"""
+
+import ast
+import binascii
+import functools
+import secrets
+import shlex
+import zlib
+from importlib import resources
+
+PARTS = ("wire", "kernel", "tree", "records", "step", "nested", "session")
+"""In this order: each uses only what is in those before it."""
+
+_LOADER = (
+    "import sys;sys.version_info<(3,6)and sys.exit('Python 3.6 or later is needed');import zlib,binascii;"
+    'P="{program}";exec(zlib.decompress(binascii.a2b_base64(P)))'
+)
+_END = "PROGRAM = globals().get('P', '')\nmain()\n"
+
+
+class _Stripped(ast.NodeTransformer):
+    """Without what only people and type checkers need."""
+
+    def _without_docstring(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        kept = [
+            statement
+            for statement in body
+            if not (
+                isinstance(statement, ast.Expr)
+                and isinstance(statement.value, ast.Constant)
+                and isinstance(statement.value.value, str)
+            )
+        ]
+        return kept or [ast.Pass()]
+
+    def visit_Module(self, node: ast.Module) -> ast.Module:
+        self.generic_visit(node)
+        node.body = self._without_docstring(node.body)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
+        self.generic_visit(node)
+        node.body = self._without_docstring(node.body)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        node.returns = None
+        node.body = self._without_docstring(node.body)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt | None:
+        self.generic_visit(node)
+        if node.value is None:
+            return None
+        return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
+
+    def visit_Import(self, node: ast.Import) -> ast.Import:
+        """``signal`` loads ``enum``, 5 ms; the C module under it has all that is needed."""
+        for name in node.names:
+            if name.name == "signal":
+                name.name, name.asname = "_signal", "signal"
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.stmt | None:
+        ours = node.module is not None and node.module.startswith(("vesemir.", "collections.abc"))
+        return None if ours else node
+
+
+@functools.cache
+def program() -> str:
+    """The supervisor's source as it is sent."""
+    folder = resources.files("vesemir.adapters.ssh") / "onhost"
+    body: list[ast.stmt] = []
+    for part in PARTS:
+        tree = ast.parse((folder / f"{part}.py").read_text(encoding="utf-8"))
+        body += _Stripped().visit(tree).body
+    whole = ast.unparse(ast.fix_missing_locations(ast.Module(body=body, type_ignores=[])))
+    ast.parse(whole, feature_version=(3, 6))
+    return whole + "\n" + _END
+
+
+@functools.cache
+def _loader() -> str:
+    packed = binascii.b2a_base64(zlib.compress(program().encode(), 9), newline=False).decode("ascii")
+    return _LOADER.format(program=packed)
+
+
+def new_nonce() -> bytes:
+    return secrets.token_hex(16).encode("ascii")
+
+
+def exec_request(python: str, nonce: bytes) -> str:
+    """``exec python3 -I -S -c '…' NONCE``: one line for the login shell, whichever that is."""
+    return f"exec {shlex.quote(python)} -I -S -c {shlex.quote(_loader())} {nonce.decode('ascii')}"

@@ -1,0 +1,92 @@
+"""Connections through a host: HTTP and TCP as seen from it, and UNIX sockets on it. Nothing is run there."""
+
+import asyncio
+import contextlib
+from typing import Final
+from urllib.parse import urlsplit
+
+import asyncssh
+import h11
+
+from vesemir.engine.hosts import HttpAnswer
+
+BODY_LIMIT: Final = 64 * 1024
+ASK_LIMIT: Final = 16 * 1024 * 1024
+READ_AT_ONCE: Final = 64 * 1024
+
+
+def _refused(what: str, error: Exception) -> ConnectionError:
+    return ConnectionError(f"{what} is not to be had: {error}")
+
+
+async def tcp_connect(connection: asyncssh.SSHClientConnection, host: str, port: int, *, timeout: float) -> None:
+    """``direct-tcpip`` (RFC 4254, 7.2). Raises ``ConnectionError`` or ``TimeoutError``."""
+    try:
+        async with asyncio.timeout(timeout):
+            _, writer = await connection.open_connection(host, port)
+    except (asyncssh.Error, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise _refused(f"{host}:{port}", error) from error
+    writer.channel.abort()
+
+
+async def http_get(connection: asyncssh.SSHClientConnection, url: str, *, timeout: float) -> HttpAnswer:
+    """One GET on a connection of its own. Raises ``ConnectionError`` or ``TimeoutError``."""
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ConnectionError(f"{url} is no http:// address; a health check on the host itself needs no TLS")
+    writer = None
+    try:
+        async with asyncio.timeout(timeout):
+            reader, writer = await connection.open_connection(parts.hostname, parts.port or 80)
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            headers = [("Host", parts.netloc.rpartition("@")[2]), ("User-Agent", "vesemir"), ("Connection", "close")]
+            return await _exchange(reader, writer, h11.Request(method="GET", target=path, headers=headers))
+    except (asyncssh.Error, OSError, h11.ProtocolError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise _refused(url, error) from error
+    finally:
+        if writer is not None:
+            writer.channel.abort()
+
+
+async def _exchange(
+    reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes], request: h11.Request
+) -> HttpAnswer:
+    protocol = h11.Connection(h11.CLIENT)
+    writer.write((protocol.send(request) or b"") + (protocol.send(h11.EndOfMessage()) or b""))
+    status, body = 0, b""
+    while len(body) < BODY_LIMIT:
+        event = protocol.next_event()
+        if event is h11.NEED_DATA:
+            protocol.receive_data(await reader.read(READ_AT_ONCE))
+        elif isinstance(event, h11.Response):
+            status = event.status_code
+        elif isinstance(event, h11.Data):
+            body += event.data
+        elif not isinstance(event, h11.InformationalResponse):
+            break
+    return HttpAnswer(status, body[:BODY_LIMIT])
+
+
+async def ask(connection: asyncssh.SSHClientConnection, socket: str, line: str) -> str:
+    """``direct-streamlocal`` (OpenSSH's PROTOCOL, 2.4). Raises ``ConnectionError``; the caller bounds the time."""
+    writer = None
+    try:
+        reader, writer = await connection.open_unix_connection(socket)
+        writer.write(line.encode() + b"\n")
+        answer = b""
+        while len(answer) < ASK_LIMIT:
+            piece = await reader.read(READ_AT_ONCE)
+            if not piece:
+                break
+            answer += piece
+    except (asyncssh.Error, OSError) as error:
+        raise _refused(socket, error) from error
+    finally:
+        if writer is not None:
+            with contextlib.suppress(OSError):
+                writer.channel.abort()
+    return answer.decode("utf-8", "replace")

@@ -1,0 +1,170 @@
+"""The port to hosts over SSH (``vesemir.engine.hosts.Hosts``)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+import asyncssh
+
+from vesemir.adapters.ssh import forwarding
+from vesemir.adapters.ssh.channel import SupervisorChannel
+from vesemir.adapters.ssh.delivery import exec_request, new_nonce
+from vesemir.adapters.ssh.dialing import Dialer, close
+from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
+from vesemir.adapters.ssh.naming import file_name
+from vesemir.adapters.ssh.onhost.wire import HELLO
+from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
+from vesemir.domain.failure import FailedError, FailureCode, VesemirError
+from vesemir.domain.target import Target
+from vesemir.engine.hosts import Host, Relay, Ticket
+from vesemir.settings import Ssh
+
+LEAVE_SECONDS: Final = 10.0
+"""For a supervisor to end what still runs once its input is closed; then the connection is closed under it."""
+WELCOME_SECONDS: Final = 20.0
+"""Beyond the wait for the lock: syncing the epoch, ending an earlier session's orphans."""
+
+
+class SshHosts:
+    """Opens sessions; at most ``ssh.max_sessions`` supervised ones at once, of all deployments of this instance."""
+
+    def __init__(self, settings: Ssh, dialer: Dialer) -> None:
+        self._settings = settings
+        self._dialer = dialer
+        self._sessions = asyncio.Semaphore(settings.max_sessions)
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def started(cls, settings: Ssh) -> AsyncIterator["SshHosts"]:
+        """Raises ``FailedError`` when the client key or the known hosts cannot be read."""
+        async with Dialer.started(settings) as dialer:
+            yield cls(settings, dialer)
+
+    @contextlib.asynccontextmanager
+    async def open(self, target: Target, ticket: Ticket) -> AsyncIterator[Host]:
+        loop = asyncio.get_running_loop()
+        async with self._sessions:
+            begun = loop.time()
+            async with self._dialer.connection(target) as connection:
+                channel = await self._supervised(target, ticket, connection)
+                try:
+                    await self._greeted(target, channel)
+                    connect_seconds = loop.time() - begun
+                    yield SshHost(
+                        target,
+                        ticket,
+                        connection=connection,
+                        channel=channel,
+                        state_folder=await self._welcomed(target, ticket, channel),
+                        connect_seconds=connect_seconds,
+                    )
+                finally:
+                    await self._leave(channel)
+
+    async def _supervised(
+        self, target: Target, ticket: Ticket, connection: asyncssh.SSHClientConnection
+    ) -> SupervisorChannel:
+        nonce = new_nonce()
+        try:
+            async with asyncio.timeout(self._settings.login_timeout_seconds):
+                _, session = await connection.create_session(
+                    lambda: SupervisorChannel(target, ticket, nonce),
+                    exec_request(self._settings.python, nonce),
+                    encoding=None,
+                )
+        except (asyncssh.ChannelOpenError, TimeoutError) as error:
+            if connection.is_closed():
+                raise connection_lost(target, str(error)) from error
+            text = f"sshd opens no session ({error}); look at MaxSessions and ForceCommand in its sshd_config"
+            raise unsupported(target, text) from error
+        except (asyncssh.Error, OSError) as error:
+            raise connection_lost(target, str(error)) from error
+        assert isinstance(session, SupervisorChannel)  # noqa: S101 - asyncssh's stubs forget which factory it was
+        return session
+
+    async def _greeted(self, target: Target, channel: SupervisorChannel) -> None:
+        seconds = self._settings.login_timeout_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(channel.greeted)
+        except TimeoutError:
+            text = f"the supervisor did not start within {seconds:g} s; look for a login file that waits for input"
+            raise unsupported(target, text) from None
+
+    async def _welcomed(self, target: Target, ticket: Ticket, channel: SupervisorChannel) -> str:
+        """The lane is ours; returns the state folder's path on the host."""
+        folder = target.variables.get("vesemir_state_dir") or self._settings.state_dir
+        hello = (
+            file_name(ticket.lane),
+            str(ticket.epoch),
+            repr(float(ticket.lock_seconds)),
+            repr(float(ticket.silence_seconds)),
+            repr(GRACE_SECONDS),
+            folder,
+            "0",
+        )
+        try:
+            async with asyncio.timeout(ticket.lock_seconds + WELCOME_SECONDS):
+                answer = await channel.ask(HELLO, [field.encode() for field in hello])
+        except TimeoutError:
+            raise connection_lost(target, "the supervisor on the host does not answer") from None
+        return answer[1][0].decode("utf-8", "surrogateescape")
+
+    async def _leave(self, channel: SupervisorChannel) -> None:
+        channel.leave()
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await asyncio.shield(channel.closed)
+        except TimeoutError:
+            channel.abort()
+
+    @contextlib.asynccontextmanager
+    async def relay(self, target: Target) -> AsyncIterator[Relay]:
+        relay = SshRelay(target, self._dialer, await self._dialer.dial(target))
+        try:
+            yield relay
+        finally:
+            await relay.close()
+
+    @contextlib.asynccontextmanager
+    async def login(self, target: Target) -> AsyncIterator[None]:
+        async with self._dialer.connection(target):
+            yield
+
+
+class SshRelay:
+    """``vesemir.engine.hosts.Relay``; a connection that was lost is opened again by the next question."""
+
+    def __init__(self, target: Target, dialer: Dialer, connection: asyncssh.SSHClientConnection) -> None:
+        self._target = target
+        self._dialer = dialer
+        self._connection = connection
+        self._dialing = asyncio.Lock()
+
+    async def ask(self, socket: str, line: str, *, timeout: float) -> str:
+        try:
+            async with asyncio.timeout(timeout):
+                connection = await self._connected()
+                return await forwarding.ask(connection, socket, line)
+        except TimeoutError as error:
+            raise self._unreachable(socket, f"no answer within {timeout:g} s") from error
+        except ConnectionError as error:
+            raise self._unreachable(socket, str(error)) from error
+        except VesemirError as error:
+            raise self._unreachable(socket, str(error)) from error
+
+    async def _connected(self) -> asyncssh.SSHClientConnection:
+        async with self._dialing:
+            if self._connection.is_closed():
+                self._connection = await self._dialer.dial(self._target)
+            return self._connection
+
+    def _unreachable(self, socket: str, reason: str) -> FailedError:
+        text = (
+            f"{socket} on {place(self._target)}: {reason}; check that HAProxy runs there and the rights on its socket"
+        )
+        return FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
+
+    async def close(self) -> None:
+        await close(self._connection)

@@ -1,0 +1,170 @@
+"""The same program under ``sudo -n``, for steps that need it: a child that can end what root started.
+
+It gets its program over standard input (sudo logs command lines, and no login file reads there), holds no lock, epoch or
+marker, and ends everything when its input closes, as the first one does.
+"""
+# ruff: noqa: PTH, S606, S607
+# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
+
+import os
+import sys
+import time
+
+from vesemir.adapters.ssh.onhost.kernel import read_file
+from vesemir.adapters.ssh.onhost.step import Order, Outcome
+from vesemir.adapters.ssh.onhost.wire import (
+    BEAT,
+    GREETING,
+    HELLO,
+    KILL,
+    RUN,
+    Unframer,
+    frame,
+    pack,
+)
+
+SUDO_SECONDS = 10.0
+"""How long sudo may take to let the nested supervisor begin."""
+OVERDUE_SECONDS = 15.0
+"""After a step's deadline: termination, grace and killing are then over, or the nested supervisor hangs."""
+LOADER = "import sys,zlib,binascii;exec(zlib.decompress(binascii.a2b_base64(sys.stdin.buffer.readline())))"
+
+
+class Nested:
+    """sudo, with the nested supervisor in it. ``alive`` until its output closes."""
+
+    def __init__(self, program: str, hello: list[bytes]) -> None:
+        self.alive = True
+        self.greeted = False
+        self.asked = time.monotonic()
+        self._hello = hello
+        self._nonce = b"%x" % int.from_bytes(os.urandom(16), "big")
+        self._received = b""
+        self._frames = Unframer()
+        ours, self.input = os.pipe(), -1
+        theirs = os.pipe()
+        trouble = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            run_sudo(self._nonce, ours[0], theirs[1], trouble[1])
+        os.close(ours[0])
+        os.close(theirs[1])
+        os.close(trouble[1])
+        self.input, self.output, self._trouble = ours[1], theirs[0], trouble[0]
+        for descriptor in (self.input, self.output, self._trouble):
+            os.set_blocking(descriptor, False)
+        self._outbox = bytearray(program.encode("ascii") + b"\n")
+        self.flush()
+
+    def send(self, kind: bytes, payload: bytes = b"") -> None:
+        self._outbox += frame(kind, payload)
+        if self.greeted:
+            self.flush()
+
+    def wants_to_write(self) -> bool:
+        return self.alive and bool(self._outbox) and self.input >= 0
+
+    def flush(self) -> None:
+        try:
+            while self._outbox and self.input >= 0:
+                del self._outbox[: os.write(self.input, self._outbox)]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close_input()
+
+    def close_input(self) -> None:
+        """The nested supervisor then ends everything."""
+        if self.input >= 0:
+            os.close(self.input)
+            self.input = -1
+
+    def read(self) -> list[tuple[bytes, bytes]]:
+        """Frames that came; none before the greeting. Raises ``ValueError`` for what are none."""
+        try:
+            received = os.read(self.output, 65536)
+        except BlockingIOError:
+            return []
+        if not received:
+            self.alive = False
+            self.close_input()
+            return []
+        if self.greeted:
+            return self._frames.feed(received)
+        self._received += received
+        mark = GREETING + self._nonce[::-1] + b"\n"
+        place = self._received.find(mark)
+        if place < 0:
+            return []
+        self.greeted = True
+        self._outbox = bytearray(frame(HELLO, pack(self._hello))) + self._outbox
+        self.flush()
+        return self._frames.feed(self._received[place + len(mark) :])
+
+    def complaint(self) -> str:
+        """What sudo said on its standard error."""
+        try:
+            return os.read(self._trouble, 4096).decode("utf-8", "replace").strip().replace("\n", "; ")
+        except BlockingIOError:
+            return ""
+
+    def drop_complaints(self) -> None:
+        """A full pipe would stop the nested supervisor."""
+        if self.greeted:
+            self.complaint()
+
+    def close(self) -> None:
+        self.close_input()
+        os.close(self.output)
+        os.close(self._trouble)
+
+
+def run_sudo(nonce: bytes, given: int, output: int, trouble: int) -> None:
+    """In the child. Never returns."""
+    try:
+        for number, descriptor in enumerate((given, output, trouble)):
+            os.dup2(descriptor, number)
+        words = ["sudo", "-n", "--", sys.executable, "-I", "-S", "-c", LOADER, nonce.decode("ascii"), "nested"]
+        os.execvp("sudo", words)
+    except OSError as error:
+        os.write(2, os.fsencode(f"cannot run sudo: {os.strerror(error.errno or 0)}"))
+    finally:
+        os._exit(127)
+
+
+class SudoStep:
+    """A step that the nested supervisor runs."""
+
+    def __init__(self, order: Order, payload: bytes, nested: Nested) -> None:
+        self.order = order
+        self.begun = time.monotonic()
+        self.overdue = self.begun + order.timeout + SUDO_SECONDS + OVERDUE_SECONDS
+        self.pieces: list[bytes] = []
+        self.cancelled = False
+        nested.asked = self.begun
+        nested.send(RUN, payload)
+
+    def cancel(self, nested: Nested) -> None:
+        self.cancelled = True
+        nested.send(KILL)
+
+
+def without_sudo(nested: Nested) -> Outcome:
+    """The outcome of a step for which sudo did not do its part."""
+    outcome = Outcome(b"failed", None, "")
+    said = nested.complaint()
+    if nested.greeted:
+        outcome.reason = "sudo: the supervisor under sudo was killed; what the command had done by then is not known"
+        return outcome
+    user = os.environ.get("USER") or read_file("/proc/self/loginuid").decode("ascii", "replace") or str(os.getuid())
+    advice = (
+        f"the sudoers file needs a line such as '{user} ALL=(root) NOPASSWD: ALL' (visudo -f /etc/sudoers.d/vesemir)"
+    )
+    outcome.reason = "sudo: {}: {}".format(said or "no answer within %d s" % SUDO_SECONDS, advice)
+    return outcome
+
+
+def beat_nested(nested: Nested) -> None:
+    """One for each turn of the first supervisor's loop, at most a second apart."""
+    if nested.greeted and nested.alive and not nested.wants_to_write():
+        nested.send(BEAT)

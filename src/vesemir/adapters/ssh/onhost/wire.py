@@ -1,0 +1,71 @@
+"""Frames between client and supervisor: a kind of one byte, the payload's length in four (big-endian), the payload.
+
+Structured payloads are lists of byte strings, each behind its own length, so every word of a command arrives as the same bytes
+whatever is in it. The client uses this module too.
+"""
+
+from collections.abc import Sequence
+
+# From the client
+HELLO = (
+    b"H"  # lane, epoch, lock seconds, silence seconds, grace seconds, state folder, tag (the nested supervisor's only)
+)
+TRACE = b"T"  # folder, marker
+RUN = b"R"  # folder, marker, timeout, sudo, working directory, output limit, count of words, words, then NAME=VALUE fields
+KILL = b"K"  # end the step that runs
+BEAT = b"B"  # the client lives and its lease is valid
+
+# From the supervisor
+WELCOME = b"W"  # state folder
+REFUSED = b"N"  # code (epoch, busy, state, lost, protocol), text
+ANSWER = b"A"  # to TRACE: never, finished or broken_off; for finished then the fields of ENDED
+OUTPUT = b"O"  # a piece of the end of a step's output
+ENDED = b"E"  # status, exit status or empty, bytes of output, seconds, leftovers, ended (1, 0), reason
+
+GREETING = b"\x00vesemir-supervisor "  # then the nonce backwards: a shell that echoes the command cannot imitate it
+
+LONGEST_FRAME = 16 * 1024 * 1024
+HEADER = 5
+
+
+def frame(kind: bytes, payload: bytes = b"") -> bytes:
+    return kind + len(payload).to_bytes(4, "big") + payload
+
+
+def pack(fields: Sequence[bytes]) -> bytes:
+    return b"".join([len(field).to_bytes(4, "big") + field for field in fields])
+
+
+def unpack(payload: bytes) -> list[bytes]:
+    """Raises ``ValueError`` when the lengths do not fit."""
+    fields = []
+    place = 0
+    while place < len(payload):
+        size = int.from_bytes(payload[place : place + 4], "big")
+        place += 4
+        if place + size > len(payload):
+            raise ValueError("a field is longer than its frame")
+        fields.append(payload[place : place + size])
+        place += size
+    return fields
+
+
+class Unframer:
+    """Cuts a stream of bytes into frames."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def feed(self, received: bytes) -> list[tuple[bytes, bytes]]:
+        """The frames that are complete now. Raises ``ValueError`` for one that is longer than any real one."""
+        self._received += received
+        frames = []
+        while len(self._received) >= HEADER:
+            size = int.from_bytes(self._received[1:5], "big")
+            if size > LONGEST_FRAME:
+                raise ValueError("a frame of %d bytes is longer than any" % size)
+            if len(self._received) < HEADER + size:
+                break
+            frames.append((bytes(self._received[:1]), bytes(self._received[HEADER : HEADER + size])))
+            del self._received[: HEADER + size]
+        return frames

@@ -1,0 +1,68 @@
+"""asyncssh's errors, and a supervisor's refusals, as failure codes with advice. The one place for it."""
+
+import asyncssh
+
+from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError, VesemirError
+from vesemir.domain.target import Target
+from vesemir.settings import Ssh
+
+
+def place(target: Target) -> str:
+    """``web1 (10.0.0.1:22)``, for messages."""
+    return f"{target.name} ({target.address}:{target.port})"
+
+
+def unreachable(target: Target, reason: str) -> FailedError:
+    return FailedError(FailureCode.SSH_UNREACHABLE, f"{place(target)} cannot be reached: {reason}")
+
+
+def connection_lost(target: Target, reason: str) -> FailedError:
+    text = f"the connection to {place(target)} was lost: {reason}"
+    return FailedError(FailureCode.SSH_CONNECTION_LOST, text)
+
+
+def unsupported(target: Target, reason: str) -> FailedError:
+    return FailedError(FailureCode.TARGET_UNSUPPORTED, f"{place(target)} cannot be worked on: {reason}")
+
+
+def known_hosts_name(target: Target) -> str:
+    """As it stands in a known_hosts file."""
+    return target.address if target.port == asyncssh.DEFAULT_PORT else f"[{target.address}]:{target.port}"
+
+
+def translated(error: Exception, target: Target, *, user: str, settings: Ssh) -> FailedError:
+    """What went wrong between the first packet and the end of the login."""
+    if isinstance(error, asyncssh.PermissionDenied):
+        text = (
+            f"{place(target)} refuses the login of {user}: check that the public half of {settings.client_key} "
+            f"is in that user's authorized_keys there, and its sshd's log"
+        )
+        return FailedError(FailureCode.SSH_AUTH_FAILED, text)
+    no_common_key = isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error).lower()
+    if isinstance(error, asyncssh.HostKeyNotVerifiable) or no_common_key:
+        name = known_hosts_name(target)
+        text = (
+            f"the host key of {place(target)} is not the one pinned in {settings.known_hosts}: look at it with "
+            f"'ssh-keygen -F {name} -f {settings.known_hosts}', compare with the key on the host's console "
+            f"(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and replace the line only if the change is explained"
+        )
+        return FailedError(FailureCode.SSH_HOST_KEY_MISMATCH, text)
+    if isinstance(error, TimeoutError | asyncssh.ConnectionLost):
+        text = f"it accepts connections but does not finish a login within {settings.login_timeout_seconds:g} s"
+        return unreachable(target, f"{text}; look at its load and its sshd's log")
+    return unreachable(target, f"{error}; check that an OpenSSH server answers there")
+
+
+def refused(code: bytes, text: str, target: Target) -> VesemirError:
+    """A supervisor's REFUSED frame."""
+    if code == b"epoch":
+        return LeaseLostError(f"{place(target)}: {text}")
+    if code == b"busy":
+        return FailedError(FailureCode.TARGET_BUSY, f"{place(target)}: {text}; wait for it, or cancel that deployment")
+    if code == b"state":
+        return unsupported(target, f"{text}; check free space and rights of the state folder on the host")
+    if code == b"lost":
+        return connection_lost(target, text)
+    return FailedError(
+        FailureCode.INTERNAL_ERROR, f"the supervisor on {place(target)} and this instance differ: {text}"
+    )

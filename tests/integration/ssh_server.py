@@ -1,0 +1,142 @@
+"""Real sshd processes on loopback, each with a host key and a folder of its own, as root or as another user."""
+
+import contextlib
+import getpass
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vesemir.domain.target import Target
+from vesemir.settings import Ssh
+
+SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+
+
+@dataclass
+class Sshd:
+    """A server; ``state`` is the folder that the supervisor keeps on it."""
+
+    folder: Path
+    port: int
+    user: str
+    process: "subprocess.Popen[bytes]"
+    client_key: Path
+    known_hosts: Path
+    state: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def target(self) -> Target:
+        variables = {"vesemir_state_dir": str(self.state), **self.variables}
+        return Target(name="box", address="127.0.0.1", port=self.port, user=self.user, variables=variables)
+
+    def settings(self, **changes: object) -> Ssh:
+        return Ssh.model_validate(
+            {"user": self.user, "client_key": self.client_key, "known_hosts": self.known_hosts, **changes}
+        )
+
+    def log(self) -> str:
+        return (self.folder / "sshd.log").read_text()
+
+
+def make_key(path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
+    return path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def sshd_running(folder: Path, *, user: str | None = None, extra: str = "") -> Iterator[Sshd]:
+    """Start one; at the end it and its sessions are gone. ``user`` is who logs in (default: who runs the tests)."""
+    user = user or getpass.getuser()
+    folder.mkdir(parents=True)
+    # The client's key and the state folder must be reachable for another user, and sshd wants safe folders above.
+    state = folder / "state"
+    state.mkdir(mode=0o700)
+    home = folder / "login"
+    home.mkdir(mode=0o755)
+    account = pwd.getpwnam(user)
+    if os.getuid() == 0:
+        os.chown(state, account.pw_uid, account.pw_gid)
+        os.chown(home, account.pw_uid, account.pw_gid)
+    host_key, client_key = make_key(folder / "host_key"), make_key(folder / "client_key")
+    shutil.copy(f"{client_key}.pub", folder / "authorized_keys")
+    (folder / "authorized_keys").chmod(0o644)
+    port = free_port()
+    sftp = next((name for name in SFTP_SERVERS if Path(name).exists()), "internal-sftp")
+    (folder / "sshd_config").write_text(
+        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host_key}\nPidFile {folder}/sshd.pid\n"
+        f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+        f"PermitRootLogin yes\nSubsystem sftp {sftp}\nMaxStartups 100:30:200\nLogLevel INFO\n{extra}\n"
+    )
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)
+    process = subprocess.Popen([SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "sshd.log")])
+    try:
+        wait_for_port(port, process, folder / "sshd.log")
+        public = Path(f"{host_key}.pub").read_text().split()
+        known = folder / "known_hosts"
+        known.write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
+        yield Sshd(folder, port, user, process, client_key, known, state)
+    finally:
+        end_with_sessions(process)
+
+
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    limit = time.monotonic() + 10
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as plug:
+            if plug.recv(4) == b"SSH-":
+                return
+        if process.poll() is not None or time.monotonic() > limit:
+            raise RuntimeError(f"sshd did not start: {log.read_text() if log.exists() else 'no log'}")
+        time.sleep(0.02)
+
+
+def end_with_sessions(process: "subprocess.Popen[bytes]") -> None:
+    """The listener, then the sessions that it forked."""
+    children = [pid for pid, parent in parents().items() if parent == process.pid]
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def parents() -> dict[int, int]:
+    """Pid to parent's pid, of all processes that are not zombies."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                words = (entry / "stat").read_text().rpartition(")")[2].split()
+                if words[0] != "Z":
+                    found[int(entry.name)] = int(words[1])
+    return found
+
+
+def alive_with(mark: str) -> list[int]:
+    """Processes with this text in their command line (tests put a random word there)."""
+    found = []
+    for pid in parents():
+        with contextlib.suppress(OSError):
+            if mark.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found

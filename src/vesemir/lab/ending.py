@@ -19,6 +19,7 @@ from vesemir.lab.roster import TOKEN, Entry, Roster
 GRACE_SECONDS = 10.0
 _KILL_SECONDS = 10.0
 _OWNER_SECONDS = 40.0
+_COLLECT_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def end(roster: Roster) -> Ended:
             _signal(pid, signal.SIGKILL)
         _wait(watched, GRACE_SECONDS)
     killed = _kill_rest(roster, members)
+    _collected(members)
     return Ended(entries, others=len(members) - len(entries), killed=killed)
 
 
@@ -104,6 +106,22 @@ def _kill_rest(roster: Roster, members: dict[int, int]) -> int:
                 _signal(pid, signal.SIGKILL)
             killed += len(left)
             _wait(watched, 1.0)
+
+
+def _collected(members: dict[int, int]) -> None:
+    """Wait a moment until their parents have collected the dead, so that not even their ids are left.
+
+    Our own children we collect ourselves. For those of others nothing tells of it, and a slow init is no error.
+    """
+    deadline = time.monotonic() + _COLLECT_SECONDS
+    left = set(members)
+    while left and time.monotonic() < deadline:
+        for pid in left:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        left = {pid for pid in left if (seen := proc.look(pid)) is not None and seen.started == members[pid]}
+        if left:
+            time.sleep(0.02)
 
 
 def _same(pid: int, started: int) -> bool:

@@ -114,15 +114,8 @@ class Application:
             connection.closing = not kept or b"\nconnection: close\n" in headers or bool(self.stopping)
             status, body = self.page(words)
             shown = b"" if words[0] == b"HEAD" else body
-            connection.outgoing += (
-                b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s"
-                % (
-                    status,
-                    len(body),
-                    b"Connection: close\r\n" if connection.closing else b"Connection: keep-alive\r\n",
-                    shown,
-                )
-            )
+            lasting = b"Connection: close\r\n" if connection.closing else b"Connection: keep-alive\r\n"
+            connection.outgoing += _ANSWER % (status, len(body), lasting, shown)
 
     def page(self, words: list[bytes]) -> tuple[bytes, bytes]:
         """Status line and body for a request line. Doubled slashes at the start count as one."""

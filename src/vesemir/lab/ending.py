@@ -44,13 +44,14 @@ def stop_owner(roster: Roster) -> bool:
     return True
 
 
-def end(roster: Roster) -> Ended:
-    """End everything of ``roster``; returns when all of it is dead.
+def end(roster: Roster, *, grace: float = GRACE_SECONDS) -> Ended:
+    """End everything of ``roster``, with ``grace`` seconds to do so in good order; returns when all of it is dead.
 
     Raises ``LabError`` if something cannot be killed (it is in uninterruptible sleep).
     """
     if not roster.of_this_boot:
         return Ended((), 0, 0)
+    roster.collect()
     entries = tuple(entry for entry in roster.entries if entry.alive)
     signals = {entry.pid: signal.Signals[entry.stop] for entry in entries}
     members = _members(roster, {entry.pid for entry in entries})
@@ -60,8 +61,9 @@ def end(roster: Roster) -> Ended:
             _signal(pid, number)
         for pid in sessions:
             _signal(pid, signal.SIGKILL)
-        _wait(watched, GRACE_SECONDS)
+        _wait(watched, grace)
     killed = _kill_rest(roster, members)
+    roster.collect()
     _collected(members)
     return Ended(entries, others=len(members) - len(entries), killed=killed)
 

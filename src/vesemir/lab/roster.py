@@ -142,6 +142,10 @@ class Roster:
         self._children.extend(gated)
         return gated
 
+    def collect(self) -> None:
+        """Take note of children that have ended, so that no zombie of ours is left."""
+        self._children = [child for child in self._children if child.poll() is None]
+
     def _gated(self, program: Program) -> subprocess.Popen[bytes]:
         account = program.account
         with program.log.open("ab") as log:

@@ -1,0 +1,174 @@
+"""What the lab decides and writes before anything runs."""
+
+import hashlib
+import io
+import json
+import socket
+import tarfile
+import tomllib
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from vesemir.lab.artifacts import BROKEN_VERSION, VERSIONS, pack, release_files, write_artifacts
+from vesemir.lab.documents import environment, inventory, lab_json, settings
+from vesemir.lab.event import deploy_event
+from vesemir.lab.network import MOST_BOXES, Ports, Slice
+from vesemir.lab.places import LONGEST_SOCKET_PATH, LabError, Places
+from vesemir.lab.resources import template
+from vesemir.lab.topology import Box, Topology
+
+
+@pytest.fixture
+def topology(tmp_path: Path) -> Topology:
+    def box(name: str, last: int) -> Box:
+        return Box(name, f"127.9.8.{last}", 2222, 8000, tmp_path / "boxes" / name, zone="a")
+
+    return Topology(
+        places=Places.of(tmp_path, token="0" * 32),
+        user="someone",
+        password="secret",
+        address="127.9.8.1",
+        amqp_port=1,
+        epmd_port=2,
+        distribution_port=3,
+        postgres_port=4,
+        http_port=5,
+        haproxy_socket=tmp_path / "sockets" / "haproxy.sock",
+        balancer=box("lb1", 9),
+        boxes=(box("web1", 11), box("web2", 12)),
+    )
+
+
+def test_an_archive_is_the_same_bytes_each_time_and_has_its_files_at_the_top() -> None:
+    first, second = pack(release_files("2.0.0")), pack(release_files("2.0.0"))
+    assert first == second
+    with tarfile.open(fileobj=io.BytesIO(first)) as archive:
+        assert archive.getnames() == ["VERSION", "app.py", "run"]
+        assert archive.getmember("run").mode == 0o755
+        assert archive.getmember("run").mtime == 0
+
+
+def test_the_digest_and_url_of_an_artifact_are_those_of_its_file(tmp_path: Path) -> None:
+    folder = tmp_path / "with space"
+    folder.mkdir()
+    made = write_artifacts(folder)
+    assert [artifact.version for artifact in made] == list(VERSIONS)
+    assert len({artifact.sha256 for artifact in made}) == len(VERSIONS)
+    for artifact in made:
+        url = urlsplit(artifact.url)
+        assert url.scheme == "file"
+        assert hashlib.sha256(Path(unquote(url.path)).read_bytes()).hexdigest() == artifact.sha256
+
+
+def test_addresses_are_loopback_and_all_different() -> None:
+    net = Slice.of(Path("/somewhere/.lab"))
+    addresses = [net.servers, net.balancer, *(net.box(number) for number in range(1, MOST_BOXES + 1))]
+    assert len(set(addresses)) == len(addresses)
+    assert all(socket.inet_aton(address)[0] == 127 for address in addresses)
+    assert Slice.of(Path("/elsewhere/.lab")) != net
+
+
+def test_a_port_in_use_is_not_given_out() -> None:
+    wanted = Ports(seed=7).free(["127.0.0.1"])
+    with socket.create_server(("127.0.0.1", wanted)):
+        assert Ports(seed=7).free(["127.0.0.1"]) != wanted
+        assert Ports(seed=7).free(["127.3.2.1"]) == wanted, "another address has the port free"
+
+
+def test_a_socket_path_that_would_be_too_long_goes_to_the_spare_folder(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * LONGEST_SOCKET_PATH)
+    places = Places.of(deep, token="feedfacefeed0000")
+    try:
+        path = places.socket("haproxy.sock")
+        assert path == places.spare / "haproxy.sock"
+        assert len(str(path)) <= LONGEST_SOCKET_PATH
+        assert places.spare.stat().st_mode & 0o777 == 0o711
+    finally:
+        places.spare.rmdir()
+
+
+def test_a_folder_with_other_peoples_files_is_not_taken_over(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    with pytest.raises(LabError, match="postgres"):
+        Places.of(tmp_path, token="").claim()
+
+
+def test_a_path_that_configuration_files_would_misread_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="characters"):
+        Places.of(tmp_path / 'a"b', token="")
+
+
+def test_lab_json_has_what_the_contract_names(topology: Topology, tmp_path: Path) -> None:
+    (tmp_path / "artifacts").mkdir()
+    found = lab_json(topology, write_artifacts(tmp_path / "artifacts"))
+    assert set(found) == {
+        "amqp_url", "postgres_dsn", "http_url", "haproxy_socket", "backend", "application", "environment", "boxes",
+        "artifacts", "client_key", "known_hosts", "chef", "env",
+    }  # fmt: skip
+    assert set(found["boxes"][0]) == {"name", "address", "port", "user", "root", "app_root"}
+    assert [box["name"] for box in found["boxes"]] == ["web1", "web2"], "the load balancer is none of them"
+    assert all(isinstance(value, str) for value in found["env"].values())
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_inventory_and_settings_are_toml_that_says_the_same_as_the_environment(topology: Topology) -> None:
+    hosts = tomllib.loads(inventory(topology))
+    assert hosts["groups"] == {"shop-web": {"hosts": ["web[1:2]"]}, "shop-lb": {"hosts": ["lb1"]}}
+    assert hosts["hosts"]["web2"]["variables"]["health_url"] == "http://127.9.8.12:8000/"
+    assert hosts["hosts"]["lb1"]["variables"]["haproxy_socket"] == str(topology.haproxy_socket)
+    tables, variables = tomllib.loads(settings(topology)), environment(topology)
+    for name in ("amqp.url", "postgres.dsn", "ssh.user", "ssh.client_key", "inventory.file", "lease.seconds"):
+        table, key = name.split(".")
+        assert str(tables[table][key]) == variables[f"VESEMIR_{table.upper()}__{key.upper()}"]
+
+
+LAB = {
+    "application": "shop",
+    "environment": "production",
+    "backend": "shop",
+    "artifacts": [{"version": "2.0.0", "url": "file:///a", "sha256": "ab"}],
+}
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "lab-script.toml").write_text(template("lab-script.toml"))
+    return Places.of(tmp_path, token="")
+
+
+def test_an_event_for_a_release_carries_its_artifact_and_moves_traffic(places: Places) -> None:
+    made = deploy_event(places, LAB, version="2.0.0", recipe="release", given=["keep_releases=3"])
+    assert made["parameters"] == {"artifact_url": "file:///a", "artifact_sha256": "ab", "keep_releases": 3}
+    assert made["haproxy"]["drain_seconds"] == 5
+    assert "weight" not in made["haproxy"]
+    assert made["rollout"] == {"concurrency": 1}
+    again = deploy_event(places, LAB, version="2.0.0", recipe="release", given=[])
+    assert again["deployment_id"] != made["deployment_id"]
+
+
+def test_an_event_for_a_script_keeps_text_as_text(places: Places) -> None:
+    given = ["script=echo a=b; true", "argument=12", "idempotent=false"]
+    made = deploy_event(places, LAB, version="2.0.0", recipe="lab-script", given=given)
+    assert made["parameters"] == {"script": "echo a=b; true", "argument": "12", "idempotent": False}
+    assert "haproxy" not in made
+
+
+@pytest.mark.parametrize(
+    ("recipe", "version", "given", "says"),
+    [
+        ("lab-script", "2.0.0", [], "--set script="),
+        ("lab-script", "2.0.0", ["script"], "KEY=VALUE"),
+        ("lab-script", "2.0.0", ["script=x", "idempotent=maybe"], "boolean"),
+        ("lab-script", "2.0.0", ["script=x", "other=1"], "no parameter 'other'"),
+        ("release", BROKEN_VERSION, [], "has no release"),
+        ("nothing", "2.0.0", [], "lab-script"),
+    ],
+)
+def test_a_wrong_wish_is_refused_with_what_would_be_right(
+    places: Places, recipe: str, version: str, given: list[str], says: str
+) -> None:
+    with pytest.raises(LabError, match=says):
+        deploy_event(places, LAB, version=version, recipe=recipe, given=given)

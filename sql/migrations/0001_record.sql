@@ -47,6 +47,7 @@ CREATE TABLE deployment (
     pause_wish jsonb,
     resume_wish jsonb,
     approvals integer NOT NULL DEFAULT 0 CHECK (approvals >= 0),
+    awaits_approval boolean NOT NULL DEFAULT false,
     last_control text,
     -- when, by the database's clock
     accepted_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -83,6 +84,9 @@ CREATE INDEX deployment_owned ON deployment (owner) WHERE owner IS NOT NULL;
 -- History, newest first, for all and for one lane.
 CREATE INDEX deployment_history ON deployment (accepted_at DESC, deployment_id DESC);
 CREATE INDEX deployment_lane_history ON deployment (application, environment, accepted_at DESC, deployment_id DESC);
+
+CREATE TABLE section (name text PRIMARY KEY);
+COMMENT ON TABLE section IS 'Rows that are locked for what one deployment at a time may do (capacity of a backend)';
 
 CREATE TABLE target (
     deployment_id text NOT NULL REFERENCES deployment ON DELETE CASCADE,

@@ -16,19 +16,22 @@ WHERE owner IS NULL OR lease_expires_at < clock_timestamp()
 ORDER BY accepted_at LIMIT 1;
 
 -- name: lock_due_lane
--- The same, and lock its row; lanes that others have locked are passed over.
+-- The same, and lock its row and the deployment's. What others have locked is passed over: one deployment whose row a
+-- dead connection still holds must not keep every other lane waiting.
 WITH RECURSIVE head AS (
-    (SELECT lane, arrival, owner, lease_expires_at, accepted_at
+    (SELECT lane, arrival, deployment_id, owner, lease_expires_at, accepted_at
      FROM deployment WHERE finished_at IS NULL ORDER BY lane, arrival LIMIT 1)
     UNION ALL
     SELECT following.* FROM head, LATERAL (
-        SELECT lane, arrival, owner, lease_expires_at, accepted_at
+        SELECT lane, arrival, deployment_id, owner, lease_expires_at, accepted_at
         FROM deployment WHERE finished_at IS NULL AND lane > head.lane ORDER BY lane, arrival LIMIT 1) AS following
 )
-SELECT lane.name FROM head JOIN lane ON lane.name = head.lane
+SELECT lane.name FROM head
+JOIN lane ON lane.name = head.lane
+JOIN deployment AS locked ON locked.deployment_id = head.deployment_id
 WHERE head.owner IS NULL OR head.lease_expires_at < clock_timestamp()
 ORDER BY head.accepted_at LIMIT 1
-FOR UPDATE OF lane SKIP LOCKED;
+FOR UPDATE OF lane, locked SKIP LOCKED;
 
 -- name: lock_lane
 -- Wait for a lane that others have locked (its next event is being accepted, or it is being claimed).

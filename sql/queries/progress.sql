@@ -25,6 +25,8 @@ SELECT pg_notify('vesemir', 'outbox');
 UPDATE deployment SET
     state = :new::text,
     failure = coalesce(:failure, failure),
+    awaits_approval = :awaits_approval::boolean,
+    approvals = CASE WHEN :awaits_approval THEN 0 ELSE approvals END,
     paused_since = CASE WHEN :new::text = 'paused' THEN clock_timestamp() END,
     paused_seconds = CASE
         WHEN :resets_clock::boolean THEN 0
@@ -107,7 +109,7 @@ ORDER BY done.number;
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
 SELECT deployment_id, request, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds, balancers,
-       cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
+       awaits_approval, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,
        coalesce(EXTRACT(epoch FROM coalesce(paused_since, finished_at, clock_timestamp()) - clock_started_at)

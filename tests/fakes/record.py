@@ -1,5 +1,6 @@
 """What the in-memory ``Store`` keeps: one ``Record`` is what several fake instances share, as they would a database."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class Row:
     pause: Json | None = None
     resume: Json | None = None
     approvals: int = 0
+    awaits_approval: bool = False
     claimed_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
@@ -106,6 +108,7 @@ class Row:
             started=self.started_at is not None,
             targets=tuple(sorted(self.targets.values(), key=_plan_order)),
             balancers=self.balancers,
+            awaits_approval=self.awaits_approval,
         )
 
 
@@ -151,6 +154,7 @@ class Record:
     rows: dict[str, Row] = field(default_factory=dict)
     destinations: list[FakeDestination] = field(default_factory=list)
     listeners: list[Callable[[str], Any]] = field(default_factory=list)
+    sections: dict[str, asyncio.Lock] = field(default_factory=dict)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     epochs: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
     skipped_seconds: float = 0.0

@@ -284,6 +284,11 @@ class FakeStore(FakeOutbox):
             self.record.hint("work")
 
     @asynccontextmanager
+    async def section(self, name: str) -> AsyncIterator[None]:
+        async with self.record.sections.setdefault(name, asyncio.Lock()):
+            yield
+
+    @asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[str]]:
         await self._turn()
         heard: asyncio.Queue[str] = asyncio.Queue()
@@ -370,6 +375,8 @@ def _move_deployment(row: Row, change: MoveDeployment, now: float) -> None:
         raise IllegalTransitionError(f"it is not {change.old}")
     row.state = change.new
     row.failure = change.failure or row.failure
+    row.awaits_approval = change.awaits_approval
+    row.approvals = 0 if change.awaits_approval else row.approvals
     if row.paused_since is not None:
         row.paused_seconds += now - max(row.paused_since, row.clock_started_at or 0)
     row.paused_since = now if change.new is DeploymentState.PAUSED else None

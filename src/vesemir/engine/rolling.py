@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Mapping
 
 from vesemir.domain.failure import LeaseLostError
-from vesemir.domain.plan import Batch, Plan
+from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, next_move
 from vesemir.domain.states import DeploymentState, deployment_move
 from vesemir.engine.clock import DeploymentClock
@@ -17,7 +17,7 @@ from vesemir.engine.gate import Gate
 from vesemir.engine.row import Row
 from vesemir.engine.scope import StopReason
 from vesemir.engine.session import TargetSession
-from vesemir.engine.store import Emit, MoveDeployment
+from vesemir.engine.store import Emit, MoveDeployment, Wishes
 
 APPROVAL_REASON = "waits for an approval (rollout.approve_after); vesemir resume lets it go on"
 
@@ -29,7 +29,15 @@ class HandedOverError(Exception):
 class Rolling:
     """One direction of one deployment, until ``Halt``, ``Complete`` or a stop."""
 
-    def __init__(self, deployment: Deployment, plan: Plan, rows: Mapping[str, Row], *, state: DeploymentState) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        plan: Plan,
+        rows: Mapping[str, Row],
+        *,
+        state: DeploymentState,
+        awaits_approval: bool = False,
+    ) -> None:
         self._deployment = deployment
         self._plan = plan
         self._rows = rows
@@ -38,7 +46,8 @@ class Rolling:
         self._sessions: dict[str, TargetSession] = {}
         self._changed = asyncio.Event()
         self._handing_over = False
-        self._awaiting: Batch | None = None
+        self._awaits_approval = awaits_approval
+        self._approved = False
         self._gate = Gate(deployment.request.rollout, plan, on_change=self._changed.set)
 
     def wake(self) -> None:
@@ -111,10 +120,13 @@ class Rolling:
         if self.state is DeploymentState.PAUSED:
             return
         if move.opens is not None:
-            if self._gate.needs_approval(move.opens):
-                self._awaiting = move.opens
+            if self._gate.needs_approval(move.opens) and not self._approved:
+                self._awaits_approval = True
                 await self._pause({"requested_by": None, "reason": APPROVAL_REASON}, clock)
                 return
+            if self._approved:
+                self._gate.approve(move.opens)
+                self._approved = False
             if self._gate.paused(move.opens):
                 return
         for name in move.names:
@@ -145,12 +157,13 @@ class Rolling:
             self._stop(StopReason.CANCELLED)
         elif self.state is DeploymentState.RUNNING and wishes.pause is not None:
             await self._pause(_who(wishes.pause), clock)
-        elif self.state is DeploymentState.PAUSED and wishes.pause is None and wishes.approvals > 0:
-            if self._awaiting is not None:
-                self._gate.approve(self._awaiting)
-                self._awaiting = None
+        elif self.state is DeploymentState.PAUSED and self._may_resume(wishes):
+            self._approved, self._awaits_approval = self._awaits_approval, False
             await self._move(DeploymentState.RUNNING, Emit("deployment.resumed", _who(wishes.resume or {})))
             clock.go()
+
+    def _may_resume(self, wishes: Wishes) -> bool:
+        return wishes.pause is None and (not self._awaits_approval or wishes.approvals > 0)
 
     async def _pause(self, who: Mapping[str, str | None], clock: DeploymentClock) -> None:
         clock.stand_still()
@@ -158,7 +171,8 @@ class Rolling:
 
     async def _move(self, new: DeploymentState, told: Emit) -> None:
         old, self.state = self.state, deployment_move(self.state, new)
-        await self._deployment.recorder.write(MoveDeployment(old, new), told)
+        awaits = new is DeploymentState.PAUSED and self._awaits_approval
+        await self._deployment.recorder.write(MoveDeployment(old, new, awaits_approval=awaits), told)
 
 
 def _who(wish: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -161,7 +161,9 @@ class DeploymentRun:
     async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
         if not record.started and deployment.traffic is not None:
             await _refuse_weights(deployment.traffic, prepared.plan)
-        rolling = Rolling(deployment, prepared.plan, prepared.rows, state=self._state)
+        rolling = Rolling(
+            deployment, prepared.plan, prepared.rows, state=self._state, awaits_approval=record.awaits_approval
+        )
         move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
         if rolling.stopped is not None:
             await self._close(_STATES_OF_STOP[rolling.stopped], _stop_failure(rolling.stopped, deployment.request))

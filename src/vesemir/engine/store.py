@@ -145,6 +145,7 @@ class DeploymentRecord:
     started: bool
     targets: tuple[TargetRecord, ...] = ()
     balancers: tuple[Target, ...] = ()
+    awaits_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +168,16 @@ class Emit:
 
 @dataclass(frozen=True, slots=True)
 class MoveDeployment:
-    """``failure`` is kept when given. ``resets_clock``: a rollback gets the deployment's time again."""
+    """``failure`` is kept when given. ``resets_clock``: a rollback gets the deployment's time again.
+
+    ``awaits_approval``: a move to ``paused`` that only a resume from now on ends; earlier approvals do not count.
+    """
 
     old: DeploymentState
     new: DeploymentState
     failure: Failure | None = None
     resets_clock: bool = False
+    awaits_approval: bool = False
 
 
 @dataclass(frozen=True, slots=True)

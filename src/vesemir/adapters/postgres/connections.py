@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _IDLE_IN_TRANSACTION_SECONDS = 5
 _CLOSE_SECONDS = 3.0
-_RETRY_SECONDS = 20.0
+RETRY_SECONDS = 20.0
 """How long a write whose outcome is unknown is tried again: a restart of PostgreSQL takes less, and it is well below
 what is left of a lease when its owner stops trusting it."""
 _FIRST_PAUSE_SECONDS = 0.05
@@ -67,13 +67,14 @@ async def _keep(connection: asyncpg.Connection) -> None:
 class Database:
     """Owns the pool. Made by ``opened``; connects at first use, so it may be opened while the server is away."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: Postgres) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: Postgres, *, retry_seconds: float) -> None:
         self._pool = pool
         self._settings = settings
+        self._retry_seconds = retry_seconds
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, settings: Postgres) -> AsyncIterator[Self]:
+    async def opened(cls, settings: Postgres, *, retry_seconds: float = RETRY_SECONDS) -> AsyncIterator[Self]:
         pool = asyncpg.create_pool(
             settings.dsn.get_secret_value(),
             min_size=0,
@@ -87,7 +88,7 @@ class Database:
         with translated():
             await pool
         try:
-            yield cls(pool, settings)
+            yield cls(pool, settings, retry_seconds=retry_seconds)
         finally:
             await _close(pool)
 
@@ -125,7 +126,7 @@ class Database:
         After the first attempt it must look whether an earlier one was committed.
         """
         clock = asyncio.get_running_loop().time
-        give_up = clock() + _RETRY_SECONDS
+        give_up = clock() + self._retry_seconds
         pause = _FIRST_PAUSE_SECONDS
         attempt = 0
         while True:

@@ -101,6 +101,7 @@ async def _move_deployment(connection: Connection, deployment_id: str, change: M
         new=change.new.value,
         failure=failure_json(change.failure),
         resets_clock=change.resets_clock,
+        awaits_approval=change.awaits_approval,
         final=final,
     )
     if moved is None:

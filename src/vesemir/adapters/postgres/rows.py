@@ -110,4 +110,5 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         started=row["started"],
         targets=targets,
         balancers=tuple(Target(**box) for box in row["balancers"]),
+        awaits_approval=row["awaits_approval"],
     )

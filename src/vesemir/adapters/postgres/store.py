@@ -8,10 +8,11 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from vesemir.adapters.postgres import intake, leases, progress
-from vesemir.adapters.postgres.connections import Database, clean_text
+from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.hints import hints
 from vesemir.adapters.postgres.reading import Reader
 from vesemir.adapters.postgres.rows import deployment_of, event_of, step_of, target_of, wishes_of
+from vesemir.adapters.postgres.sections import section
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.step import Direction
 from vesemir.engine.store import (
@@ -49,9 +50,14 @@ class PostgresStore(Reader):
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, settings: Postgres, *, instance: str) -> AsyncIterator[Self]:
-        """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``."""
-        async with Database.opened(settings) as database:
+    async def connected(
+        cls, settings: Postgres, *, instance: str, retry_seconds: float = RETRY_SECONDS
+    ) -> AsyncIterator[Self]:
+        """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``.
+
+        ``retry_seconds``: how long ``commit``, ``control``, ``claim`` and ``hand_back`` try again before they do.
+        """
+        async with Database.opened(settings, retry_seconds=retry_seconds) as database:
             yield cls(database, instance=instance)
 
     async def ping(self) -> None:
@@ -190,7 +196,10 @@ class PostgresStore(Reader):
                 connection, destination_id=destination_id, publisher=publisher, reason=clean_text(reason)
             )
 
-    # --- hints
+    # --- sections and hints
+
+    def section(self, name: str) -> AbstractAsyncContextManager[None]:
+        return section(self._database, name)
 
     def hints(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         return hints(self._database)

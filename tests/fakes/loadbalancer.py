@@ -1,0 +1,162 @@
+"""A load balancer in memory that behaves as HAProxy 2.6 was measured to. Each reading is a round of health checks."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.haproxy_reply import checked_name
+from vesemir.domain.target import Target
+from vesemir.domain.traffic import AdminState, ServerState, weight_at
+from vesemir.engine.loadbalancer import LoadBalancer
+
+
+@dataclass(slots=True)
+class FakeServer:
+    """``healthy`` is what its application answers; ``sessions`` those that are on it."""
+
+    name: str
+    configured_weight: int = 100
+    healthy: bool = True
+    sessions: int = 0
+    rise: int = 2
+    fall: int = 3
+    has_check: bool = True
+    has_agent: bool = False
+    agent_enabled: bool = False
+    admin: AdminState = AdminState.READY
+    user_weight: int = 100
+    health: int = 4
+
+    def start(self) -> None:
+        """As a process starts it: from the configuration, and fully healthy."""
+        self.admin, self.user_weight = AdminState.READY, self.configured_weight
+        self.agent_enabled, self.health = self.has_agent, self.top
+
+    @property
+    def top(self) -> int:
+        return self.rise + self.fall - 1
+
+    def check(self) -> None:
+        """One check: a pass from up gives full health at once, a failure takes one away and below ``rise`` all."""
+        if not self.has_check or self.admin is AdminState.MAINT:
+            return
+        if self.healthy:
+            self.health = self.top if self.health + 1 >= self.rise else self.health + 1
+        else:
+            self.health = self.health - 1 if self.health > self.rise else 0
+
+    def status(self) -> str:
+        if self.admin is AdminState.MAINT:
+            return "MAINT"
+        word = "UP" if self.admin is AdminState.READY else "DRAIN"
+        if not self.has_check:
+            return "no check" if word == "UP" else word
+        if self.health < self.rise:
+            return f"DOWN {self.health}/{self.rise}" if self.health else "DOWN"
+        if word == "DRAIN" and self.agent_enabled:
+            return "DRAIN (agent)"
+        return word if self.health == self.top else f"{word} {self.health - self.rise + 1}/{self.fall}"
+
+    def state(self, algorithm: str) -> ServerState:
+        shown = self.has_check and self.admin is not AdminState.MAINT
+        return ServerState(
+            name=self.name,
+            admin=self.admin,
+            status=self.status(),
+            weight=self.user_weight,
+            user_weight=self.user_weight,
+            configured_weight=self.configured_weight,
+            current_sessions=self.sessions,
+            check_health=self.health if shown else None,
+            rise=self.rise if shown else None,
+            fall=self.fall if shown else None,
+            has_check=self.has_check,
+            has_agent=self.has_agent,
+            agent_enabled=self.agent_enabled,
+            algorithm=algorithm,
+        )
+
+
+class FakeLoadBalancer:
+    """Implements ``LoadBalancer``. ``told`` lists what it was told, in order; ``away`` makes it unreachable."""
+
+    def __init__(self, name: str, servers: Sequence[FakeServer], *, backend: str = "shop") -> None:
+        self._name = name
+        self._backend = backend
+        self._by_name = {server.name: server for server in servers}
+        for server in servers:
+            server.start()
+        self._pid = 100
+        self.algorithm = "roundrobin"
+        self.told: list[str] = []
+        self.away = False
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    async def servers(self, backend: str) -> Mapping[str, ServerState]:
+        self._there(backend)
+        shown = {name: server.state(self.algorithm) for name, server in self._by_name.items()}
+        for server in self._by_name.values():
+            server.check()
+        return shown
+
+    async def set_state(self, backend: str, server: str, state: AdminState) -> None:
+        known = self._told(backend, server, f"state {state.value}")
+        if known.admin is AdminState.MAINT and state is not AdminState.MAINT:
+            known.health = known.rise
+        known.admin = state
+
+    async def set_weight(self, backend: str, server: str, percent: int) -> None:
+        known = self._told(backend, server, f"weight {percent}%")
+        known.user_weight = weight_at(known.configured_weight, percent)
+
+    async def set_user_weight(self, backend: str, server: str, weight: int) -> None:
+        self._told(backend, server, f"weight {weight}").user_weight = weight
+
+    async def set_agent(self, backend: str, server: str, *, enabled: bool) -> None:
+        known = self._told(backend, server, f"agent {'on' if enabled else 'off'}")
+        known.agent_enabled = enabled and known.has_agent
+
+    async def mark_down(self, backend: str, server: str) -> None:
+        self._told(backend, server, "health down").health = 0
+
+    async def shutdown_sessions(self, backend: str, server: str) -> None:
+        self._told(backend, server, "shutdown").sessions = 0
+
+    async def process_id(self) -> int:
+        self._there(self._backend)
+        return self._pid
+
+    def reload(self) -> None:
+        """Without a server-state file."""
+        self._pid += 1
+        for server in self._by_name.values():
+            server.start()
+
+    def _there(self, backend: str) -> None:
+        if self.away:
+            raise FailedError(FailureCode.HAPROXY_UNREACHABLE, f"{self._name} does not answer")
+        if checked_name(backend) != self._backend:
+            raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no backend {backend}")
+
+    def _told(self, backend: str, server: str, what: str) -> FakeServer:
+        self._there(backend)
+        known = self._by_name.get(checked_name(server))
+        if known is None:
+            raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no server {server}")
+        self.told.append(f"{server} {what}")
+        return known
+
+
+class FakeLoadBalancers:
+    """Implements ``LoadBalancers``: gives those that it was made with, by the target's name."""
+
+    def __init__(self, *balancers: FakeLoadBalancer) -> None:
+        self._by_name = {balancer.name: balancer for balancer in balancers}
+
+    @asynccontextmanager
+    async def open(self, boxes: Sequence[Target]) -> AsyncIterator[Sequence[LoadBalancer]]:
+        yield tuple(self._by_name[box.name] for box in boxes)

@@ -1,0 +1,291 @@
+"""The port to the record, on the fake and on PostgreSQL: what a running deployment commits."""
+
+import asyncio
+
+import pytest
+from tests.contract.store_suite import (
+    FORWARD,
+    QUEUE,
+    Stores,
+    a_deployment,
+    a_step,
+    a_target,
+    accepted_and_claimed,
+    event_names,
+    finish,
+    move,
+    started,
+    store,
+    stores,
+)
+from tests.integration.postgres_server import postgres_server
+
+from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
+from vesemir.domain.states import DeploymentState, IllegalTransitionError, TargetState
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.store import (
+    AddTargets,
+    Change,
+    Claim,
+    DeploymentRecord,
+    Emit,
+    MoveDeployment,
+    MoveTarget,
+    RecordStep,
+    RecordTraffic,
+    SkipPending,
+    Start,
+    StepTotals,
+    Store,
+    TargetRecord,
+    Touch,
+)
+
+__all__ = ["postgres_server", "store", "stores"]
+
+PENDING, RUNNING, UNKNOWN, FAILED = TargetState.PENDING, TargetState.RUNNING, TargetState.UNKNOWN, TargetState.FAILED
+PAUSED, ROLLING_BACK = DeploymentState.PAUSED, DeploymentState.ROLLING_BACK
+FAILURE = Failure(FailureCode.STEP_FAILED, "step switch ended with 1; see its output")
+
+
+async def loaded(store: Store) -> DeploymentRecord:
+    record = await store.load("d1")
+    assert record is not None
+    return record
+
+
+async def the_target(store: Store) -> TargetRecord:
+    (target,) = (await loaded(store)).targets
+    return target
+
+
+async def test_start_keeps_the_plan(store: Store) -> None:
+    """Targets in the plan's order and the load balancers, all as they were resolved."""
+    claimed = await accepted_and_claimed(store)
+    plan = (a_target("web2", position=0), a_target("web1", position=1), a_target("web3", position=2))
+    box = Target("lb1", "127.0.0.9", 2200, "deploy", {"haproxy_socket": "/run/x"}, "inventory")
+    before = (await loaded(store)).clock_seconds
+
+    await store.commit(claimed, [Start(plan, resolve_seconds=0.25, balancers=(box,)), Emit("deployment.started")])
+
+    record = await loaded(store)
+    assert record.targets == plan
+    assert record.balancers == (box,)
+    assert (record.started, record.resolve_seconds, before) == (True, 0.25, 0)
+    assert record.clock_seconds >= 0
+    assert record.total_seconds >= record.clock_seconds
+
+
+async def test_it_starts_once(store: Store) -> None:
+    claimed = await started(store)
+
+    with pytest.raises(IllegalTransitionError):
+        await store.commit(claimed, [Start((a_target("web9"),), resolve_seconds=1)])
+
+
+async def test_a_target_s_way_is_recorded(store: Store) -> None:
+    """Everything that was told of it, and only that."""
+    claimed = await started(store)
+
+    await store.commit(
+        claimed,
+        [
+            move("web1", PENDING, RUNNING),
+            RecordTraffic("web1", FORWARD, {"lb1": {"admin": "ready", "weight": 100}}),
+            Touch("web1", FORWARD),
+            RecordStep(a_step()),
+            MoveTarget(
+                "web1",
+                FORWARD,
+                RUNNING,
+                FAILED,
+                finished=True,
+                failure=FAILURE,
+                duration_seconds=2.5,
+                connect_seconds=0.125,
+            ),
+        ],
+    )
+
+    target = await the_target(store)
+    assert (target.state, target.finished, target.touched, target.failure) == (FAILED, True, True, FAILURE)
+    assert target.traffic == {"lb1": {"admin": "ready", "weight": 100}}
+    assert (target.duration_seconds, target.connect_seconds) == (2.5, 0.125)
+
+
+async def test_events_are_numbered_without_gaps(store: Store) -> None:
+    """From 1, over commits with none, one and several."""
+    claimed = await started(store)
+    await store.commit(claimed, [Touch("web1", FORWARD)])
+    await store.commit(claimed, [Emit("a", {"n": 1}), Touch("web1", FORWARD), Emit("b", {"n": 2})])
+    await asyncio.gather(*(store.commit(claimed, [Emit("c", {"n": n})]) for n in range(30)))
+
+    events = await store.events_after("d1", 0, limit=1000)
+
+    assert [event.sequence for event in events] == list(range(1, 35))
+    assert [event.name for event in events][:4] == ["deployment.accepted", "deployment.started", "a", "b"]
+    assert {event.body["n"] for event in events[4:]} == set(range(30))
+    assert [event.body["sequence"] for event in events] == list(range(1, 35))
+    assert [event.sequence for event in await store.events_after("d1", 2, limit=2)] == [3, 4]
+
+
+async def test_an_event_s_own_fields_keep_their_order(store: Store) -> None:
+    claimed = await started(store)
+    body = {"target": "web1", "step": "switch", "status": "succeeded", "exit_status": None, "a": {"z": 1, "b": [1.5]}}
+
+    await store.commit(claimed, [Emit("step.finished", body)])
+
+    (event,) = await store.events_after("d1", 2, limit=10)
+    assert list(event.body.items())[-5:] == list(body.items())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(move("web1", RUNNING, FAILED), id="another state is expected"),
+        pytest.param(move("web2", PENDING, RUNNING), id="no such target"),
+        pytest.param(move("web1", PENDING, FAILED), id="the table has no such way"),
+        pytest.param(MoveDeployment(PAUSED, DeploymentState.RUNNING), id="the deployment is not paused"),
+        pytest.param(MoveDeployment(DeploymentState.RUNNING, DeploymentState.ROLLED_BACK), id="not by the table"),
+        pytest.param(Touch("web2", FORWARD), id="touching nothing"),
+        pytest.param(RecordTraffic("web1", Direction.BACK, {}), id="traffic of the other direction"),
+    ],
+)
+async def test_an_illegal_change_raises_and_nothing_of_the_commit_stays(store: Store, bad: Change) -> None:
+    claimed = await started(store)
+    before = await loaded(store)
+
+    with pytest.raises(IllegalTransitionError):
+        await store.commit(claimed, [Touch("web1", FORWARD), RecordStep(a_step()), Emit("target.started"), bad])
+
+    after = await loaded(store)
+    assert after.targets == before.targets
+    assert await event_names(store) == ["deployment.accepted", "deployment.started"]
+    assert (await store.step_totals("d1")).steps == 0
+    await store.commit(claimed, [Emit("target.started")])
+    assert (await store.events_after("d1", 2, limit=9))[0].sequence == 3
+
+
+async def test_a_commit_without_a_claim_is_lost(store: Store) -> None:
+    with pytest.raises(LeaseLostError):
+        await store.commit(Claim("nobody", "a/1", 1), [Emit("target.started")])
+
+
+async def test_a_finished_target_does_not_move(store: Store) -> None:
+    """An unknown one either: verified to the end means the end."""
+    claimed = await started(store)
+    await store.commit(claimed, [move("web1", PENDING, RUNNING), move("web1", RUNNING, UNKNOWN)])
+    assert not (await the_target(store)).finished
+    await store.commit(claimed, [MoveTarget("web1", FORWARD, UNKNOWN, UNKNOWN, finished=True, failure=FAILURE)])
+    assert (await the_target(store)).finished
+
+    with pytest.raises(IllegalTransitionError):
+        await store.commit(claimed, [move("web1", UNKNOWN, RUNNING)])
+
+
+async def test_pending_ones_are_skipped(store: Store) -> None:
+    """Those of that direction, and no other."""
+    claimed = await started(store, *(a_target(f"web{n}", position=n) for n in range(3)))
+    back = a_target("web0", direction=Direction.BACK)
+    await store.commit(claimed, [move("web0", PENDING, RUNNING), AddTargets((back,)), SkipPending(FORWARD)])
+
+    targets = (await loaded(store)).targets
+    assert [(t.direction, t.name, t.state, t.finished) for t in targets] == [
+        (FORWARD, "web0", RUNNING, False),
+        (FORWARD, "web1", TargetState.SKIPPED, True),
+        (FORWARD, "web2", TargetState.SKIPPED, True),
+        (Direction.BACK, "web0", PENDING, False),
+    ]
+
+
+async def test_a_result_ends_the_claim(stores: Stores) -> None:
+    """The deployment is nobody's, its failure and metrics are kept, and nothing is written any more."""
+    store, other = await stores("a/1"), await stores("b/2")
+    claimed = await started(store)
+
+    await store.commit(
+        claimed,
+        [
+            MoveDeployment(DeploymentState.RUNNING, DeploymentState.FAILED, FAILURE),
+            Emit("deployment.finished", {"status": "failed", "metrics": {"targets_total": 1}}),
+        ],
+    )
+
+    record = await loaded(other)
+    assert (record.state, record.owner, record.failure) == (DeploymentState.FAILED, None, FAILURE)
+    assert await store.renew("a/1", {"d1": claimed.epoch}, lease_seconds=30) == {}
+    with pytest.raises(LeaseLostError):
+        await store.commit(claimed, [Emit("target.started")])
+    assert await other.claim("b/2", lease_seconds=30, max_expiries=5) is None
+
+
+async def test_a_pause_stops_the_clock(store: Store) -> None:
+    """And the time of a rollback begins anew."""
+    claimed = await started(store)
+    await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, PAUSED)])
+    at_pause = await loaded(store)
+    await asyncio.sleep(0.05)  # the pause whose length is measured
+    assert (await loaded(store)).clock_seconds == pytest.approx(at_pause.clock_seconds, abs=1e-6)
+    await store.commit(claimed, [MoveDeployment(PAUSED, DeploymentState.RUNNING)])
+
+    running = await loaded(store)
+    assert running.total_seconds - running.clock_seconds >= 0.05
+    await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, ROLLING_BACK, FAILURE, resets_clock=True)])
+    back = await loaded(store)
+    assert back.clock_seconds < back.total_seconds - 0.05
+    assert (back.state, back.failure) == (ROLLING_BACK, FAILURE)
+
+
+async def test_a_paused_one_may_be_rolled_back_or_ended(store: Store) -> None:
+    """The pause ends with it; a later failure replaces an earlier one, no failure does not."""
+    claimed = await started(store)
+    await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, PAUSED)])
+    await store.commit(claimed, [MoveDeployment(PAUSED, ROLLING_BACK, FAILURE, resets_clock=True)])
+    await store.commit(claimed, [MoveDeployment(ROLLING_BACK, DeploymentState.ROLLED_BACK)])
+
+    record = await loaded(store)
+    assert (record.state, record.failure) == (DeploymentState.ROLLED_BACK, FAILURE)
+
+
+async def test_steps_are_kept_in_order(store: Store) -> None:
+    """Per target and direction, counted for the metrics, without the output."""
+    claimed = await started(store, a_target("web1"), a_target("web2", position=1))
+    await store.commit(claimed, [RecordStep(a_step(step=name)) for name in ("unpack", "switch", "check")])
+    await store.commit(claimed, [RecordStep(a_step("web2", redone=True))])
+
+    steps = await store.finished_steps("d1", "web1", FORWARD)
+
+    assert [step.step for step in steps] == ["unpack", "switch", "check"]
+    assert (steps[0].output, steps[0].output_bytes, steps[0].exit_status) == ("", 5, 0)
+    assert await store.finished_steps("d1", "web1", Direction.BACK) == []
+    assert await store.step_totals("d1") == StepTotals(steps=4, redone=1, output_bytes=20)
+
+
+async def test_a_deployment_without_steps(store: Store) -> None:
+    await store.accept(a_deployment(), None)
+
+    assert await store.step_totals("d1") == StepTotals(0, 0, 0)
+
+
+async def test_hints_come_for_work_wishes_and_events(stores: Stores) -> None:
+    """To every instance that listens, also for its own writes."""
+    store, other = await stores("a/1"), await stores("b/2")
+    async with other.hints() as heard, asyncio.timeout(10):
+
+        async def until(payload: str) -> None:
+            async for hint in heard:
+                if hint == payload:
+                    return
+
+        await store.accept(a_deployment(), QUEUE)
+        await until("outbox")
+        await until("work")
+        claimed = await other.claim("b/2", lease_seconds=30, max_expiries=5)
+        assert claimed is not None
+        await other.hand_back(claimed)
+        await until("work")
+        claimed = await other.claim("b/2", lease_seconds=30, max_expiries=5)
+        assert claimed is not None
+        await finish(other, claimed)
+        await asyncio.gather(until("work"))

@@ -6,7 +6,7 @@ every version.
 
 import csv
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState
@@ -79,15 +79,16 @@ def parse_servers(reply: str, backend: str, box: str) -> dict[str, ServerState]:
             elif stat["type"] == _SERVER_ROW:
                 servers[stat["svname"]] = stat
         return {name: _server(rows[name], stat, algorithm) for name, stat in servers.items() if name in rows}
-    except (KeyError, ValueError, StopIteration) as error:
+    except (KeyError, ValueError) as error:
         raise _unreadable("show servers state and show stat", reply, box) from error
 
 
 def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:
     """``show servers state``: the format's version, a header that begins with ``#``, rows of words, an empty line."""
-    lines = iter(reply.splitlines())
-    header = next(line for line in lines if line.startswith("# be_id")).removeprefix("# ").split()
-    for line in lines:
+    lines = reply.splitlines()
+    first = _line_of(lines, "# be_id")
+    header = lines[first].removeprefix("# ").split()
+    for line in lines[first + 1 :]:
         if not line.strip():
             return
         yield dict(zip(header, line.split(), strict=False))
@@ -96,8 +97,15 @@ def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:
 def _stat_rows(reply: str) -> Iterator[dict[str, str]]:
     """``show stat``: CSV, its header begins with ``# pxname``."""
     lines = reply.splitlines()
-    first = next(number for number, line in enumerate(lines) if line.startswith("# pxname"))
+    first = _line_of(lines, "# pxname")
     yield from csv.DictReader([lines[first].removeprefix("# "), *filter(None, lines[first + 1 :])])
+
+
+def _line_of(lines: Sequence[str], start: str) -> int:
+    for number, line in enumerate(lines):
+        if line.startswith(start):
+            return number
+    raise ValueError(f"no line begins with {start!r}")
 
 
 def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -> ServerState:

@@ -14,6 +14,7 @@ class Inventory(Protocol):
         """What can be said at once, without the network: hosts that no inventory can know by their form, hosts and
         groups that the static inventory does not have. A request with such a problem is refused
         (``targets.unknown_host``). ``field`` is relative to the selector: ``hosts[1]``, ``inventory.groups[0]``.
+        It may read a file that has changed, which takes a while: call it in a thread (``asyncio.to_thread``).
         """
         ...
 

@@ -1,11 +1,16 @@
 """The static inventory: one file, read again when it changes; a broken new version never replaces a good old one."""
 
+import asyncio
+import os
+import threading
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
+from vesemir.adapters.inventory.ansible_ini import build_ansible_ini
+from vesemir.adapters.inventory.ansible_yaml import build_ansible_yaml, is_ansible
 from vesemir.adapters.inventory.hostgraph import HostGraph
 from vesemir.adapters.inventory.native import build_native
 from vesemir.adapters.inventory.problem import Findings, InventoryFileError
@@ -28,14 +33,19 @@ class _Snapshot:
 
 
 def read_inventory(file: Path) -> HostGraph:
-    """Raises ``InventoryFileError`` with every problem and its line."""
+    """TOML is Vesemir's own format, YAML that or Ansible's, and any other name Ansible's INI.
+
+    Raises ``InventoryFileError`` with every problem and its line.
+    """
     findings = Findings(file)
     text = _text_of(file, findings)
     if file.suffix == ".toml":
         return _read_toml(text, findings)
     if file.suffix in {".yaml", ".yml"}:
         return _read_yaml(text, findings)
-    raise findings.fatal(None, "must end in .toml, .yaml or .yml")
+    if os.access(file, os.X_OK) and text.startswith("#!"):
+        raise findings.fatal(1, "is a program; dynamic inventories are not supported, save what it prints as YAML")
+    return build_ansible_ini(text, findings)
 
 
 def _text_of(file: Path, findings: Findings) -> str:
@@ -62,6 +72,8 @@ def _read_yaml(text: str, findings: Findings) -> HostGraph:
         document, lines = read_yaml(text)
     except YamlError as error:
         raise findings.fatal(error.line, str(error)) from error
+    if is_ansible(document):
+        return build_ansible_yaml(cast("Mapping[str, object]", document), lines, findings)
     return build_native(document, lambda: lines, findings)
 
 
@@ -71,6 +83,7 @@ class StaticInventory:
     def __init__(self, file: Path, *, warn: Callable[[str], None]) -> None:
         self._file = file
         self._warn = warn
+        self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self._snapshot = _Snapshot(HostGraph(), {})
 
@@ -91,7 +104,9 @@ class StaticInventory:
         return tuple(self._current().graph.groups)
 
     def refuse(self, selector: Selector) -> list[Problem]:
-        snapshot = self._current()
+        return self._refuse(self._current(), selector)
+
+    def _refuse(self, snapshot: _Snapshot, selector: Selector) -> list[Problem]:
         match selector:
             case GroupSelector(groups):
                 return [
@@ -109,11 +124,12 @@ class StaticInventory:
                 return []
 
     async def resolve(self, selector: Selector) -> list[Target]:
-        problems = self.refuse(selector)
+        # A file of thousands of hosts takes seconds to read, and beats and leases cannot wait for that.
+        snapshot = await asyncio.to_thread(self._current)
+        problems = self._refuse(snapshot, selector)
         if problems:
             reasons = "; ".join(problem.message for problem in problems)
             raise FailedError(FailureCode.TARGETS_UNKNOWN_HOST, reasons)
-        snapshot = self._current()
         names: dict[str, None] = {}
         match selector:
             case GroupSelector(groups):
@@ -136,13 +152,14 @@ class StaticInventory:
         return None if name in snapshot.targets else f"{self._file} has no host {name}"
 
     def _current(self) -> _Snapshot:
-        stamp = self._look()
-        if stamp != self._stamp:
-            try:
-                self._read(stamp)
-            except InventoryFileError as error:
-                self._warn(f"the inventory as it was before stays in force, because its new version is broken: {error}")
-        return self._snapshot
+        with self._lock:
+            stamp = self._look()
+            if stamp != self._stamp:
+                try:
+                    self._read(stamp)
+                except InventoryFileError as error:
+                    self._warn(f"the inventory stays as it was before, because its new version is broken: {error}")
+            return self._snapshot
 
     def _look(self) -> Stamp | None:
         """What changes when the file does; None when it cannot be looked at."""

@@ -4,7 +4,7 @@ import yaml
 
 from vesemir.adapters.toml_lines import KeyPath
 
-_MAX_NODES = 1_000_000
+_MAX_NODES = 500_000
 _STRING_TAGS = frozenset({"tag:yaml.org,2002:str", "!unsafe"})
 
 

@@ -242,3 +242,25 @@ async def test_a_database_without_schema_says_what_to_do(postgres_server: Postgr
         with pytest.raises(StoreAwayError, match="run `vesemir migrate`"):
             await store.ping()
     await postgres_server.drop_database(name)
+
+
+async def test_a_section_is_waited_for_longer_than_a_statement_may_take(database: str) -> None:
+    """And those who wait keep nobody else waiting."""
+    async with (
+        PostgresStore.connected(impatient(database), instance="a/1", retry_seconds=0) as store,
+        PostgresStore.connected(impatient(database), instance="b/2", retry_seconds=0) as other,
+    ):
+
+        async def enter() -> None:
+            async with other.section("lb1/shop"):
+                return
+
+        async with store.section("lb1/shop"):
+            waiting = [asyncio.create_task(enter()) for _ in range(20)]
+            began = time.monotonic()
+            await asyncio.wait(waiting, timeout=1.5)  # longer than the limit of a statement, which is 1 s
+            assert not any(task.done() for task in waiting)
+            await other.ping()
+            assert time.monotonic() - began < 2.5
+        async with asyncio.timeout(10):
+            await asyncio.gather(*waiting)

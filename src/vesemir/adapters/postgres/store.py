@@ -12,7 +12,7 @@ from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean
 from vesemir.adapters.postgres.hints import hints
 from vesemir.adapters.postgres.reading import Reader
 from vesemir.adapters.postgres.rows import deployment_of, event_of, step_of, target_of, wishes_of
-from vesemir.adapters.postgres.sections import section
+from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.step import Direction
 from vesemir.engine.store import (
@@ -42,8 +42,9 @@ def _token() -> str:
 class PostgresStore(Reader):
     """The record. ``instance`` is what the events written through it carry. Made by ``connected``."""
 
-    def __init__(self, database: Database, *, instance: str) -> None:
+    def __init__(self, database: Database, sections: Sections, *, instance: str) -> None:
         super().__init__(database)
+        self._sections = sections
         self._instance = instance
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -57,8 +58,12 @@ class PostgresStore(Reader):
 
         ``retry_seconds``: how long ``commit``, ``control``, ``claim`` and ``hand_back`` try again before they do.
         """
-        async with Database.opened(settings, retry_seconds=retry_seconds) as database:
-            yield cls(database, instance=instance)
+        async with (
+            Database.opened(settings, retry_seconds=retry_seconds) as database,
+            Database.opened(settings, retry_seconds=retry_seconds) as for_sections,
+        ):
+            sections = Sections(for_sections, wait_seconds=settings.command_timeout_seconds / 2)
+            yield cls(database, sections, instance=instance)
 
     async def ping(self) -> None:
         """Raises ``StoreAwayError`` with the reason unless the database answers and is migrated."""
@@ -199,7 +204,7 @@ class PostgresStore(Reader):
     # --- sections and hints
 
     def section(self, name: str) -> AbstractAsyncContextManager[None]:
-        return section(self._database, name)
+        return self._sections.section(name)
 
     def hints(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         return hints(self._database)

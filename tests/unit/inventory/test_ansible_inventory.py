@@ -161,3 +161,12 @@ def test_a_program_is_not_run(tmp_path: Path) -> None:
     program.chmod(0o755)
     with pytest.raises(InventoryFileError, match="dynamic inventories are not supported"):
         StaticInventory.load(program, warn=pytest.fail)
+
+
+def test_variable_folders_that_are_not_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "hosts").write_text("web1\n")
+    warnings: list[str] = []
+    StaticInventory.load(tmp_path / "hosts", warn=warnings.append)
+    assert len(warnings) == 1
+    assert "group_vars is not read" in warnings[0]

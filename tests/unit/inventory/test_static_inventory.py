@@ -206,3 +206,17 @@ async def test_without_a_static_inventory_hosts_and_groups_are_refused_with_advi
         assert "inventory.file" in problem.message
         with pytest.raises(FailedError, match=r"inventory\.file"):
             await router.resolve(selector)
+
+
+async def test_a_static_inventory_knows_no_chef_tags(tmp_path: Path) -> None:
+    inventory = load(tmp_path, "[hosts.web1]\n")
+    assert inventory.refuse(ChefSelector(tags=("web",))) == []
+    with pytest.raises(FailedError) as caught:
+        await inventory.resolve(ChefSelector(tags=("web",)))
+    assert caught.value.failure.code is FailureCode.TARGETS_INVENTORY_UNREACHABLE
+
+
+def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None:
+    (tmp_path / "inventory.toml").write_bytes(b"[hosts.web1]\n# \xff\n")
+    with pytest.raises(InventoryFileError, match=r"inventory\.toml:2: is not UTF-8"):
+        StaticInventory.load(tmp_path / "inventory.toml", warn=pytest.fail)

@@ -293,3 +293,13 @@ def test_an_answer_passes_or_the_reason_is_told(status: int, body: bytes, reason
 def test_a_lone_brace_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match="a single"):
         Template.parse(text)
+
+
+def test_a_required_parameter_that_was_never_given_is_told_and_not_left_empty() -> None:
+    recipe = Recipe("mine", parameters={"word": Parameter("word")}, steps=(Step("s", Script("true")),))
+    with pytest.raises(RenderError, match="parameter word of recipe mine is required"):
+        render_steps(recipe, Direction.FORWARD, Scope("shop", "production", "1", "d1", Target("web1", "10.0.0.1")))
+
+
+def test_without_json_the_status_is_enough() -> None:
+    assert refuse_answer(HttpProbe("http://x/", 200), 200, b"\xff") is None

@@ -173,4 +173,9 @@ class StaticInventory:
         # Noted before it is read: a broken version is told once, and a change during the reading is seen the next time.
         self._stamp = stamp
         graph = read_inventory(self._file)
+        for folder in ("group_vars", "host_vars"):
+            if self._file.suffix != ".toml" and (self._file.parent / folder).is_dir():
+                self._warn(
+                    f"{self._file.parent / folder} is not read: put the variables that recipes need in {self._file}"
+                )
         self._snapshot = _Snapshot(graph, graph.targets())

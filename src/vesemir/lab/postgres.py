@@ -3,6 +3,8 @@
 It runs under PostgreSQL's account when root starts the lab, since the server refuses root.
 """
 
+import struct
+
 from vesemir.lab.accounts import give, server_account, server_home
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
@@ -12,7 +14,7 @@ from vesemir.lab.topology import DATABASE, SERVER_USER, Topology
 
 _START_SECONDS = 60.0
 _INIT_SECONDS = 120.0
-_SSL_REQUEST = bytes.fromhex("0000000804d2162f")
+_PROTOCOL = 3 << 16
 
 
 async def start_postgres(topology: Topology, programs: Programs, roster: Roster) -> None:
@@ -49,8 +51,14 @@ async def start_postgres(topology: Topology, programs: Programs, roster: Roster)
     (child,) = roster.start([server("postgres", str(programs.postgres), "-D", str(cluster))])
 
     async def ready() -> bool:
-        # "Message Formats" of PostgreSQL's protocol: SSLRequest is answered by S or N once connections are served,
-        # and recovery has not to be waited for in a new cluster.
-        return await exchange(topology.address, topology.postgres_port, say=_SSL_REQUEST, hear=1) in {b"S", b"N"}
+        # "Message Formats" of PostgreSQL's protocol: a server that is still starting up answers E (an error), one that
+        # takes connections asks for the password (R). An SSLRequest would be answered in either case.
+        return await exchange(topology.address, topology.postgres_port, say=_startup_message(), hear=1) == b"R"
 
     await until(ready, what="PostgreSQL", child=child, log=log, timeout=_START_SECONDS)
+
+
+def _startup_message() -> bytes:
+    words = ("user", SERVER_USER, "database", DATABASE)
+    body = struct.pack("!I", _PROTOCOL) + b"".join(word.encode() + b"\0" for word in words) + b"\0"
+    return struct.pack("!I", len(body) + 4) + body

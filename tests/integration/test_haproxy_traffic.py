@@ -382,3 +382,23 @@ async def test_a_lost_relay_is_opened_again_once(haproxies: Haproxies, moving_st
     assert caught.value.failure.code is FailureCode.HAPROXY_UNREACHABLE
     moving.hosts.refuse = False
     await traffic.observe("web1")
+
+
+async def test_a_server_that_the_configuration_disables_is_ready_once_it_was_set_so(
+    haproxies: Haproxies, moving_stack: AsyncExitStack
+) -> None:
+    """HAProxy goes on telling of the configuration in ``srv_admin_state``; that is no maint."""
+    apps = await haproxies.apps(1)
+    server = await haproxies.haproxy(address_of(apps, more="disabled"))
+    moving = Moving([server], moving_stack)
+    assert (await moving.state("web1")).admin is AdminState.MAINT
+    await server.ask("set server shop/web1 state ready")
+    await moving.settled(apps)
+
+    traffic = await moving.traffic()
+    prior = await traffic.observe("web1")
+    assert not traffic.foreign(prior)
+    await traffic.take_out("web1", prior)
+    await traffic.warm_up("web1", prior)
+    await traffic.put_back("web1", prior, no_hold)
+    assert (await moving.state("web1")).is_available

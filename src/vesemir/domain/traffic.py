@@ -26,8 +26,12 @@ class AdminState(StrEnum):
 
     @classmethod
     def from_bits(cls, bits: int) -> "AdminState":
-        """``srv_admin_state``: 0x01, 0x02, 0x04, 0x20, 0x40 are kinds of maint, 0x08 and 0x10 of drain; maint wins."""
-        if bits & 0x67:
+        """``srv_admin_state``: 0x01, 0x02 and 0x20 are kinds of maint, 0x08 and 0x10 of drain; maint wins.
+
+        0x04 says that the configuration has ``disabled`` (it stays when the server was set ready since), 0x40 that the
+        FQDN was set over the socket.
+        """
+        if bits & 0x23:
             return cls.MAINT
         return cls.DRAIN if bits & 0x18 else cls.READY
 

@@ -1,4 +1,4 @@
-"""HAProxy's answers, as 2.6 gave them and as 3.x documents them."""
+"""HAProxy's answers, as 2.6 gave them and as the guide of 3.4 documents them."""
 
 from pathlib import Path
 
@@ -11,23 +11,55 @@ from vesemir.domain.traffic import AdminState
 RECORDED_2_6 = (Path(__file__).parent / "haproxy-2.6.12.txt").read_text(encoding="utf-8")
 """What 2.6.12 answered to the adapter's command, byte for byte; w3 has no check and was marked down by hand."""
 
-# Written by hand from the management guide of 3.0: "show stat" has more columns, in part before those of 2.6, quoted
-# text, and "show servers state" the check's and agent's addresses at its end.
-WRITTEN_3_0 = '''1
-# be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight srv_iweight \
-srv_time_since_last_change srv_check_status srv_check_result srv_check_health srv_check_state srv_agent_state \
-bk_f_forced_id srv_f_forced_id srv_fqdn srv_port srvrecord srv_use_ssl srv_check_port srv_check_addr srv_agent_addr \
-srv_agent_port srv_something_new
-7 shop 1 web1 10.0.0.1 2 8 50 100 9 15 3 4 6 0 0 0 web1.example 8080 - 0 0 - - 0 x
-7 shop 2 web2 10.0.0.2 0 32 100 100 9 15 3 0 14 0 0 0 web2.example 8080 - 0 0 - - 0 x
+# The management guide of 3.4, section 9.1: the static fields of "show stat" that 2.6 has not, in their order.
+NEW_IN_3_4 = (
+    *("srid", "sess_other", "h1_sess", "h2_sess", "h3_sess", "req_other", "h1req", "h2req", "h3req", "proto"),
+    *("priv_idle_cur", "reqbin", "reqbout", "resbin", "resbout"),
+)
 
-# pxname,svname,new_first,qcur,scur,status,weight,tracked,type,check_status,check_desc,check_rise,check_fall,\
-check_health,algo,proto,h3_data,-,
-shop,BACKEND,,0,0,UP,150,,1,,,,,,random,,,-,
-shop,web1,,0,3,DRAIN,50,,2,L7OK,"passed, ""twice""",2,3,4,,,,-,
-shop,web2,,0,0,MAINT (resolution),100,,2,,,,,,,,,-,
 
-'''
+def written_3_4() -> str:
+    """What 3.4 would answer by its management guide (sections 9.1 and 9.3): written by hand, never asked of a 3.4."""
+    lines = RECORDED_2_6.splitlines()
+    state_header = next(line for line in lines if line.startswith("# be_id"))
+    stat_header = next(line for line in lines if line.startswith("# pxname")).removeprefix("# ").split(",")
+    kept = stat_header[: stat_header.index("-")]
+    header = [*kept, *NEW_IN_3_4, "-", "quic_rxbuf_full"]
+    rows: list[dict[str, str]] = [
+        {"svname": "BACKEND", "type": "1", "status": "UP", "algo": "random", "reqbin": "17"},
+        {
+            "svname": "web1",
+            "type": "2",
+            "status": "DRAIN",
+            "weight": "50",
+            "scur": "3",
+            "qcur": "0",
+            "check_status": "* L7OK",
+            "check_desc": '"passed, ""twice"""',
+            "check_rise": "2",
+            "check_fall": "3",
+            "check_health": "4",
+            "srid": "5",
+            "priv_idle_cur": "9",
+        },
+        {"svname": "web2", "type": "2", "status": "MAINT (resolution)", "weight": "100", "scur": "0", "qcur": "0"},
+    ]
+    return "\n".join(
+        [
+            "1",
+            state_header,
+            "7 shop 1 web1 127.0.0.1 2 76 50 100 9 15 3 4 6 0 0 0 web1.example 8080 - 0 0 - - 0",
+            "7 shop 2 web2 - 0 32 100 100 9 15 3 0 14 0 0 0 web2.example 8080 - 0 0 - - 0",
+            "",
+            "# " + ",".join(header) + ",",
+            *(
+                ",".join(({"pxname": "shop", "-": "-"} | row).get(column, "") for column in header) + ","
+                for row in rows
+            ),
+            "",
+            "",
+        ]
+    )
 
 
 def test_the_tables_of_2_6() -> None:
@@ -47,11 +79,11 @@ def test_the_tables_of_2_6() -> None:
     assert (servers["w0"].is_up, servers["w0"].is_available) == (True, False)
 
 
-def test_the_tables_of_3_0_have_other_columns() -> None:
-    servers = parse_servers(WRITTEN_3_0, "shop", "lb1")
+def test_the_tables_of_3_4_have_more_columns() -> None:
+    servers = parse_servers(written_3_4(), "shop", "lb1")
     web = servers["web1"]
     assert (web.admin, web.is_fresh_pass, web.user_weight, web.configured_weight) == (AdminState.DRAIN, True, 50, 100)
-    assert (web.current_sessions, web.check_said, web.algorithm) == (3, 'L7OK passed, "twice"', "random")
+    assert (web.current_sessions, web.check_said, web.algorithm) == (3, '* L7OK passed, "twice"', "random")
     assert (servers["web2"].admin, servers["web2"].is_up) == (AdminState.MAINT, False)
 
 

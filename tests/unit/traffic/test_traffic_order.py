@@ -315,3 +315,82 @@ async def test_checking_asks_every_load_balancer() -> None:
     await traffic.check(["web1"])
     with pytest.raises(FailedError, match=r"lb2 has no server web2 \(it has: web1\)"):
         await traffic.check(["web1", "web2"])
+
+
+async def test_a_drain_that_takes_too_long_fails_or_ends_the_sessions() -> None:
+    web = FakeServer("web1", sessions=2)
+    lb = box(web)
+    failing = moving(lb, drain_seconds=0.01)
+    prior = await failing.observe("web1")
+    with pytest.raises(FailedError, match="2 current, 0 queued on lb1") as caught:
+        await failing.take_out("web1", prior)
+    assert caught.value.failure.code is FailureCode.HAPROXY_DRAIN_TIMED_OUT
+    assert web.admin is AdminState.DRAIN
+    forcing = moving(lb, drain_seconds=0.01, on_drain_timeout="shutdown")
+    assert "sessions ended by force: 2 current" in await forcing.take_out("web1", prior)
+    assert (web.sessions, web.admin) == (0, AdminState.MAINT)
+
+
+async def test_what_was_out_everywhere_is_neither_checked_nor_served() -> None:
+    web = FakeServer("web1", healthy=False)
+    lb = box(web)
+    web.admin = AdminState.DRAIN
+    traffic = moving(lb, weights=(10,))
+    prior = await traffic.observe("web1")
+    assert traffic.foreign(prior)
+    assert "was drain on lb1" in await traffic.take_out("web1", prior)
+    assert "HAProxy did not check it" in await traffic.warm_up("web1", prior)
+
+    async def hold(_seconds: float, _percent: int) -> None:
+        pytest.fail("nothing to hold")
+
+    assert "left as it was" in await traffic.put_back("web1", prior, hold)
+    assert web.admin is AdminState.DRAIN
+    assert "web1 state ready" not in lb.told
+
+
+async def test_an_application_that_died_passes_no_fresh_check() -> None:
+    web = FakeServer("web1")
+    lb = box(web)
+    traffic = moving(lb)
+    prior = await traffic.observe("web1")
+    await traffic.take_out("web1", prior)
+    web.healthy = False
+    with pytest.raises(FailedError, match="passed no fresh check") as caught:
+        await traffic.warm_up("web1", prior)
+    assert caught.value.failure.code is FailureCode.HAPROXY_NOT_UP
+    assert "web1 state ready" not in lb.told
+
+
+async def test_without_checks_the_recipe_decides_alone() -> None:
+    web = FakeServer("web1", has_check=False)
+    traffic = moving(box(web))
+    prior = await traffic.observe("web1")
+    await traffic.take_out("web1", prior)
+    assert "the recipe's own health check decides alone" in await traffic.warm_up("web1", prior)
+    await traffic.put_back("web1", prior, no_hold)
+    assert web.admin is AdminState.READY
+
+
+async def test_a_hash_is_asked_while_the_server_is_drained() -> None:
+    lb = box()
+    lb.algorithm = "source"
+    traffic = moving(lb, weights=(10,))
+    await traffic.take_out("web1", await traffic.observe("web1"))
+    assert lb.told == ["web1 state drain", "web1 weight 10%", "web1 weight 100%", "web1 state maint"]
+
+
+async def test_something_that_keeps_setting_it_ready_is_not_fought_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    web = FakeServer("web1")
+    lb = box(web)
+    told = lb.set_state
+
+    async def undone(backend: str, server: str, state: AdminState) -> None:
+        await told(backend, server, state)
+        if state is AdminState.MAINT:
+            web.admin = AdminState.READY
+
+    monkeypatch.setattr(lb, "set_state", undone)
+    traffic = moving(lb)
+    with pytest.raises(FailedError, match="does not keep web1 in maint"):
+        await traffic.take_out("web1", await traffic.observe("web1"))

@@ -31,6 +31,7 @@ class Sections:
     async def __call__(self, key: str) -> AsyncIterator[None]:
         async with self._locks.setdefault(key, asyncio.Lock()):
             self.entered.append(key)
+            await asyncio.sleep(0)
             yield
 
 
@@ -161,6 +162,7 @@ async def test_restoring_does_not_show_up_what_was_down() -> None:
     prior = await traffic.observe("web1")
     await traffic.take_out("web1", prior)
     await traffic.restore("web1", prior)
+    assert lb.told[-3:] == ["web1 state drain", "web1 health down", "web1 state ready"]
     assert (web.admin, web.status()) == (AdminState.READY, "DOWN")
 
 

@@ -97,5 +97,5 @@ INSERT INTO event (deployment_id, sequence, name, instance, occurred_at, body)
 SELECT deployment_id, sequence, 'deployment.finished', :instance, finished_at, :body FROM ended;
 
 -- name: notify
--- A hint to every instance that listens; it may be lost.
-SELECT pg_notify('vesemir', :hint);
+-- Hints to every instance that listens; they may be lost.
+SELECT pg_notify('vesemir', hint) FROM unnest(:hints::text[]) AS hint;

@@ -91,11 +91,7 @@ RETURNING deployment.deployment_id, cancel_wish, pause_wish, resume_wish, approv
 -- What control messages asked of everything that this owner has.
 SELECT deployment_id, cancel_wish, pause_wish, resume_wish, approvals FROM deployment WHERE owner = :owner;
 
--- name: hand_back
+-- name: hand_back!
 -- Give a lease up. The state stays: a rollback or a pause must survive its instance.
-WITH given AS (
-    UPDATE deployment SET owner = NULL, lease_expires_at = NULL
-    WHERE deployment_id = :deployment_id AND owner = :owner AND epoch = :epoch
-    RETURNING deployment_id
-)
-SELECT pg_notify('vesemir', 'work') FROM given;
+UPDATE deployment SET owner = NULL, lease_expires_at = NULL
+WHERE deployment_id = :deployment_id AND owner = :owner AND epoch = :epoch;

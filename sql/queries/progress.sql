@@ -11,14 +11,11 @@ RETURNING next_sequence - :events AS sequence;
 -- Whether the commit with this token, whose answer was lost, is there.
 SELECT last_write = :token AS written FROM deployment WHERE deployment_id = :deployment_id;
 
--- name: insert_events
--- Numbered as fence gave it, with the hint to publish them.
-WITH written AS (
-    INSERT INTO event (deployment_id, sequence, name, instance, body)
-    SELECT :deployment_id, told.sequence, told.name, :instance, told.body
-    FROM unnest(:sequences::bigint[], :names::text[], :bodies::json[]) AS told (sequence, name, body)
-)
-SELECT pg_notify('vesemir', 'outbox');
+-- name: insert_events!
+-- Numbered as fence gave it.
+INSERT INTO event (deployment_id, sequence, name, instance, body)
+SELECT :deployment_id, told.sequence, told.name, :instance, told.body
+FROM unnest(:sequences::bigint[], :names::text[], :bodies::json[]) AS told (sequence, name, body);
 
 -- name: move_deployment
 -- From a state to another. A pause stops the clock; a final state gives the lease up.

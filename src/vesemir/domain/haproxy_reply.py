@@ -63,13 +63,30 @@ def parse_process_id(reply: str, box: str) -> int:
     raise _unreadable("show info", reply, box)
 
 
-def parse_servers(reply: str, backend: str, box: str) -> dict[str, ServerState]:
-    """The answer to ``show servers state B;show stat B 6 -1``: every server of the backend by name."""
+def parse_backend_number(reply: str, backend: str, box: str) -> str:
+    """``be_id`` of ``show servers state B``. It may change with a reload."""
     if reply.lstrip().startswith(_UNKNOWN):
-        raise FailedError(
-            FailureCode.HAPROXY_UNKNOWN_SERVER,
-            f"HAProxy on {box} has no backend {backend!r}: correct haproxy.backend or HAProxy's configuration",
-        )
+        raise _no_backend(backend, box)
+    try:
+        numbers = {row["be_id"] for row in _state_rows(reply) if row["be_name"] == backend}
+    except (KeyError, ValueError) as error:
+        raise _unreadable("show servers state", reply, box) from error
+    if not numbers:
+        raise _no_backend(backend, box)
+    return min(numbers)
+
+
+def _no_backend(backend: str, box: str) -> FailedError:
+    return FailedError(
+        FailureCode.HAPROXY_UNKNOWN_SERVER,
+        f"HAProxy on {box} has no backend {backend!r} with servers: correct haproxy.backend or HAProxy's configuration",
+    )
+
+
+def parse_servers(reply: str, backend: str, box: str) -> dict[str, ServerState]:
+    """The answer to ``show servers state B;show stat N 6 -1``: every server of the backend by name."""
+    if reply.lstrip().startswith(_UNKNOWN):
+        raise _no_backend(backend, box)
     try:
         rows = {row["srv_name"]: row for row in _state_rows(reply) if row["be_name"] == backend}
         algorithm, servers = "", {}

@@ -5,6 +5,7 @@ in the rejected queue; the rest is the run's to find out. A handler that returns
 that raises (the database or the broker is away) has it come again, and all of it is idempotent.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -96,7 +97,7 @@ class Intake:
 
     async def handle(self, message: Incoming) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
-        judged = self._rules.judge(message)
+        judged = await asyncio.to_thread(self._rules.judge, message)  # it may have to read a changed inventory
         if isinstance(judged, Refusal):
             await self._refuse(message, judged)
             return

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, next_move
-from vesemir.domain.states import DeploymentState, deployment_move
+from vesemir.domain.rollout import Begin, Complete, Halt, Standing, next_move
+from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.context import Deployment
 from vesemir.engine.gate import Gate
@@ -100,7 +100,7 @@ class Rolling:
             self._changed.clear()
             try:
                 await self._obey(clock)
-                move = next_move(self._plan, {name: row.standing for name, row in self._rows.items()})
+                move = next_move(self._plan, {name: self._standing(name) for name in self._plan.names})
                 if self.stopped is None and isinstance(move, Halt | Complete):
                     return move
                 if self.stopped is not None or self._handing_over:
@@ -115,6 +115,11 @@ class Rolling:
                 if not self._sessions:
                     return None
             await self._changed.wait()
+
+    def _standing(self, name: str) -> Standing:
+        """As recorded; a session that was started but had no turn yet counts as in work."""
+        standing = self._rows[name].standing
+        return Standing(TargetState.RUNNING, finished=False) if standing.pending and name in self._sessions else standing
 
     async def _begin(self, group: asyncio.TaskGroup, move: Begin, clock: DeploymentClock) -> None:
         if self.state is DeploymentState.PAUSED:
@@ -131,7 +136,6 @@ class Rolling:
                 return
         for name in move.names:
             self._start(group, self._rows[name])
-        self._changed.set()
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
         session = TargetSession(self._deployment, row)

@@ -4,7 +4,13 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from vesemir.adapters.haproxy.line import Line
-from vesemir.domain.haproxy_reply import checked_name, parse_process_id, parse_servers, refuse_reply
+from vesemir.domain.haproxy_reply import (
+    checked_name,
+    parse_backend_number,
+    parse_process_id,
+    parse_servers,
+    refuse_reply,
+)
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.hosts import Hosts
@@ -18,16 +24,25 @@ class HaproxyBox:
     def __init__(self, name: str, line: Line) -> None:
         self._name = name
         self._line = line
+        self._numbers: dict[str, str] = {}
 
     @property
     def name(self) -> str:
         return self._name
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
-        """Both tables in one command line, so that they tell of one moment (6: the backend's row and its servers')."""
+        """Both tables in one command line, so that they tell of one moment (6: the backend's row and its servers').
+
+        ``show stat`` is asked by the backend's number: its name may be a frontend's too, and HAProxy takes that first.
+        """
         asked = checked_name(backend)
-        reply = await self._line.ask(f"show servers state {asked};show stat {asked} 6 -1")
-        return parse_servers(reply, backend, self._name)
+        while True:
+            number = self._numbers.get(backend)
+            stat = f";show stat {number} 6 -1" if number else ""
+            reply = await self._line.ask(f"show servers state {asked}{stat}")
+            self._numbers[backend] = parse_backend_number(reply, backend, self._name)
+            if self._numbers[backend] == number:
+                return parse_servers(reply, backend, self._name)
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await self._tell(f"set server {_of(backend, server)} state {state.value}")

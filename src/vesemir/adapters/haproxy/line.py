@@ -28,7 +28,7 @@ class Line:
         self._opening = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
-        await self._opened()
+        """Connects with the first command: a load balancer that is away is a failure of what needs it, not of all."""
         return self
 
     async def __aexit__(

@@ -1,0 +1,254 @@
+"""The composition root: builds everything, owns it in one exit stack, runs it in one TaskGroup, stops it in stages.
+
+Stopping (SIGTERM): take no more messages and claim nothing; let the targets in work finish for a bounded time, then end
+them; hand the deployments back; publish what is due; close in reverse order. A second SIGTERM skips the wait.
+"""
+
+import asyncio
+import os
+import secrets
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Self
+
+import uvloop
+
+from vesemir.adapters.amqp import AmqpBroker
+from vesemir.adapters.haproxy import HaproxyBoxes
+from vesemir.adapters.http import http_app, serving
+from vesemir.adapters.inventory import InventoryRouter, StaticInventory
+from vesemir.adapters.observe import PrometheusMeters, engine_log, redact, set_up_logging, watch_loop_lag
+from vesemir.adapters.postgres import PostgresStore
+from vesemir.adapters.recipes import load_recipes, local_artifact
+from vesemir.adapters.ssh import SshHosts
+from vesemir.adapters.systemd import Notifier
+from vesemir.contract import stored_request
+from vesemir.domain.request import Timeouts
+from vesemir.engine.answers import Answers
+from vesemir.engine.context import Ports
+from vesemir.engine.control import Control
+from vesemir.engine.health import HealthRegistry, PartState
+from vesemir.engine.intake import Intake, IntakeRules
+from vesemir.engine.lease import Leases
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.publishing import Publishing
+from vesemir.engine.store import StoreAwayError
+from vesemir.engine.working import Working
+from vesemir.settings import Settings
+from vesemir.shipped import recipes_folder
+
+DATABASE = "database"
+WATCH_SECONDS = 1.0
+FLUSH_SECONDS = 5.0
+
+
+class Service:
+    """One running instance. Made by ``built``; ``run`` is its life, ``stop`` ends it (a second time: faster)."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        instance: str,
+        health: HealthRegistry,
+        store: PostgresStore,
+        broker: AmqpBroker,
+        ports: Ports,
+        rules: IntakeRules,
+    ) -> None:
+        self._settings = settings
+        self._health = health
+        self._store = store
+        self._broker = broker
+        self._log = ports.log
+        self._meters = ports.meters
+        self._stopping = asyncio.Event()
+        self._systemd = Notifier.from_environment()
+        namespace = settings.amqp.namespace
+        answers = Answers(broker, namespace=namespace, instance=instance, log=ports.log)
+        self._leases = Leases(store, owner=instance, seconds=settings.lease.seconds, log=ports.log, meters=ports.meters)
+        self._publishing = Publishing(
+            store,
+            broker,
+            publisher=instance,
+            namespace=namespace,
+            park_after_seconds=settings.amqp.reply_deadline_seconds,
+            log=ports.log,
+            meters=ports.meters,
+        )
+        self._working = Working(
+            self._leases,
+            ports=ports,
+            limits=limits_of(settings),
+            read_request=partial(stored_request, caps=caps_of(settings)),
+            on_event=self._publishing.wake,
+        )
+        self._intake = Intake(
+            rules, store=store, answers=answers, log=ports.log, meters=ports.meters, on_accepted=self._wake
+        )
+        self._control = Control(
+            store=store,
+            answers=answers,
+            log=ports.log,
+            meters=ports.meters,
+            namespace=namespace,
+            max_bytes=settings.amqp.max_message_bytes,
+            on_wish=self._wake,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def built(cls, settings: Settings, *, instance: str) -> AsyncIterator[Self]:
+        """Everything in one exit stack, closed in reverse. Nothing outside needs to be there yet, but for the settings'
+        own files. Raises ``VesemirError`` for those."""
+        async with AsyncExitStack() as stack:
+            health, meters, log = HealthRegistry(), PrometheusMeters(), engine_log(instance=instance)
+            health.expect(DATABASE)
+            recipes = load_recipes([recipes_folder(), *settings.recipes.folders])
+            static = settings.inventory.file
+            inventory = InventoryRouter(
+                static=None if static is None else StaticInventory.load(static, warn=log.warning), chef=None
+            )
+            store = await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance))
+            hosts = await stack.enter_async_context(SshHosts.started(settings.ssh))
+            broker = AmqpBroker(settings.amqp, health=health, instance=instance, meters=meters)
+            ports = Ports(
+                store=store,
+                hosts=hosts,
+                balancers=HaproxyBoxes(hosts, settings.haproxy),
+                inventory=inventory,
+                recipes=recipes,
+                log=log,
+                meters=meters,
+                redact=redact,
+                artifact=partial(local_artifact, roots=settings.artifacts.roots),
+            )
+            rules = IntakeRules(
+                recipes, inventory, caps_of(settings), settings.amqp.max_message_bytes, settings.amqp.namespace
+            )
+            app = http_app(health=health, meters=meters, reader=store, token=settings.http.token)
+            await stack.enter_async_context(serving(app, settings.http.host, settings.http.port))
+            yield cls(
+                settings, instance=instance, health=health, store=store, broker=broker, ports=ports, rules=rules
+            )
+
+    def stop(self) -> None:
+        """Begin to stop; the second time, end at once what is in work."""
+        if self._stopping.is_set():
+            self._log.info("told to stop again: what is in work is ended now")
+            self._working.leave()
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Until ``stop``. Raises if a long-lived task dies, which is a bug: systemd starts the process again."""
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(work, name=name)
+                for name, work in (
+                    ("broker", self._broker.run()),
+                    ("database watch", self._watch_database()),
+                    ("hints", self._hear_hints()),
+                    ("lease renewal", self._leases.keep()),
+                    ("lease fence", self._leases.fence()),
+                    ("wishes", self._leases.listen()),
+                    ("publishing", self._publishing.run()),
+                    ("working", self._working.run()),
+                    ("loop lag", watch_loop_lag(self._meters)),
+                    ("watchdog", self._systemd.watch()),
+                )
+            ]
+            gate = self._health.gate(DATABASE)
+            group.create_task(self._broker.consume("deployments", self._intake.handle, gate=gate), name="deployments")
+            group.create_task(self._broker.consume("control", self._control.handle, gate=gate), name="control")
+            self._systemd.ready()
+            await self._stopping.wait()
+            await self._stop_in_stages()
+            for task in background:
+                task.cancel()
+
+    async def _stop_in_stages(self) -> None:
+        seconds = self._settings.limits.shutdown_seconds
+        self._log.info("stopping: no more work is taken, what is in work has {seconds} s", seconds=seconds)
+        self._systemd.stopping(seconds + 2 * FLUSH_SECONDS)
+        self._health.drain()
+        await self._broker.stop_consuming(seconds=FLUSH_SECONDS)
+        await self._working.drain(seconds)
+        try:
+            async with asyncio.timeout(FLUSH_SECONDS):
+                await self._publishing.flush()
+        except TimeoutError:
+            self._log.warning("not everything could be published; another instance goes on with it")
+        self._broker.close()
+        self._log.info("stopped")
+
+    def _wake(self) -> None:
+        self._working.wake()
+        self._publishing.wake()
+        self._leases.hint()
+
+    async def _watch_database(self) -> None:
+        """The gate of everything that needs the record: closed while it does not answer."""
+        while True:
+            try:
+                await self._store.ping()
+            except StoreAwayError as error:
+                self._health.report(DATABASE, PartState.DOWN, str(error))
+            else:
+                self._health.report(DATABASE, PartState.UP)
+            await asyncio.sleep(WATCH_SECONDS)
+
+    async def _hear_hints(self) -> None:
+        """Notifications make things faster, nothing depends on them."""
+        while True:
+            try:
+                async with self._store.hints() as hints:
+                    async for _ in hints:
+                        self._wake()
+            except StoreAwayError:
+                pass
+            await asyncio.sleep(WATCH_SECONDS)
+
+
+def run(settings: Settings) -> int:
+    """Run the daemon until it is told to stop; the process's exit status."""
+    set_up_logging(settings.log.level, settings.log.format)
+    return uvloop.run(_main(settings))
+
+
+async def _main(settings: Settings) -> int:
+    instance = f"{settings.instance}/{os.getpid()}-{secrets.token_hex(4)}"
+    async with Service.built(settings, instance=instance) as service:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, service.stop)
+        await service.run()
+    return 0
+
+
+def limits_of(settings: Settings) -> EngineLimits:
+    """The engine's figures. Every interval of the lease follows from ``lease.seconds``."""
+    lease, limits, haproxy = settings.lease, settings.limits, settings.haproxy
+    return EngineLimits(
+        lease_seconds=lease.seconds,
+        beat_seconds=lease.beat_seconds,
+        silence_seconds=lease.silence_seconds,
+        reconnect_seconds=lease.seconds,
+        settle_seconds=30,
+        shutdown_seconds=limits.shutdown_seconds,
+        capacity_seconds=haproxy.capacity_deadline_seconds,
+        up_seconds=haproxy.up_deadline_seconds,
+        max_expiries=limits.expiries,
+        deployments=limits.deployments,
+        targets=limits.targets,
+        output_bytes=limits.output_bytes,
+        caps=caps_of(settings),
+        python=settings.ssh.python,
+    )
+
+
+def caps_of(settings: Settings) -> Timeouts:
+    """The longest timeouts that a request can have."""
+    limits = settings.limits
+    return Timeouts(limits.deployment_seconds, limits.target_seconds, limits.step_seconds)

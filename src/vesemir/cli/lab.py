@@ -16,7 +16,7 @@ from vesemir.domain.failure import VesemirError
 from vesemir.lab.documents import read_lab
 from vesemir.lab.ending import Ended
 from vesemir.lab.event import DEFAULT_RECIPE, DEFAULT_VERSION, deploy_event
-from vesemir.lab.places import Places
+from vesemir.lab.places import LabError, Places
 from vesemir.lab.progress import Progress
 from vesemir.lab.up import Up, bring_up, take_down
 from vesemir.lab.watch import all_ended
@@ -70,7 +70,47 @@ async def _up(folder: Path, *, boxes: int, detach: bool, as_json: bool) -> int:
     return 0
 
 
-def _on_signals(stop: Callable[[], None]) -> None:
+@lab_app.command()
+def demo(folder: Folder = DEFAULT_FOLDER) -> None:
+    """Show it all once: a lab, two daemons, a release that arrives, one that fails, and everything down again."""
+    raise typer.Exit(_reporting(lambda: asyncio.run(_demo(folder))))
+
+
+async def _demo(folder: Path) -> int:
+    """Exit status 0 only if both acts ended as they should."""
+    from vesemir.adapters.postgres import migrate  # noqa: PLC0415 -- as in _up
+    from vesemir.lab.demo import BOXES, Demo  # noqa: PLC0415 -- only the demo needs it
+
+    errors = Console(stderr=True)
+    playing = asyncio.current_task()
+    assert playing is not None  # noqa: S101 -- asyncio.run runs this in a task
+    _on_signals(playing.cancel)
+    found = None
+    try:
+        with Progress(errors) as progress:
+            found = await bring_up(folder, boxes=BOXES, migrate=migrate, progress=progress)
+        if found.already:
+            raise LabError(f"a lab is up in {folder} already; the demo wants one of its own: `vesemir lab down` first")
+        shown = Demo(Places.of(folder, token=""), found.lab, found.roster, say=print_now)
+        try:
+            await shown.play()
+        except LabError as error:
+            raise LabError(f"{error}\n{shown.troubles()}") from error
+        print_now("\nBoth acts ended as they should.")
+    except asyncio.CancelledError:
+        return INTERRUPTED
+    finally:
+        if found is not None and not found.already:
+            _tell(take_down(folder), folder=folder, errors=errors)
+    return 0
+
+
+def print_now(text: str) -> None:
+    """On standard output at once: what is told must stand in its place between the lines on standard error."""
+    print(text, flush=True)
+
+
+def _on_signals(stop: Callable[[], object]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         # nohup(1) asks for SIGHUP to be ignored by ignoring it itself.

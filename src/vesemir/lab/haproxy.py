@@ -11,6 +11,8 @@ from vesemir.lab.topology import BACKEND, Topology
 
 _START_SECONDS = 60.0
 _FEW_BOXES = 50
+_FORCED_MAINT, _FORCED_DRAIN = 0x01, 0x08
+"""Bits of srv_admin_state, set by the runtime socket (management guide, 9.3, ``show servers state``)."""
 
 
 async def start_haproxy(topology: Topology, programs: Programs, roster: Roster) -> None:
@@ -49,15 +51,25 @@ async def start_haproxy(topology: Topology, programs: Programs, roster: Roster) 
 
 async def server_states(socket: str) -> dict[str, str]:
     """Each server of the backend with the status that ``show stat`` gives it (management guide, 9.1)."""
-    reader, writer = await asyncio.open_unix_connection(socket)
-    try:
-        writer.write(b"show stat\n")
-        text = (await reader.read()).decode()
-    finally:
-        writer.close()
-    rows = csv.DictReader(text.removeprefix("# ").splitlines())
+    rows = csv.DictReader((await _asked(socket, "show stat")).removeprefix("# ").splitlines())
     return {
         row["svname"]: row["status"]
         for row in rows
         if row["pxname"] == BACKEND and row["svname"] not in {"BACKEND", "FRONTEND"}
     }
+
+
+async def out_of_traffic(socket: str) -> list[str]:
+    """Servers that somebody has put into ``maint`` or ``drain`` (``show servers state``: srv_admin_state)."""
+    _, header, *lines = (await _asked(socket, f"show servers state {BACKEND}")).strip().splitlines()
+    rows = [dict(zip(header.removeprefix("# ").split(), line.split(), strict=False)) for line in lines]
+    return [row["srv_name"] for row in rows if int(row["srv_admin_state"]) & (_FORCED_MAINT | _FORCED_DRAIN)]
+
+
+async def _asked(socket: str, command: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(socket)
+    try:
+        writer.write(f"{command}\n".encode())
+        return (await reader.read()).decode()
+    finally:
+        writer.close()

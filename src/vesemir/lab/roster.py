@@ -184,6 +184,8 @@ class Roster:
 
 async def exit_status(child: subprocess.Popen[bytes]) -> int:
     """Wait for the end of ``child`` by its pidfd (pidfd_open(2)), which becomes readable then."""
+    if child.poll() is not None:
+        return child.returncode
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     descriptor = os.pidfd_open(child.pid)

@@ -16,6 +16,7 @@ from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.engine.answers import Answers
 from vesemir.engine.broker import Incoming
+from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.inventory import Inventory
 from vesemir.engine.observe import Log, Meters, Outcome
 from vesemir.engine.recipes import Recipes
@@ -101,7 +102,9 @@ class Intake:
         if isinstance(judged, Refusal):
             await self._refuse(message, judged)
             return
+        reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(_new(judged, message), _destination(message))
+        reach(Failpoint.BEFORE_ACKNOWLEDGE)
         if kind is AcceptKind.CONFLICT:
             problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
             await self._refuse(message, _refuse(judged.request, FailureCode.REQUEST_CONFLICT, [problem]))

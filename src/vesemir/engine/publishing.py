@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from vesemir.domain.naming import routing_key
 from vesemir.engine.broker import Broker, BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.observe import Log, Meters
 from vesemir.engine.store import Delivery, Outbox, StoreAwayError, StoredEvent
 
@@ -111,6 +112,7 @@ class Publishing:
                 await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)
                 return
             confirmed, problem = await self._publish(delivery, events)
+            reach(Failpoint.BEFORE_MARK)
             if confirmed > 0:
                 cursor = events[confirmed - 1].sequence
                 done = problem is None and len(events) < IN_FLIGHT

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from vesemir.domain.failure import LeaseLostError
+from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.lease import HeldLease
 from vesemir.engine.store import Change, Emit, Store, StoreAwayError
 
@@ -71,6 +72,7 @@ class Recorder:
         changes = [change for each, _ in group for change in each]
         try:
             await self._store.commit(self._lease.claim, changes)
+            reach(Failpoint.AFTER_COMMIT)
         except (LeaseLostError, StoreAwayError):
             self._lease.lose()
             self._fail([*group, *self._waiting])

@@ -10,6 +10,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
 from vesemir.domain.verdict import event_output, failure_of_step, stored_output
 from vesemir.engine.context import Deployment
+from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.hosts import Host
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StopReason
@@ -90,7 +91,9 @@ class Stepping:
         self.began = True
         started = time.monotonic()
         try:
+            reach(Failpoint.BEFORE_SEND)
             result = await runner.run(key, step)
+            reach(Failpoint.BEFORE_RECORD)
         except asyncio.CancelledError:
             self._put_ended(step.name, attempt, time.monotonic() - started, redone=redone)
             raise

@@ -68,7 +68,6 @@ class Traffic:
         self._up_seconds = up_seconds
         self._ensure = ensure
         self._critical = critical
-        self._one_target = asyncio.Lock()
 
     async def check(self, names: Iterable[str]) -> None:
         """Before anything starts: every server known on every load balancer, and every weight one that it can have."""
@@ -205,11 +204,8 @@ class Traffic:
 
     @asynccontextmanager
     async def _alone(self) -> AsyncIterator[None]:
-        """One section per load balancer, in an order that all deployments share: two may have only some in common.
-
-        Of one deployment a single target waits for them, since each wait may hold a connection to the record.
-        """
-        async with self._one_target, AsyncExitStack() as stack:
+        """One section per load balancer, in an order that all deployments share: two may have only some in common."""
+        async with AsyncExitStack() as stack:
             for box in sorted(box.name for box in self._balancers):
                 await stack.enter_async_context(self._critical(f"{box}/{self._request.backend}"))
             yield

@@ -47,5 +47,5 @@ class LoadBalancer(Protocol):
 
 class LoadBalancers(Protocol):
     def open(self, boxes: Sequence[Target]) -> AbstractAsyncContextManager[Sequence[LoadBalancer]]:
-        """Connect to every box; a connection that is lost later is opened again on the next command."""
+        """Each box is connected to with its first command; a connection that is lost is opened again on the next one."""
         ...

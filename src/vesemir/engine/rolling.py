@@ -119,7 +119,8 @@ class Rolling:
     def _standing(self, name: str) -> Standing:
         """As recorded; a session that was started but had no turn yet counts as in work."""
         standing = self._rows[name].standing
-        return Standing(TargetState.RUNNING, finished=False) if standing.pending and name in self._sessions else standing
+        begun = standing.pending and name in self._sessions
+        return Standing(TargetState.RUNNING, finished=False) if begun else standing
 
     async def _begin(self, group: asyncio.TaskGroup, move: Begin, clock: DeploymentClock) -> None:
         if self.state is DeploymentState.PAUSED:

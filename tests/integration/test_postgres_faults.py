@@ -194,6 +194,17 @@ async def test_hints_end_when_their_connection_dies(postgres_server: PostgresSer
             assert await anext(hints) == "outbox"
 
 
+async def test_the_last_hint_is_sent_before_closing(database: str) -> None:
+    """What an instance hands back when it stops is claimed at once by another, not at the next poll."""
+    async with PostgresStore.connected(impatient(database), instance="a/1") as first:
+        claimed = await started(first)  # whose hints are all sent when it is closed
+    async with PostgresStore.connected(impatient(database), instance="b/2") as other, other.hints() as hints:
+        async with PostgresStore.connected(impatient(database), instance="a/1") as stopping:
+            await stopping.hand_back(claimed)
+        async with asyncio.timeout(5):
+            assert await anext(hints) == "work"
+
+
 async def test_no_hints_from_a_server_that_is_away(unused_tcp_port: int) -> None:
     settings = impatient(f"postgresql://vesemir@127.0.0.1:{unused_tcp_port}/vesemir")
     async with PostgresStore.connected(settings, instance="a/1") as store:

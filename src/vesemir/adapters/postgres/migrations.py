@@ -63,27 +63,34 @@ async def migrate(dsn: str) -> list[str]:
             connection.terminate()
 
 
+async def pending(dsn: str) -> list[str]:
+    """Names of the migrations that ``migrate`` would apply; changes nothing. Raises as ``migrate`` does."""
+    migrations = shipped_migrations()
+    with translated():
+        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
+        try:
+            if await connection.fetchval("SELECT to_regclass('vesemir_migration')") is None:
+                return [migration.name for migration in migrations]
+            applied = await _applied(connection)
+        finally:
+            connection.terminate()
+    return [migration.name for migration in migrations if not _is_there(migration, applied)]
+
+
 async def _create_list(connection: asyncpg.Connection) -> None:
     """IF NOT EXISTS is no protection against another session that creates it in the same moment."""
     try:
         await connection.execute(_CREATE_LIST)
-    except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):
+    except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError):
         await connection.execute(_CREATE_LIST)
 
 
 async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
     """Run what is missing. A database that knows more than this version is left as it is (a rolling upgrade)."""
-    applied = {
-        row["name"]: row["sha256"] for row in await connection.fetch("SELECT name, sha256 FROM vesemir_migration")
-    }
+    applied = await _applied(connection)
     names = []
     for migration in migrations:
-        if migration.name in applied:
-            if applied[migration.name] != migration.sha256:
-                raise MigrationError(
-                    f"migration {migration.name} was applied with another text than this version ships; "
-                    "a released migration must not be edited: compare the installed versions of vesemir"
-                )
+        if _is_there(migration, applied):
             continue
         await connection.execute(migration.sql)
         await connection.execute(
@@ -91,3 +98,21 @@ async def _apply(connection: asyncpg.Connection, migrations: list[Migration]) ->
         )
         names.append(migration.name)
     return names
+
+
+async def _applied(connection: asyncpg.Connection) -> dict[str, str]:
+    """The hash of each migration's text, by name."""
+    rows = await connection.fetch("SELECT name, sha256 FROM vesemir_migration")
+    return {row["name"]: row["sha256"] for row in rows}
+
+
+def _is_there(migration: Migration, applied: dict[str, str]) -> bool:
+    """Raises ``MigrationError`` when it was applied with another text."""
+    if migration.name not in applied:
+        return False
+    if applied[migration.name] != migration.sha256:
+        raise MigrationError(
+            f"migration {migration.name} was applied with another text than this version ships; "
+            "a released migration must not be edited: compare the installed versions of vesemir"
+        )
+    return True

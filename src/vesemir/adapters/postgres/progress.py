@@ -106,8 +106,6 @@ async def _move_deployment(connection: Connection, deployment_id: str, change: M
     )
     if moved is None:
         raise IllegalTransitionError(f"{deployment_id} is not {change.old}, so it cannot become {change.new}")
-    if final:
-        await statements().notify.run(connection, hint="work")
 
 
 async def _start(connection: Connection, deployment_id: str, change: Start) -> None:

@@ -9,11 +9,12 @@ from weakref import WeakValueDictionary
 
 from vesemir.adapters.postgres import intake, leases, progress
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
-from vesemir.adapters.postgres.hints import hints
+from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.reading import Reader
 from vesemir.adapters.postgres.rows import deployment_of, event_of, step_of, target_of, wishes_of
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements
+from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.engine.store import (
     AcceptKind,
@@ -25,6 +26,8 @@ from vesemir.engine.store import (
     DeploymentIdentity,
     DeploymentRecord,
     Destination,
+    Emit,
+    MoveDeployment,
     NewDeployment,
     StepRecord,
     StepTotals,
@@ -42,8 +45,9 @@ def _token() -> str:
 class PostgresStore(Reader):
     """The record. ``instance`` is what the events written through it carry. Made by ``connected``."""
 
-    def __init__(self, database: Database, sections: Sections, *, instance: str) -> None:
+    def __init__(self, database: Database, announcer: Announcer, sections: Sections, *, instance: str) -> None:
         super().__init__(database)
+        self._announcer = announcer
         self._sections = sections
         self._instance = instance
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
@@ -61,9 +65,10 @@ class PostgresStore(Reader):
         async with (
             Database.opened(settings, retry_seconds=retry_seconds) as database,
             Database.opened(settings, retry_seconds=retry_seconds) as for_sections,
+            Announcer.running(database) as announcer,
         ):
             sections = Sections(for_sections, wait_seconds=settings.command_timeout_seconds / 2)
-            yield cls(database, sections, instance=instance)
+            yield cls(database, announcer, sections, instance=instance)
 
     async def ping(self) -> None:
         """Raises ``StoreAwayError`` with the reason unless the database answers and is migrated."""
@@ -75,9 +80,7 @@ class PostgresStore(Reader):
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
         async with self._database.transaction() as connection:
             kind = await intake.accept(connection, new, destination, instance=self._instance)
-            await statements().notify.run(connection, hint="outbox")
-            if kind is AcceptKind.ACCEPTED:
-                await statements().notify.run(connection, hint="work")
+        self._announcer.tell("outbox", "work")
         return kind
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
@@ -85,12 +88,11 @@ class PostgresStore(Reader):
 
         async def once(_attempt: int) -> tuple[ControlAnswer, DeploymentIdentity | None]:
             async with self._database.transaction() as connection:
-                answer = await intake.control(connection, command, instance=self._instance, token=token)
-                hint = "outbox" if answer[0] is ControlAnswer.FINISHED else "wish"
-                await statements().notify.run(connection, hint=hint)
-            return answer
+                return await intake.control(connection, command, instance=self._instance, token=token)
 
-        return await self._database.retried(once)
+        answer = await self._database.retried(once)
+        self._announcer.tell("outbox" if answer[0] is ControlAnswer.FINISHED else "wish")
+        return answer
 
     # --- claims and leases
 
@@ -100,7 +102,10 @@ class PostgresStore(Reader):
         async def once(attempt: int) -> Claim | None:
             return await leases.claim(self._database, claimant, again=attempt > 0)
 
-        return await self._database.retried(once)
+        claimed = await self._database.retried(once)
+        if claimed is not None and claimed.previous is not None:
+            self._announcer.tell("outbox")
+        return claimed
 
     async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
         async with self._database.connection() as connection:
@@ -126,6 +131,7 @@ class PostgresStore(Reader):
                 )
 
         await self._database.retried(once)
+        self._announcer.tell("work")
 
     # --- a run
 
@@ -161,6 +167,10 @@ class PostgresStore(Reader):
 
         async with self._one_at_a_time.setdefault(claim.deployment_id, asyncio.Lock()):
             await self._database.retried(once)
+        if any(isinstance(change, Emit) for change in changes):
+            self._announcer.tell("outbox")
+        if any(isinstance(change, MoveDeployment) and change.new in FINAL for change in changes):
+            self._announcer.tell("work")
 
     # --- the outbox
 

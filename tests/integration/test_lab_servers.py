@@ -20,6 +20,8 @@ import pytest
 
 from vesemir.contract import Refusal, parse_deploy_event
 from vesemir.domain.request import Timeouts
+from vesemir.lab.demo import page
+from vesemir.lab.haproxy import out_of_traffic, server_states
 from vesemir.settings import Settings
 
 pytestmark = pytest.mark.lab
@@ -113,6 +115,20 @@ def test_servers_have_weight_100_and_are_checked_often(found: dict[str, Any], fo
     assert "inter 300ms" in (folder / "haproxy" / "haproxy.cfg").read_text()
     assert runtime(found, "set server shop/web1 weight 50%") == "\n", "level admin"
     assert runtime(found, "set server shop/web1 weight 100%") == "\n"
+
+
+async def test_a_drained_server_is_known_as_out_of_traffic(found: dict[str, Any]) -> None:
+    """``lab demo`` tells by this where HAProxy sends its traffic."""
+    path = found["haproxy_socket"]
+    assert await out_of_traffic(path) == []
+    for state, expected in (("drain", ["web2"]), ("maint", ["web2"]), ("ready", [])):
+        assert runtime(found, f"set server shop/web2 state {state}") == "\n"
+        assert await out_of_traffic(path) == expected
+    async with asyncio.timeout(20):
+        while await server_states(path) != dict.fromkeys(("web1", "web2", "web3"), "UP"):  # noqa: ASYNC110 -- it tells nobody
+            await asyncio.sleep(0.02)
+    served = {await page(found["http_url"]) for _ in range(6)}
+    assert served == {("web1", "1.0.0"), ("web2", "1.0.0"), ("web3", "1.0.0")}
 
 
 async def test_every_box_lets_in_the_key_and_has_its_own_identity(found: dict[str, Any]) -> None:

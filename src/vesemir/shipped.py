@@ -19,3 +19,9 @@ def sql_folder() -> Path:
 def recipes_folder() -> Path:
     """The shipped recipes, one ``*.toml`` each."""
     return _find("recipes", "config/recipes")
+
+
+def runbook_file() -> Path:
+    """``docs/runbook.md``, which has an entry for every failure code."""
+    inside = _PACKAGE / "_shipped" / "docs" / "runbook.md"
+    return inside if inside.is_file() else _CHECKOUT / "docs" / "runbook.md"

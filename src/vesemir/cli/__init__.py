@@ -1,1 +1,8 @@
-"""."""
+"""What a person types. ``main`` is the installed command; each command's module is imported when it is used."""
+
+
+def main() -> None:
+    """The entry point of the ``vesemir`` command."""
+    from vesemir.cli.program import app  # noqa: PLC0415 -- this package is also imported by whoever wants one command
+
+    app(prog_name="vesemir")

@@ -1,0 +1,29 @@
+"""``vesemir check``: can this installation work?"""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from vesemir.cli.checks import findings
+from vesemir.cli.complaint import NOT_DONE
+from vesemir.cli.output import STYLES, print_json, show, text
+
+
+def check_command(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """Check settings, recipes, broker, database, inventory and keys: a line each, ok or FAIL.
+
+    Ends at the first of them that has something wrong, with all that is wrong with it, and exit status 1. Nothing is
+    changed anywhere.
+    """
+    found = []
+    for finding in findings():
+        found.append(finding)
+        if not as_json:
+            word = "ok" if finding.ok else "FAIL"
+            show(text(f"{word:<4}  {finding.part:<9}  {finding.detail}", STYLES[word] if not finding.ok else ""))
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    raise typer.Exit(0 if all(finding.ok for finding in found) else NOT_DONE)

@@ -1,0 +1,122 @@
+"""What ``vesemir check`` looks at: each part of an installation, with everything that is wrong with it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesemir.adapters.amqp.requester import depths
+from vesemir.adapters.inventory import InventoryFileError, StaticInventory
+from vesemir.adapters.postgres.migrations import pending
+from vesemir.adapters.recipes import RecipeFileError, load_recipes
+from vesemir.cli.configuration import ConfigurationError, load_settings, settings_file
+from vesemir.cli.output import count
+from vesemir.cli.requesting import quiet
+from vesemir.domain.failure import VesemirError
+from vesemir.settings import Settings
+from vesemir.shipped import recipes_folder
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the check."""
+
+    part: str
+    ok: bool
+    detail: str
+
+
+def findings() -> Iterator[Finding]:
+    """Part by part; after the first part that has something wrong with it there is nothing more."""
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        for line in str(error).splitlines():
+            yield Finding("settings", ok=False, detail=line.removeprefix("settings: "))
+        return
+    yield Finding("settings", ok=True, detail=_settings_detail())
+    quiet()
+    for part, look in _PARTS:
+        found = list(_found(part, look, settings))
+        yield from found
+        if not all(each.ok for each in found):
+            return
+
+
+def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
+    """A line for every thing looked at; an error with several lines is as many things."""
+    try:
+        for detail in look(settings):
+            yield Finding(part, ok=True, detail=detail)
+    except VesemirError as error:
+        for line in str(error).splitlines():
+            yield Finding(part, ok=False, detail=line)
+
+
+def _settings_detail() -> str:
+    file = settings_file()
+    return f"{file} and VESEMIR_* variables" if file.is_file() else f"VESEMIR_* variables ({file} is not there)"
+
+
+def _recipes(settings: Settings) -> Iterator[str]:
+    folders: list[Path] = [recipes_folder(), *settings.recipes.folders]
+    try:
+        book = load_recipes(folders)
+    except RecipeFileError as error:
+        raise VesemirError(str(error)) from error
+    yield f"{count(len(book.names), 'recipe')}: {', '.join(book.names)}"
+
+
+def _broker(settings: Settings) -> Iterator[str]:
+    found = asyncio.run(depths(settings.amqp, name="vesemir check"))
+    told = [
+        f"{queue} {'not there yet' if depth is None else f'{depth.messages} waiting, {depth.consumers} consuming'}"
+        for queue, depth in found.items()
+    ]
+    yield f"answers; {'; '.join(told)}"
+
+
+def _database(settings: Settings) -> Iterator[str]:
+    missing = asyncio.run(pending(settings.postgres.dsn.get_secret_value()))
+    if missing:
+        raise VesemirError(f"the schema is not up to date ({', '.join(missing)}); run `vesemir migrate`")
+    yield "answers, and its schema is up to date"
+
+
+def _inventory(settings: Settings) -> Iterator[str]:
+    file = settings.inventory.file
+    if file is None:
+        raise VesemirError(
+            "inventory.file is not set, so no target can be found; name a file (VESEMIR_INVENTORY__FILE)"
+        )
+    warnings: list[str] = []
+    try:
+        inventory = StaticInventory.load(file, warn=warnings.append)
+    except InventoryFileError as error:
+        raise VesemirError(str(error)) from error
+    groups = ", ".join(inventory.groups) or "none"
+    yield f"{file}: {count(len(inventory.hosts), 'host')}; groups: {groups}"
+
+
+def _keys(settings: Settings) -> Iterator[str]:
+    """Both are looked at, also when the first is wrong."""
+    from vesemir.adapters.ssh.keys import check_client_key, check_known_hosts  # noqa: PLC0415 -- imports asyncssh
+
+    problems: list[str] = []
+    for look in (check_client_key, check_known_hosts):
+        try:
+            yield look(settings.ssh)
+        except VesemirError as error:
+            problems.append(str(error))
+    if problems:
+        raise VesemirError("\n".join(problems))
+
+
+_PARTS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
+    ("recipes", _recipes),
+    ("broker", _broker),
+    ("database", _database),
+    ("inventory", _inventory),
+    ("keys", _keys),
+)
+"""In this order: what needs no network first, then what everything depends on."""

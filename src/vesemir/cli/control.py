@@ -1,0 +1,43 @@
+"""``vesemir cancel``, ``pause`` and ``resume``: a control message, and its answer."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from vesemir.cli.complaint import NOT_DONE, ProblemsError
+from vesemir.cli.configuration import load_settings
+from vesemir.cli.output import print_json, show
+from vesemir.cli.requesting import control
+from vesemir.cli.results import rejection_lines
+from vesemir.contract.control import CommandName
+
+DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="The deployment's id.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded and shown.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
+
+
+def cancel_command(deployment_id: DeploymentId, reason: Reason = None, as_json: AsJson = False) -> None:
+    """End a deployment: nothing more starts, and remote commands in flight are ended on their hosts."""
+    _sent("cancel", deployment_id, reason=reason, as_json=as_json, then="it ends")
+
+
+def pause_command(deployment_id: DeploymentId, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Let the targets in work finish and start no other, until `vesemir resume`."""
+    _sent("pause", deployment_id, reason=reason, as_json=as_json, then="targets in work finish, no other starts")
+
+
+def resume_command(deployment_id: DeploymentId, reason: Reason = None, as_json: AsJson = False) -> None:
+    """Go on with a paused deployment, or approve one that waits for it."""
+    _sent("resume", deployment_id, reason=reason, as_json=as_json, then="it goes on")
+
+
+def _sent(command: CommandName, deployment_id: str, *, reason: str | None, as_json: bool, then: str) -> None:
+    answer = asyncio.run(control(load_settings().amqp, command, deployment_id, reason=reason))
+    accepted = answer["event"] == "control.accepted"
+    if as_json:
+        print_json(answer)
+        raise typer.Exit(0 if accepted else NOT_DONE)
+    if not accepted:
+        raise ProblemsError(rejection_lines(answer))
+    show(f"{deployment_id}: {command} accepted, {then}. `vesemir status {deployment_id}` shows it.")

@@ -1,0 +1,97 @@
+"""``vesemir deploy``: ask for a deployment and, with ``--follow``, watch it until it ends."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from vesemir.cli.complaint import INTERRUPTED, NOT_DONE, ProblemsError
+from vesemir.cli.configuration import load_settings
+from vesemir.cli.event import Event, event_of
+from vesemir.cli.live import Silent, watching
+from vesemir.cli.options import EventOptions, takes_event_options
+from vesemir.cli.output import print_json, say, show
+from vesemir.cli.requesting import ANSWER_SECONDS, Request
+from vesemir.cli.results import rejection_lines, result_parts
+from vesemir.cli.rollout import Rollout, line_of
+from vesemir.settings import Settings
+
+Json = Mapping[str, Any]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the last event as JSON, for programs.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="S",
+        min=0.1,
+        help=f"How long to wait; it does not end the deployment.  [default: {ANSWER_SECONDS:g}; following: no limit]",
+    ),
+]
+Follow = Annotated[bool, typer.Option("--follow", help="Show the rollout until it ends; exit 0 only if it succeeded.")]
+
+
+@takes_event_options
+def deploy_command(
+    options: EventOptions,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing; see `vesemir plan`.")] = False,
+    follow: Follow = False,
+    timeout: Timeout = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask for a deployment: publish a deploy event and wait until an instance accepts it.
+
+    The event comes from options or, whole, from --file. It is checked here before it is published. The same --id with
+    the same event is the same deployment, however often it is asked for.
+    """
+    settings = load_settings()
+    event = event_of(options, settings, dry_run=True if dry_run else None)
+    raise typer.Exit(deployed(settings, event, follow=follow, timeout=timeout, as_json=as_json))
+
+
+def deployed(settings: Settings, event: Event, *, follow: bool, timeout: float | None, as_json: bool) -> int:
+    """Ask, show, and tell how it ended; the exit status."""
+    answer = asked(settings, event, follow=follow, timeout=timeout)
+    if as_json:
+        print_json(answer)
+    if answer["event"] == "deployment.rejected":
+        if not as_json:
+            raise ProblemsError(rejection_lines(answer))
+        return NOT_DONE
+    if answer["event"] == "deployment.accepted":
+        if not as_json:
+            deployment_id = answer["deployment_id"]
+            show(f"{deployment_id}: {line_of(answer)}", f"Next: vesemir status {deployment_id}")
+        return 0
+    if not as_json:
+        show(*result_parts(answer))
+    return 0 if answer["status"] == "succeeded" else NOT_DONE
+
+
+def asked(settings: Settings, event: Event, *, follow: bool, timeout: float | None) -> Json:
+    """The event that answers. Ctrl-C ends the waiting, never the deployment."""
+    limit = timeout if timeout is not None or follow else ANSWER_SECONDS
+    rollout = Rollout(event.request.deployment_id, version=event.request.version)
+    request: Request | None = None
+    try:
+        if follow:
+            with watching(rollout) as watcher:
+                request = Request(settings.amqp, event, watcher=watcher, rollout=rollout)
+                answer = asyncio.run(request.answered(follow=True, timeout=limit))
+        else:
+            request = Request(settings.amqp, event, watcher=Silent(), rollout=rollout)
+            answer = asyncio.run(request.answered(follow=False, timeout=limit))
+    except KeyboardInterrupt:
+        say(_goes_on(event, sent=request is not None and request.sent))
+        raise typer.Exit(INTERRUPTED) from None
+    if follow and rollout.missing:
+        say(f"{len(rollout.missing)} events did not come; `vesemir logs {rollout.deployment_id}` has the record")
+    return answer
+
+
+def _goes_on(event: Event, *, sent: bool) -> str:
+    deployment_id = event.request.deployment_id
+    if not sent:
+        return "interrupted before anything was asked for"
+    return f"interrupted; the deployment goes on: `vesemir cancel {deployment_id}` ends it"

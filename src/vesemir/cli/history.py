@@ -1,0 +1,75 @@
+"""``vesemir history``: deployments, newest first."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from vesemir.adapters.postgres import Reader
+from vesemir.cli.output import print_json, seconds_text, show, status_text, table
+from vesemir.cli.record import JsonObject, read
+from vesemir.domain.states import DeploymentState
+
+Json = Mapping[str, Any]
+
+
+def history_command(
+    application: Annotated[
+        str | None, typer.Option("--application", "-a", metavar="NAME", help="Only of this application.")
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only in this environment.")
+    ] = None,
+    status: Annotated[DeploymentState | None, typer.Option("--status", help="Only in this state.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="How many.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+) -> None:
+    """List deployments, newest first."""
+
+    async def work(reader: Reader) -> list[JsonObject]:
+        return await reader.deployments(
+            limit=limit, application=application, environment=environment, state=status.value if status else None
+        )
+
+    found = read(work)
+    if as_json:
+        print_json(found)
+    elif found:
+        show(deployments_table(found))
+    else:
+        show("No such deployment is in the record.")
+
+
+def deployments_table(deployments: Iterable[Json]) -> Table:
+    rows = [
+        (
+            each["deployment_id"],
+            each["application"],
+            each["environment"],
+            each["version"],
+            status_text(each["state"]),
+            moment_text(each["accepted_at"]),
+            seconds_text(each["duration_seconds"]),
+            each["requested_by"],
+            each["failure"]["code"] if each["failure"] else "",
+        )
+        for each in deployments
+    ]
+    columns = (
+        "deployment",
+        "application",
+        "environment",
+        "version",
+        "state",
+        "accepted (UTC)",
+        "time",
+        "by",
+        "failure",
+    )
+    return table(*columns, rows=rows)
+
+
+def moment_text(moment: str | None) -> str:
+    """``2026-11-23 14:02:12``, in UTC as it was recorded."""
+    return "-" if moment is None else moment[:19].replace("T", " ")

@@ -1,0 +1,125 @@
+"""How things are shown: tables on stdout, everything about progress and trouble on stderr.
+
+Names, messages and output come from elsewhere. They are never read as rich's markup, and control characters in them are
+made visible, so that no host can move the cursor of who looks at it.
+"""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+Json = Mapping[str, Any]
+
+_UNLIMITED = 1000
+"""Columns where nobody's terminal limits them: a table in a pipe is not cut."""
+
+_MINUTE = 60
+_HOUR = 3600
+
+STYLES: Mapping[str, str] = {
+    "succeeded": "green",
+    "rolled_back": "yellow",
+    "failed": "red",
+    "unreachable": "red",
+    "timed_out": "red",
+    "unknown": "red",
+    "cancelled": "yellow",
+    "skipped": "dim",
+    "pending": "dim",
+    "running": "cyan",
+    "paused": "yellow",
+    "rolling_back": "yellow",
+    "ok": "green",
+    "FAIL": "red",
+}
+"""By status. Colour never says what the word does not."""
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A console as the terminal (or file) is now; NO_COLOR is rich's to honour."""
+    from rich.console import Console  # noqa: PLC0415 -- ``--help`` and ``--version`` do without
+
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+    return made if made.is_terminal else Console(
+        stderr=stderr, highlight=False, markup=False, emoji=False, width=_UNLIMITED
+    )  # fmt: skip
+
+
+def say(text: str) -> None:
+    """One line on stderr, from the program itself."""
+    print(f"vesemir: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def show(*parts: "RenderableType") -> None:
+    """On stdout."""
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    out = console()
+    for part in parts:
+        out.print(text(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str | Text))
+
+
+def text(value: object, style: str = "") -> "Text":
+    """A cell or a line, whatever is in it. None is a dash."""
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    return Text("-" if value is None else printable(str(value)), style=style)
+
+
+def status_text(status: str) -> "Text":
+    return text(status.replace("_", " "), STYLES.get(status, ""))
+
+
+def table(*columns: str, rows: Iterable[Sequence[object]] = ()) -> "Table":
+    """Without lines; cells are plain values or rich's own texts."""
+    from rich.table import Table  # noqa: PLC0415 -- as above
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in row))
+    return made
+
+
+def printable(value: str) -> str:
+    """Control characters become their pictures (Unicode block 2400), new lines and tabs excepted."""
+    return value.translate(_pictures())
+
+
+@cache
+def _pictures() -> Mapping[int, str]:
+    pictures = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
+    c1 = dict.fromkeys(range(128, 160), "�")
+    return {**pictures, 0x7F: "\u2421", **c1}
+
+
+def seconds_text(seconds: float | None) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    if seconds is None:
+        return "-"
+    if seconds < 10:  # noqa: PLR2004 - below that the tenth matters
+        return f"{seconds:.1f} s"
+    if seconds < _MINUTE:
+        return f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 target``, ``3 targets``."""
+    return f"{number} {one if number == 1 else many or one + 's'}"

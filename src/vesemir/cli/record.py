@@ -1,0 +1,32 @@
+"""Reading the record for a command: one connection to the database for as long as it runs."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from vesemir.adapters.postgres import PostgresStore, Reader
+from vesemir.cli.configuration import load_settings
+from vesemir.domain.failure import VesemirError
+from vesemir.settings import Settings
+
+T = TypeVar("T")
+
+JsonObject = dict[str, Any]
+
+
+def read(work: Callable[[Reader], Awaitable[T]], *, settings: Settings | None = None) -> T:
+    """Run ``work`` with a reader of the record. Raises ``StoreAwayError`` with what to do about it."""
+    return asyncio.run(_read(settings or load_settings(), work))
+
+
+async def _read(settings: Settings, work: Callable[[Reader], Awaitable[T]]) -> T:
+    async with PostgresStore.connected(settings.postgres, instance="cli") as store:
+        return await work(store)
+
+
+async def view_of(reader: Reader, deployment_id: str) -> JsonObject:
+    """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
+    view = await reader.deployment_view(deployment_id)
+    if view is None:
+        raise VesemirError(f"there is no deployment {deployment_id!r} in the record; `vesemir history` lists them")
+    return view

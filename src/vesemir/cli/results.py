@@ -1,0 +1,101 @@
+"""How a deployment ended, for people: a table of its targets and one sentence."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+
+from vesemir.cli.output import STYLES, count, seconds_text, status_text, table, text
+
+Json = Mapping[str, Any]
+
+
+def result_parts(finished: Json) -> Iterator[RenderableType]:
+    """``deployment.finished`` as a table, a sentence, and for a failure where to read on."""
+    if finished["targets"]:
+        yield targets_table(finished["targets"])
+        yield ""
+    yield text(sentence(finished), STYLES.get(finished["status"], ""))
+    yield from read_on(finished["failure"], [target["failure"] for target in finished["targets"]])
+
+
+def targets_table(targets: Iterable[Json]) -> RenderableType:
+    rows = [
+        (
+            target["name"],
+            target["address"],
+            status_text(target["status"]),
+            seconds_text(target["duration_seconds"]),
+            _failure(target["failure"]),
+        )
+        for target in targets
+    ]
+    return table("target", "address", "status", "time", "failure", rows=rows)
+
+
+def sentence(finished: Json) -> str:
+    """What became of it, in one sentence."""
+    what = f"{finished['version']} of {finished['application']} in {finished['environment']}"
+    metrics = finished["metrics"]
+    done, total = metrics["targets_succeeded"], metrics["targets_total"]
+    took = f"after {seconds_text(metrics['duration_seconds'])}"
+    reason = f": {finished['failure']['message']}" if finished["failure"] else ""
+    match finished["status"]:
+        case "succeeded" if finished.get("plan") is not None:
+            return f"Nothing stands in the way of {what} on {count(total, 'target')} (dry run, nothing was changed)."
+        case "succeeded":
+            return f"{what} is on {count(done, 'target')} {took}{_not_done(done, total)}."
+        case "rolled_back":
+            back = count(metrics["targets_rolled_back"], "target")
+            return f"{what} was rolled back {took}, {back} brought back{reason}."
+        case "timed_out":
+            return f"{what} ran out of time {took}, {done} of {count(total, 'target')} done{reason}."
+        case status:
+            return f"{what} {status} {took}, {done} of {count(total, 'target')} done{reason}."
+
+
+def _not_done(done: int, total: int) -> str:
+    return "" if done == total else f"; {total - done} of {total} not"
+
+
+def read_on(failure: Json | None, others: Sequence[Json | None]) -> Iterator[RenderableType]:
+    """Where the runbook deals with these failures, each code once."""
+    codes = dict.fromkeys(each["code"] for each in (failure, *others) if each)
+    runbook = {each["code"]: each["runbook"] for each in (failure, *others) if each}
+    for code in codes:
+        yield text(f"What to do: {runbook[code]}, or: vesemir explain {code}")
+
+
+def rejection_lines(rejected: Json) -> list[str]:
+    """``deployment.rejected`` or ``control.rejected``: one line per problem."""
+    failure = rejected["failure"]
+    details = failure.get("details") or []
+    if not details:
+        return [f"refused [{failure['code']}]: {failure['message']}"]
+    return [f"refused [{failure['code']}]: {detail['field']} {detail['message']}" for detail in details]
+
+
+def plan_parts(plan: Json) -> Iterator[RenderableType]:
+    """What a dry run found: each target, where its address came from, and what would be done on it."""
+    batch_of = {name: number for number, names in enumerate(plan["batches"], start=1) for name in names}
+    by_name = {target["name"]: target for target in plan["targets"]}
+    ordered = [by_name[name] for name in batch_of if name in by_name]
+    rows = [(batch_of[each["name"]], each["name"], each["address"], each["source"], each["server"]) for each in ordered]
+    yield table("batch", "target", "address", "address from", "HAProxy server", rows=rows)
+    yield ""
+    for steps, names in _by_steps(ordered).items():
+        on = "every target" if len(names) == len(ordered) else ", ".join(names)
+        yield text(f"Steps on {on}: {', '.join(steps)}")
+    if plan["load_balancers"]:
+        yield text(f"Load balancers: {', '.join(plan['load_balancers'])}")
+
+
+def _by_steps(targets: Iterable[Json]) -> Mapping[tuple[str, ...], list[str]]:
+    found: dict[tuple[str, ...], list[str]] = {}
+    for target in targets:
+        found.setdefault(tuple(target["steps"]), []).append(target["name"])
+    return found
+
+
+def _failure(failure: Json | None) -> str:
+    return f"{failure['code']}: {failure['message']}" if failure else ""

@@ -1,0 +1,165 @@
+"""What is known of a deployment from its events, and the line that tells of each. Pure: no clock, no terminal."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vesemir.cli.output import count, seconds_text
+
+Json = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class TargetProgress:
+    """One target as it is now. ``since`` is when it began, by the caller's clock; None while it is not in work."""
+
+    name: str
+    address: str = ""
+    batch: int | None = None
+    direction: str = "forward"
+    status: str = "pending"
+    step: str = ""
+    since: float | None = None
+    seconds: float | None = None
+    failure: Json | None = None
+
+
+@dataclass(slots=True)
+class Rollout:
+    """Fold events into it with ``apply``; delivery is at least once, so it drops what it has already."""
+
+    deployment_id: str
+    state: str = "requested"
+    note: str = ""
+    version: str = ""
+    targets: dict[str, TargetProgress] = field(default_factory=dict)
+    rejected: Json | None = None
+    accepted: Json | None = None
+    finished: Json | None = None
+    _seen: set[int] = field(default_factory=set)
+
+    @property
+    def missing(self) -> Sequence[int]:
+        """Sequence numbers below the highest that never came."""
+        return [number for number in range(1, max(self._seen, default=0)) if number not in self._seen]
+
+    def apply(self, event: Json, *, now: float) -> bool:
+        """False if this event is known already or is of another deployment."""
+        sequence, told = event.get("sequence"), event.get("deployment_id")
+        if not isinstance(sequence, int) or told not in {self.deployment_id, None}:
+            return False
+        if sequence in self._seen:
+            return False
+        if sequence:
+            self._seen.add(sequence)
+        self.version = str(event.get("version") or self.version)
+        name = str(event.get("event"))
+        if name in _DEPLOYMENT_STATES:
+            self.state = _DEPLOYMENT_STATES[name]
+            self.note = why(event)
+        match name:
+            case "deployment.rejected":
+                self.rejected = event
+            case "deployment.accepted":
+                self.accepted = event
+                self.note = _waits(event)
+            case "deployment.started":
+                self._start(event)
+            case "deployment.finished":
+                self._finish(event)
+            case "target.started" | "step.finished" | "target.finished":
+                self._progress(name, event, now=now)
+        return True
+
+    def _start(self, event: Json) -> None:
+        for place in event["targets"]:
+            self._target(place["name"]).address = place["address"]
+        for number, names in enumerate(event["batches"], start=1):
+            for each in names:
+                self._target(each).batch = number
+
+    def _progress(self, name: str, event: Json, *, now: float) -> None:
+        target = self._target(event["target"])
+        if name == "step.finished":
+            target.step = event["step"] if event["status"] == "succeeded" else f"{event['step']} {event['status']}"
+            return
+        target.direction = event["direction"]
+        if name == "target.started":
+            target.batch, target.status, target.since, target.step = event["batch"], "running", now, ""
+            target.seconds, target.failure = None, None
+        else:
+            target.status, target.since = event["status"], None
+            target.seconds, target.failure = event["duration_seconds"], event["failure"]
+
+    def _finish(self, event: Json) -> None:
+        self.finished, self.state = event, event["status"]
+        for result in event["targets"]:
+            target = self._target(result["name"])
+            target.address, target.status, target.since = result["address"], result["status"], None
+            target.seconds, target.failure = result["duration_seconds"], result["failure"]
+
+    def _target(self, name: str) -> TargetProgress:
+        return self.targets.setdefault(name, TargetProgress(name))
+
+
+_DEPLOYMENT_STATES: Mapping[str, str] = {
+    "deployment.rejected": "rejected",
+    "deployment.accepted": "pending",
+    "deployment.started": "running",
+    "deployment.paused": "paused",
+    "deployment.resumed": "running",
+    "deployment.cancelling": "cancelling",
+    "deployment.rolling_back": "rolling_back",
+}
+
+
+def why(event: Json) -> str:
+    """Who asked for it and why, or what went wrong; empty if the event says neither."""
+    failure = event.get("failure")
+    if failure:
+        return str(failure["message"])
+    by = f"by {event['requested_by']}" if event.get("requested_by") else ""
+    return ": ".join(part for part in (by, str(event.get("reason") or "")) if part)
+
+
+def _waits(event: Json) -> str:
+    before = event.get("position") or 0
+    return f"{count(before, 'deployment')} of {event['application']}/{event['environment']} before it" if before else ""
+
+
+def line_of(event: Json) -> str:
+    """The event in one line, for a log: what happened where."""
+    name = str(event.get("event"))
+    if name.startswith(("target.", "step.")):
+        return f"{event['target']}: {_of_target(name, event)}"
+    match name:
+        case "deployment.accepted":
+            told = _after(": ", _waits(event))
+        case "deployment.started":
+            batches = count(len(event["batches"]), "batch", "batches")
+            told = f": {count(len(event['targets']), 'target')} in {batches}"
+        case "deployment.taken_over":
+            told = f" by {event['instance']} from {event['previous_instance']}"
+        case "deployment.finished":
+            told = f": {event['status'].replace('_', ' ')}"
+        case _:
+            told = _after(" ", why(event))
+    return f"{name.removeprefix('deployment.').replace('_', ' ')}{told}"
+
+
+def _of_target(name: str, event: Json) -> str:
+    match name:
+        case "target.started":
+            back = ", back" if event["direction"] == "back" else ""
+            return f"started (batch {event['batch']}{back})"
+        case "step.finished":
+            exited = f", exit status {event['exit_status']}" if event["exit_status"] else ""
+            return f"step {event['step']} {event['status']} ({seconds_text(event['duration_seconds'])}{exited})"
+        case _:
+            failure = event["failure"]
+            reason = f": {failure['message']} [{failure['code']}]" if failure else ""
+            return f"{event['status']} ({seconds_text(event['duration_seconds'])}){reason}"
+
+
+def _after(separator: str, words: str) -> str:
+    return f"{separator}{words}" if words else ""

@@ -18,6 +18,7 @@ import pytest
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
 
+# The frontend has the backend's name on purpose: HAProxy takes the frontend first where a command names "shop".
 _CONFIGURATION = """
 global
     stats socket {socket} mode 600 level admin expose-fd listeners
@@ -29,7 +30,7 @@ defaults
     timeout client 30s
     timeout server 30s
     {load_state}
-frontend front
+frontend shop
     bind 127.0.0.1:{port}
     default_backend shop
 backend shop

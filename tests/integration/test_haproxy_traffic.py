@@ -370,6 +370,8 @@ async def test_a_lost_relay_is_opened_again_once(haproxies: Haproxies, moving_st
     apps = await haproxies.apps(1)
     moving = Moving([await haproxies.haproxy(address_of(apps))], moving_stack)
     traffic = await moving.traffic()
+    await traffic.observe("web1")
+    assert len(moving.hosts.relays) == 1
     moving.hosts.relays[-1].cut = True
 
     await traffic.observe("web1")

@@ -47,5 +47,5 @@ class LoadBalancer(Protocol):
 
 class LoadBalancers(Protocol):
     def open(self, boxes: Sequence[Target]) -> AbstractAsyncContextManager[Sequence[LoadBalancer]]:
-        """Each box is connected to with its first command; a connection that is lost is opened again on the next one."""
+        """A box is connected to with its first command; a connection that is lost is opened again on the next."""
         ...

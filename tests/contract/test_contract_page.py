@@ -4,7 +4,6 @@ The page is read as a reader would: its tables, lists and example. A heading or 
 that a page which was rearranged does not pass unread.
 """
 
-import importlib
 import json
 import re
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any, get_args
 
 import jsonschema
 import pytest
-import typer.main
+from typer.testing import CliRunner
 
+from vesemir.cli.program import app
 from vesemir.contract import Parsed, parse_control, parse_deploy_event
 from vesemir.contract.asyncapi import asyncapi
 from vesemir.contract.control import CONTROL_SCHEMA, ControlMessage
@@ -237,21 +237,17 @@ def test_queues_and_exchanges_are_those_of_the_page() -> None:
     assert all(f"`{header}`" in section("2. AMQP") for header in headers)
 
 
-def command_names() -> set[str] | None:
-    """What ``vesemir --help`` lists, or None while there is no such program."""
-    cli = importlib.import_module("vesemir.cli")
-    app = getattr(cli, "app", None)
-    if app is None:
-        return None
-    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+BEYOND_THE_PAGE = {"explain"}
+"""Commands that were added since."""
+STILL_TO_COME = {"stats"}
+"""Commands of the page that a later version brings; listed here until then."""
 
 
-def test_the_commands_are_among_those_of_the_page() -> None:
-    text = section("6. Command line")
-    said = set(re.findall(r"`([a-z]+)`", sentence(text, "`vesemir` with: ", "Every command has")))
+def test_the_commands_are_those_of_the_page() -> None:
+    names = sentence(section("6. Command line"), "`vesemir` with: ", "Every command has")
+    said = set(re.findall(r"`([a-z]+)`", re.sub(r"\([^()]*\)", "", names)))
     assert {"run", "deploy", "schema", "lab", "rollback"} <= said
-    found = command_names()
-    if found is None:
-        pytest.skip("vesemir.cli has no app yet")
-    assert found <= said, "commands that the page does not know"
-    assert {"run", "check", "migrate", "deploy", "status", "schema", "lab"} <= found
+    result = CliRunner().invoke(app, ["--help"])
+    assert result.exit_code == 0, result.output
+    listed = set(re.findall(r"^  ([a-z]+)  ", result.output.partition("Commands:")[2], re.MULTILINE))
+    assert listed - BEYOND_THE_PAGE == said - STILL_TO_COME

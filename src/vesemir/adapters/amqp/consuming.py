@@ -12,7 +12,7 @@ from loguru import logger
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Backoff, any_of
-from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.dialing import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.topology import Topology
 from vesemir.engine.broker import BrokerAwayError, Handler, Incoming
@@ -76,6 +76,8 @@ class Consumer:
                 await self._consume(connection, tasks)
                 backoff.reset()
             except BrokerAwayError as error:
+                if isinstance(error, BrokerSilentError):
+                    connection.drop(str(error))
                 pause = backoff.next()
                 logger.warning("{} is not consumed: {}; next try in {:.1f} s", self._queue, error, pause)
                 await any_of(self._stopping.wait(), connection.gone.wait(), timeout=pause)

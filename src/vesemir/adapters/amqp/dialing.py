@@ -23,6 +23,10 @@ CLOSE_SECONDS = 5.0
 """How long a close may take before the socket is dropped."""
 
 
+class BrokerSilentError(BrokerAwayError):
+    """Asked something on a connection that looks open, and there was no answer: the connection is to be given up."""
+
+
 @contextmanager
 def away_on_loss(doing: str, *, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Translate every way in which aio-pika says that the connection or channel is gone, ``but`` excepted."""
@@ -37,7 +41,7 @@ def away_on_loss(doing: str, *, but: type[Exception] | tuple[()] = ()) -> Iterat
         # Not ours: aiormq rejected a future with the CancelledError that ended its reader.
         raise BrokerAwayError(f"{doing}: the connection to the broker was lost") from error
     except TimeoutError as error:
-        raise BrokerAwayError(f"{doing}: the broker did not answer in time") from error
+        raise BrokerSilentError(f"{doing}: the broker did not answer in time") from error
     except ProbableAuthenticationError as error:
         raise BrokerAwayError(
             f"{doing}: the broker refused the login; check the user and password in amqp.url"

@@ -107,10 +107,20 @@ class Publisher:
             await earlier.wait()
         ended = self._in_flight[message.message_id] = asyncio.Event()
         try:
-            return await self._publish_on(await self._channel.get(), message)
+            return await self._publish_on(await self._open_channel(), message)
         finally:
             del self._in_flight[message.message_id]
             ended.set()
+
+    async def _open_channel(self) -> LiveChannel:
+        """The channel, or the next one: a closed one is still in the slot for a moment, and would fail at once."""
+        while True:
+            live = await self._channel.get()
+            if not live.channel.is_closed:
+                return live
+            live.drop("closed")
+            if self._channel.value is live:
+                self._channel.empty()
 
     @staticmethod
     async def _publish_on(live: LiveChannel, message: Outgoing) -> PublishOutcome:

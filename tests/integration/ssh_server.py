@@ -3,7 +3,6 @@
 import contextlib
 import getpass
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -16,7 +15,11 @@ from pathlib import Path
 from vesemir.domain.target import Target
 from vesemir.settings import Ssh
 
+DEPLOY = "deploy"
+DEPLOY_ID = 54321
 SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
+PYTHON = next((name for name in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(name).exists()), "python3")
+"""By its path: a version manager's shell function would take longer than all the rest."""
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
 
 
@@ -40,7 +43,13 @@ class Sshd:
 
     def settings(self, **changes: object) -> Ssh:
         return Ssh.model_validate(
-            {"user": self.user, "client_key": self.client_key, "known_hosts": self.known_hosts, **changes}
+            {
+                "user": self.user,
+                "client_key": self.client_key,
+                "known_hosts": self.known_hosts,
+                "python": PYTHON,
+                **changes,
+            }
         )
 
     def log(self) -> str:
@@ -58,20 +67,37 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def in_private_namespace(folder: Path, home: Path, sudoers: str) -> list[str]:
+    """A command prefix: a mount namespace whose ``/etc`` knows the user ``deploy``. The machine's own files are not touched."""
+    line = f"{DEPLOY}:x:{DEPLOY_ID}:{DEPLOY_ID}::{home}:/bin/bash\n"
+    (folder / "passwd").write_text(Path("/etc/passwd").read_text() + line)
+    (folder / "shadow").write_text(Path("/etc/shadow").read_text() + f"{DEPLOY}:*:19000:0:99999:7:::\n")
+    (folder / "shadow").chmod(0o600)
+    (folder / "sudoers").write_text("Defaults env_reset\nroot ALL=(ALL:ALL) ALL\n" + sudoers)
+    (folder / "sudoers").chmod(0o440)
+    mounts = [f"mount --bind {folder}/{name} /etc/{name}" for name in ("passwd", "shadow", "sudoers")]
+    script = " && ".join([*mounts, 'exec "$@"'])
+    return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
+
+
 @contextlib.contextmanager
-def sshd_running(folder: Path, *, user: str | None = None, extra: str = "") -> Iterator[Sshd]:
-    """Start one; at the end it and its sessions are gone. ``user`` is who logs in (default: who runs the tests)."""
+def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str = "") -> Iterator[Sshd]:
+    """Start one; at the end it and its sessions are gone.
+
+    Who logs in is the one who runs the tests, or ``DEPLOY``, an ordinary user that exists in this server's namespace only
+    (root can make one). ``login`` is that user's home.
+    """
     user = user or getpass.getuser()
     folder.mkdir(parents=True)
-    # The client's key and the state folder must be reachable for another user, and sshd wants safe folders above.
-    state = folder / "state"
+    folder.chmod(0o755)
+    state, home = folder / "state", folder / "login"
     state.mkdir(mode=0o700)
-    home = folder / "login"
     home.mkdir(mode=0o755)
-    account = pwd.getpwnam(user)
-    if os.getuid() == 0:
-        os.chown(state, account.pw_uid, account.pw_gid)
-        os.chown(home, account.pw_uid, account.pw_gid)
+    prefix = []
+    if user == DEPLOY:
+        prefix = in_private_namespace(folder, home, sudoers)
+        for owned in (state, home):
+            os.chown(owned, DEPLOY_ID, DEPLOY_ID)
     host_key, client_key = make_key(folder / "host_key"), make_key(folder / "client_key")
     shutil.copy(f"{client_key}.pub", folder / "authorized_keys")
     (folder / "authorized_keys").chmod(0o644)
@@ -84,7 +110,7 @@ def sshd_running(folder: Path, *, user: str | None = None, extra: str = "") -> I
     )
     if os.getuid() == 0:
         Path("/run/sshd").mkdir(exist_ok=True)
-    process = subprocess.Popen([SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "sshd.log")])
+    process = subprocess.Popen([*prefix, SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "sshd.log")])
     try:
         wait_for_port(port, process, folder / "sshd.log")
         public = Path(f"{host_key}.pub").read_text().split()

@@ -54,12 +54,15 @@ class Nested:
         for descriptor in (self.input, self.output, self._trouble):
             os.set_blocking(descriptor, False)
         self._outbox = bytearray(program.encode("ascii") + b"\n")
+        self._later = bytearray()  # what would be taken for the rest of the program if it came before the greeting
         self.flush()
 
     def send(self, kind: bytes, payload: bytes = b"") -> None:
-        self._outbox += frame(kind, payload)
         if self.greeted:
+            self._outbox += frame(kind, payload)
             self.flush()
+        else:
+            self._later += frame(kind, payload)
 
     def wants_to_write(self) -> bool:
         return self.alive and bool(self._outbox) and self.input >= 0
@@ -97,7 +100,7 @@ class Nested:
         if place < 0:
             return []
         self.greeted = True
-        self._outbox = bytearray(frame(HELLO, pack(self._hello))) + self._outbox
+        self._outbox += frame(HELLO, pack(self._hello)) + self._later
         self.flush()
         return self._frames.feed(self._received[place + len(mark) :])
 

@@ -9,7 +9,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from vesemir import __version__
 from vesemir.contract.asyncapi import asyncapi
 from vesemir.contract.schemas import SCHEMAS
 
@@ -26,7 +25,7 @@ class Document(StrEnum):
 def document(name: Document) -> Json:
     """One of the documents as JSON values."""
     if name is Document.ASYNCAPI:
-        return asyncapi(version=__version__)
+        return asyncapi()
     return SCHEMAS[name.value]()
 
 

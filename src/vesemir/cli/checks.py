@@ -44,10 +44,9 @@ def findings() -> Iterator[Finding]:
 
 
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
-    """A line for every thing looked at; an error with several lines is as many things."""
+    """One line if all is well; else a line for everything that is wrong."""
     try:
-        for detail in look(settings):
-            yield Finding(part, ok=True, detail=detail)
+        yield Finding(part, ok=True, detail="; ".join(look(settings)))
     except VesemirError as error:
         for line in str(error).splitlines():
             yield Finding(part, ok=False, detail=line)

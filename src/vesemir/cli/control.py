@@ -8,32 +8,48 @@ import typer
 from vesemir.cli.complaint import NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.output import print_json, show
-from vesemir.cli.requesting import control
+from vesemir.cli.requesting import ANSWER_SECONDS, control
 from vesemir.cli.results import rejection_lines
 from vesemir.contract.control import CommandName
 
 DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="The deployment's id.")]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded and shown.")]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="How long to wait for the answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
 
 
-def cancel_command(deployment_id: DeploymentId, reason: Reason = None, as_json: AsJson = False) -> None:
+def cancel_command(
+    deployment_id: DeploymentId, reason: Reason = None, timeout: Timeout = ANSWER_SECONDS, as_json: AsJson = False
+) -> None:
     """End a deployment: nothing more starts, and remote commands in flight are ended on their hosts."""
-    _sent("cancel", deployment_id, reason=reason, as_json=as_json, then="it ends")
+    _sent("cancel", deployment_id, reason=reason, timeout=timeout, as_json=as_json, then="it ends")
 
 
-def pause_command(deployment_id: DeploymentId, reason: Reason = None, as_json: AsJson = False) -> None:
+def pause_command(
+    deployment_id: DeploymentId, reason: Reason = None, timeout: Timeout = ANSWER_SECONDS, as_json: AsJson = False
+) -> None:
     """Let the targets in work finish and start no other, until `vesemir resume`."""
-    _sent("pause", deployment_id, reason=reason, as_json=as_json, then="targets in work finish, no other starts")
+    _sent(
+        "pause",
+        deployment_id,
+        reason=reason,
+        timeout=timeout,
+        as_json=as_json,
+        then="targets in work finish, no other starts",
+    )
 
 
-def resume_command(deployment_id: DeploymentId, reason: Reason = None, as_json: AsJson = False) -> None:
+def resume_command(
+    deployment_id: DeploymentId, reason: Reason = None, timeout: Timeout = ANSWER_SECONDS, as_json: AsJson = False
+) -> None:
     """Go on with a paused deployment, or approve one that waits for it."""
-    _sent("resume", deployment_id, reason=reason, as_json=as_json, then="it goes on")
+    _sent("resume", deployment_id, reason=reason, timeout=timeout, as_json=as_json, then="it goes on")
 
 
-def _sent(command: CommandName, deployment_id: str, *, reason: str | None, as_json: bool, then: str) -> None:
-    answer = asyncio.run(control(load_settings().amqp, command, deployment_id, reason=reason))
+def _sent(
+    command: CommandName, deployment_id: str, *, reason: str | None, timeout: float, as_json: bool, then: str
+) -> None:
+    answer = asyncio.run(control(load_settings().amqp, command, deployment_id, reason=reason, timeout=timeout))
     accepted = answer["event"] == "control.accepted"
     if as_json:
         print_json(answer)

@@ -61,11 +61,12 @@ def _from_file(options: EventOptions) -> JsonObject:
     extra = [each.name for each in fields(options) if each.name not in _WITH_FILE and getattr(options, each.name)]
     if extra:
         raise UsageError("--file has the whole event: leave the options out that describe it (--id may stay)")
+    named = "standard input" if options.file == "-" else options.file
     reading = read_json(_read(str(options.file)))
     if reading.problems:
-        raise ProblemsError([f"{options.file}: {problem.field} {problem.message}" for problem in reading.problems])
+        raise ProblemsError([f"{named}: {problem.field} {problem.message}" for problem in reading.problems])
     if not isinstance(reading.value, dict):
-        raise ProblemsError([f"{options.file}: must be a JSON object, as `vesemir schema deploy` shows"])
+        raise ProblemsError([f"{named}: must be a JSON object, as `vesemir schema deploy` shows"])
     made = dict(reading.value)
     if options.deployment_id is not None or "deployment_id" not in made:
         made["deployment_id"] = options.deployment_id or new_deployment_id()

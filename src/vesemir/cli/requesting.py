@@ -113,7 +113,7 @@ class Request:
 
 
 async def control(
-    settings: Amqp, command: CommandName, deployment_id: str, *, reason: str | None, timeout: float = ANSWER_SECONDS
+    settings: Amqp, command: CommandName, deployment_id: str, *, reason: str | None, timeout: float
 ) -> Json:
     """``control.accepted`` or ``control.rejected``. Raises ``VesemirError`` when no answer comes in time."""
     quiet()

@@ -193,4 +193,6 @@ async def _dialed(settings: Amqp, *, name: str) -> LiveConnection:
     try:
         return await dial(settings, name=name)
     except BrokerAwayError as error:
+        if "check" in str(error):
+            raise
         raise BrokerAwayError(f"{error}; check that RabbitMQ runs there, and amqp.url (VESEMIR_AMQP__URL)") from error

@@ -113,7 +113,7 @@ class Service:
             )
             store = await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance))
             hosts = await stack.enter_async_context(SshHosts.started(settings.ssh))
-            broker = AmqpBroker(settings.amqp, health=health, instance=instance, meters=meters)
+            broker = AmqpBroker(settings.amqp, health=health, instance=instance)
             ports = Ports(
                 store=store,
                 hosts=hosts,

@@ -12,7 +12,6 @@ from vesemir.adapters.amqp.publishing import Publisher
 from vesemir.adapters.amqp.topology import Topology
 from vesemir.engine.broker import Handler, Outgoing, PublishOutcome
 from vesemir.engine.health import Gate, HealthRegistry
-from vesemir.engine.observe import Meters, SilentMeters
 from vesemir.settings import Amqp
 
 PUBLISH_PART = "broker.publish"
@@ -25,7 +24,7 @@ class AmqpBroker:
     Stopping has two stages: ``stop_consuming``, then, when nothing is to be published any more, ``close``.
     """
 
-    def __init__(self, settings: Amqp, *, health: HealthRegistry, instance: str, meters: Meters | None = None) -> None:
+    def __init__(self, settings: Amqp, *, health: HealthRegistry, instance: str) -> None:
         health.expect(PUBLISH_PART)
         health.expect(CONSUME_PART)
         self.topology = Topology(settings.namespace)
@@ -33,7 +32,7 @@ class AmqpBroker:
         publishing = partial(health.report, PUBLISH_PART)
         self._publish_link = Link(settings, name=f"{instance} publish", report=publishing)
         self._consume_link = Link(settings, name=f"{instance} consume", report=partial(health.report, CONSUME_PART))
-        self._publisher = Publisher(settings, self._publish_link, report=publishing, meters=meters or SilentMeters())
+        self._publisher = Publisher(settings, self._publish_link, report=publishing)
         self._consumers: list[Consumer] = []
         self._stopping_seconds: float | None = None
 

@@ -1,7 +1,6 @@
 """Publishing with confirms, many in flight on one channel, and an answer or an exception within a limit."""
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
 from aio_pika import DeliveryMode, Message
@@ -14,7 +13,6 @@ from vesemir.adapters.amqp.link import Link, Report
 from vesemir.adapters.amqp.topology import Topology
 from vesemir.engine.broker import BrokerAwayError, Outgoing, PublishOutcome
 from vesemir.engine.health import PartState
-from vesemir.engine.observe import Meters
 from vesemir.settings import Amqp
 
 APP_ID = "vesemir"
@@ -25,12 +23,11 @@ LONGEST_NAME = 255
 class Publisher:
     """``run`` keeps a channel on the link's connection; ``publish`` may be called by any number of tasks."""
 
-    def __init__(self, settings: Amqp, link: Link, *, report: Report, meters: Meters) -> None:
+    def __init__(self, settings: Amqp, link: Link, *, report: Report) -> None:
         self._settings = settings
         self._link = link
         self._topology = Topology(settings.namespace)
         self._report = report
-        self._meters = meters
         self._channel: Slot[LiveChannel] = Slot()
         self._in_flight: dict[str, asyncio.Event] = {}
         self._stopping = asyncio.Event()
@@ -56,16 +53,9 @@ class Publisher:
         """See ``engine.broker.Broker``."""
         if self._stopping.is_set():
             raise BrokerAwayError(f"publishing {message.type}: the connection was closed on purpose")
-        begun = time.monotonic()
-        try:
-            with away_on_loss(f"publishing {message.type}"):
-                async with asyncio.timeout(self._settings.publish_timeout_seconds):
-                    outcome = await self._publish_alone(message)
-        except BrokerAwayError:
-            self._meters.published("away", seconds=time.monotonic() - begun)
-            raise
-        self._meters.published(outcome.value, seconds=time.monotonic() - begun)
-        return outcome
+        with away_on_loss(f"publishing {message.type}"):
+            async with asyncio.timeout(self._settings.publish_timeout_seconds):
+                return await self._publish_alone(message)
 
     async def _keep_channel(self, connection: LiveConnection) -> None:
         seconds = self._settings.connect_timeout_seconds

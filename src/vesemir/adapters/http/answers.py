@@ -1,0 +1,79 @@
+"""What every answer has in common: JSON, errors as JSON too, and the token."""
+
+import hmac
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+from loguru import logger
+from pydantic import SecretStr
+
+from vesemir.engine.store import StoreAwayError
+
+RETRY_SECONDS = 5
+API = "/api/"
+
+
+class BadQueryError(Exception):
+    """A query parameter that cannot be meant; the text says what is allowed."""
+
+
+def json_answer(
+    body: Any,  # noqa: ANN401 - whatever JSON has
+    status: HTTPStatus = HTTPStatus.OK,
+    headers: Mapping[str, str] | None = None,
+) -> web.Response:
+    """An answer that no cache keeps: it is true now."""
+    return web.Response(
+        text=json.dumps(body, ensure_ascii=False) + "\n",
+        status=status,
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def error_answer(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return json_answer({"error": {"status": status.value, "message": message}}, status, headers)
+
+
+@web.middleware
+async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Every error is JSON; what is not expected is logged as a bug and tells the caller nothing."""
+    try:
+        return await handler(request)
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        kept = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return error_answer(HTTPStatus(error.status), error.reason, kept)
+    except BadQueryError as error:
+        return error_answer(HTTPStatus.BAD_REQUEST, str(error))
+    except StoreAwayError:
+        message = "the database does not answer; try again"
+        return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": str(RETRY_SECONDS)})
+    except Exception:  # noqa: BLE001 - the last place before aiohttp's own page; logged as a bug
+        logger.exception("{} {} failed; this is a bug", request.method, request.path)
+        return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log has more")
+
+
+def token_required(token: SecretStr | None) -> Middleware:
+    """A middleware that asks for ``Authorization: Bearer TOKEN`` under ``/api/``, if there is a token."""
+    expected = None if token is None else token.get_secret_value().encode()
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if expected is not None and request.path.startswith(API) and not _shown(request, expected):
+            challenge = {"WWW-Authenticate": 'Bearer realm="vesemir"'}
+            return error_answer(HTTPStatus.UNAUTHORIZED, "a bearer token is required (setting http.token)", challenge)
+        return await handler(request)
+
+    return check
+
+
+def _shown(request: web.Request, expected: bytes) -> bool:
+    scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
+    right = hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), expected)
+    return right and scheme.lower() == "bearer"

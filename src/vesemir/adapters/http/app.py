@@ -1,0 +1,60 @@
+"""The paths of contract section 4 and who answers them."""
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Protocol
+
+from aiohttp import web
+from pydantic import SecretStr
+
+from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
+from vesemir.adapters.http.deployments import Deployments
+from vesemir.engine.health import HealthRegistry, Part
+from vesemir.engine.reading import DeploymentReader
+
+SMALL = 64 * 1024
+"""No request has a body; this bounds one that has."""
+
+
+class Exposition(Protocol):
+    """The measures as Prometheus reads them."""
+
+    def exposition(self, parts: Iterable[Part], *, takes_work: bool) -> tuple[bytes, str]:
+        """The text and its content type."""
+        ...
+
+
+def http_app(
+    *, health: HealthRegistry, meters: Exposition, reader: DeploymentReader, token: SecretStr | None
+) -> web.Application:
+    """The whole interface; ``serving`` listens with it."""
+
+    async def show_health(_: web.Request) -> web.Response:
+        status = HTTPStatus.OK if health.takes_work else HTTPStatus.SERVICE_UNAVAILABLE
+        return json_answer(health.as_json(), status)
+
+    async def live(_: web.Request) -> web.Response:
+        return json_answer({"status": "ok"})
+
+    async def metrics(_: web.Request) -> web.Response:
+        text, content_type = meters.exposition(health.parts, takes_work=health.takes_work)
+        return web.Response(body=text, headers={"Content-Type": content_type})
+
+    deployments = Deployments(reader)
+    app = web.Application(middlewares=[errors_as_json, token_required(token)], client_max_size=SMALL)
+    app.router.add_get("/health", show_health)
+    # HAProxy's `option httpchk /health`, without a method, asks with OPTIONS.
+    app.router.add_route("OPTIONS", "/health", show_health)
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/api/v1/deployments", deployments.list_all)
+    app.router.add_get("/api/v1/deployments/{id}", deployments.one)
+    app.router.add_get("/api/v1/deployments/{id}/events", deployments.events)
+    app.on_response_prepare.append(_say_who)
+    app.on_shutdown.append(deployments.end_streams)
+    return app
+
+
+async def _say_who(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "vesemir"
+    response.headers["X-Content-Type-Options"] = "nosniff"

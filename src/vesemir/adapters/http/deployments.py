@@ -1,0 +1,173 @@
+"""``/api/v1/deployments``: lists with paging, one deployment, its events as JSON or as a stream."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from aiohttp import web
+
+from vesemir.adapters.http.answers import BadQueryError, error_answer, json_answer
+from vesemir.domain.states import FINAL, DeploymentState
+from vesemir.engine.reading import DeploymentReader, Json
+from vesemir.engine.store import StoreAwayError
+
+DEFAULT_LIMIT, MOST_DEPLOYMENTS, MOST_EVENTS = 50, 200, 1000
+FILTERS = ("application", "environment", "state")
+LAST = "deployment.finished"
+POLL_SECONDS = 0.5
+"""Events are written by any instance: the record is the only place that knows of all of them, and it is asked."""
+KEEP_ALIVE_SECONDS = 15.0
+MOST_STREAMS = 200
+"""Each asks the database now and then; more listeners belong on the topic exchange."""
+LARGEST_SEQUENCE = 2**63 - 1
+
+
+class Deployments:
+    """Handlers for aiohttp. ``end_streams`` ends what would otherwise hold up a shutdown."""
+
+    def __init__(self, reader: DeploymentReader) -> None:
+        self._reader = reader
+        self._closing = asyncio.Event()
+        self._streams = 0
+
+    async def list_all(self, request: web.Request) -> web.StreamResponse:
+        """``?limit=&before=ID&application=&environment=&state=``; ``next`` is the ``before`` of the next page."""
+        _only(request, ("limit", "before", *FILTERS))
+        limit = _whole(request, "limit", default=DEFAULT_LIMIT, least=1, most=MOST_DEPLOYMENTS)
+        filters = {name: _text(request, name) for name in FILTERS}
+        states = [state.value for state in DeploymentState]
+        if filters["state"] is not None and filters["state"] not in states:
+            raise BadQueryError(f"state is one of {', '.join(states)}")
+        # One more than asked for tells whether there is another page.
+        found = await self._reader.deployments(limit=limit + 1, before=_text(request, "before"), **filters)
+        page = list(found[:limit])
+        following = page[-1]["deployment_id"] if len(found) > limit else None
+        return json_answer({"deployments": page, "next": following})
+
+    async def one(self, request: web.Request) -> web.StreamResponse:
+        _only(request, ())
+        view = await self._view(request)
+        return _not_there(request) if view is None else json_answer(view)
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """``?after=SEQUENCE&limit=``; with ``Accept: text/event-stream`` a stream until ``deployment.finished``."""
+        _only(request, ("after", "limit"))
+        after = _whole(request, "after", default=0, least=0, most=LARGEST_SEQUENCE)
+        limit = _whole(request, "limit", default=MOST_EVENTS, least=1, most=MOST_EVENTS)
+        view = await self._view(request)
+        if view is None:
+            return _not_there(request)
+        if "text/event-stream" in request.headers.get("Accept", ""):
+            return await self._stream(request, _resumed(request, after))
+        found = await self._reader.events(view["deployment_id"], after=after, limit=limit + 1)
+        page = list(found[:limit])
+        return json_answer({"events": page, "next": page[-1]["sequence"] if len(found) > limit else None})
+
+    async def end_streams(self, _: web.Application) -> None:
+        self._closing.set()
+
+    async def _view(self, request: web.Request) -> Json | None:
+        deployment_id = request.match_info["id"]
+        return None if "\0" in deployment_id else await self._reader.deployment_view(deployment_id)
+
+    async def _stream(self, request: web.Request, after: int) -> web.StreamResponse:
+        if self._streams >= MOST_STREAMS:
+            return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many streams; read the topic exchange instead")
+        self._streams += 1
+        try:
+            response = web.StreamResponse(headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})
+            response.content_type = "text/event-stream"
+            response.charset = "utf-8"
+            await response.prepare(request)
+            try:
+                await self._follow(response, request.match_info["id"], after)
+            except ConnectionError:
+                return response  # the listener has gone
+            await response.write_eof()
+            return response
+        finally:
+            self._streams -= 1
+
+    async def _follow(self, response: web.StreamResponse, deployment_id: str, after: int) -> None:
+        loop = asyncio.get_running_loop()
+        said = loop.time()
+        ended = False
+        while not self._closing.is_set():
+            found = await self._found(deployment_id, after)
+            for event in found:
+                await response.write(_as_message(event))
+                after = event["sequence"]
+                said = loop.time()
+                if event["event"] == LAST:
+                    return
+            if found:
+                continue
+            if ended:
+                return  # the listener had all of it already
+            ended = await self._is_final(deployment_id)
+            if loop.time() - said >= KEEP_ALIVE_SECONDS:
+                await response.write(b": still here\n\n")
+                said = loop.time()
+            if not ended:
+                await self._pause()
+
+    async def _found(self, deployment_id: str, after: int) -> Sequence[Json]:
+        try:
+            return await self._reader.events(deployment_id, after=after, limit=MOST_EVENTS)
+        except StoreAwayError:
+            return []  # the listener waits, as everybody does; comments keep the connection
+
+    async def _is_final(self, deployment_id: str) -> bool:
+        """Whether no event can come any more; the events are read once more after this has said so."""
+        try:
+            view = await self._reader.deployment_view(deployment_id)
+        except StoreAwayError:
+            return False
+        return view is None or view["state"] in FINAL
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(POLL_SECONDS):
+                await self._closing.wait()
+        except TimeoutError:
+            return
+
+
+def _as_message(event: Json) -> bytes:
+    """One message of the stream (HTML standard, section 9.2.6); JSON on one line has no line break."""
+    lines = (f"id: {event['sequence']}", f"event: {event['event']}", f"data: {json.dumps(event, ensure_ascii=False)}")
+    return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
+
+
+def _resumed(request: web.Request, after: int) -> int:
+    """Where a listener that lost its connection goes on: its browser says the last ``id`` that it had."""
+    last = request.headers.get("Last-Event-ID", "")
+    return min(int(last), LARGEST_SEQUENCE) if last.isascii() and last.isdigit() and len(last) < 20 else after  # noqa: PLR2004
+
+
+def _not_there(request: web.Request) -> web.Response:
+    return error_answer(HTTPStatus.NOT_FOUND, f"there is no deployment {request.match_info['id']}")
+
+
+def _only(request: web.Request, allowed: Sequence[str]) -> None:
+    unknown = sorted(set(request.query) - set(allowed))
+    if unknown:
+        what = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
+        raise BadQueryError(f"unknown query parameter {unknown[0]}; {what}")
+
+
+def _text(request: web.Request, name: str) -> str | None:
+    values = request.query.getall(name, [])
+    if len(values) > 1 or any("\0" in value for value in values):
+        raise BadQueryError(f"{name} is given once, as text")
+    return values[0] if values else None
+
+
+def _whole(request: web.Request, name: str, *, default: int, least: int, most: int) -> int:
+    text = _text(request, name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and least <= int(text) <= most):  # noqa: PLR2004
+        raise BadQueryError(f"{name} is a whole number from {least} to {most}")
+    return int(text)

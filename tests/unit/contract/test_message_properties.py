@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import jsonschema
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from vesemir.contract import ControlRequest, Parsed, Refusal, parse_control, parse_deploy_event
@@ -18,6 +18,12 @@ Json = Any
 DEPLOY, CONTROL = deploy_schema(), control_schema()
 JUDGE_DEPLOY, JUDGE_CONTROL = jsonschema.Draft202012Validator(DEPLOY), jsonschema.Draft202012Validator(CONTROL)
 CAPS = Timeouts()
+
+
+def patient(examples: int) -> settings:
+    """No claim about time: the machine may be busy."""
+    return settings(max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
 
 BEYOND_THE_SCHEMA = {
     "rollout.min_available",
@@ -154,19 +160,19 @@ def agrees(value: Json, schema: jsonschema.Draft202012Validator, result: object)
         assert {problem.field for problem in result.problems} <= BEYOND_THE_SCHEMA
 
 
-@settings(max_examples=50, deadline=None)
+@patient(50)
 @given(deploy_events)
 def test_what_the_schema_allows_is_accepted(value: Json) -> None:
     agrees(value, JUDGE_DEPLOY, judge(value))
 
 
-@settings(max_examples=100, deadline=None)
+@patient(100)
 @given(spoiled(deploy_events))
 def test_around_the_schema_parser_and_schema_agree(value: Json) -> None:
     agrees(value, JUDGE_DEPLOY, judge(value))
 
 
-@settings(max_examples=50, deadline=None)
+@patient(50)
 @given(st.one_of(control_messages, spoiled(control_messages)))
 def test_control_messages_agree_with_their_schema(value: Json) -> None:
     body = json.dumps(value).encode()
@@ -175,7 +181,7 @@ def test_control_messages_agree_with_their_schema(value: Json) -> None:
     agrees(value, JUDGE_CONTROL, result)
 
 
-@settings(max_examples=100, deadline=None)
+@patient(100)
 @given(deploy_events, st.data())
 def test_a_message_with_damaged_bytes_is_answered_all_the_same(value: Json, data: st.DataObject) -> None:
     body = bytearray(json.dumps(value).encode())
@@ -190,7 +196,7 @@ def test_a_message_with_damaged_bytes_is_answered_all_the_same(value: Json, data
         json.dumps(result.failure_json(), ensure_ascii=False).encode()
 
 
-@settings(max_examples=100, deadline=None)
+@patient(100)
 @given(st.binary(max_size=300) | anything.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_crash_the_parsers(body: bytes) -> None:
     deploy = parse_deploy_event(body, max_bytes=1 << 20, caps=CAPS, namespace="vesemir", reply_to=None)

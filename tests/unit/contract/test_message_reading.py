@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vesemir.contract.canonical import body_hash, canonical
@@ -87,6 +87,9 @@ def test_a_number_is_read_by_its_value_not_its_spelling(literal: str, value: flo
     assert type(read) is type(value)
 
 
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""No claim about time: the machine may be busy."""
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
@@ -114,6 +117,7 @@ def digest(body: bytes) -> bytes:
     return body_hash(canonical(reading.value))
 
 
+@patient
 @given(json_values, st.data(), st.sampled_from([None, 0, 3]), st.booleans())
 def test_equal_values_have_equal_hashes_however_they_are_written(
     value: object, order: st.DataObject, indent: int | None, ascii_only: object
@@ -122,6 +126,7 @@ def test_equal_values_have_equal_hashes_however_they_are_written(
     assert digest(json.dumps(value).encode()) == digest(other.encode())
 
 
+@patient
 @given(json_values, json_values)
 def test_different_values_have_different_hashes(one: object, other: object) -> None:
     same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
@@ -148,6 +153,7 @@ def test_what_only_looks_alike_is_another_value(one: str, other: str) -> None:
     assert digest(one.encode()) != digest(other.encode())
 
 
+@patient
 @given(st.binary(max_size=200))
 def test_reading_any_bytes_never_raises(body: bytes) -> None:
     reading = read_json(body)

@@ -68,9 +68,11 @@ class Rolling:
         self._stop(StopReason.DEPLOYMENT_TIMED_OUT)
 
     def _stop(self, reason: StopReason) -> None:
-        self.stopped = self.stopped or reason
+        if self.stopped is not None:
+            return
+        self.stopped = reason
         for session in self._sessions.values():
-            session.scope.stop(self.stopped)
+            session.scope.stop(reason)
         self._changed.set()
 
     async def run(self, clock: DeploymentClock) -> Halt | Complete | None:

@@ -123,6 +123,8 @@ class TargetSession:
         deployment, row = self._deployment, self._row
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         await self._steps.remember()
+        if self._steps.succeeded("enable"):
+            return  # all of it was done; only the end was not recorded
         await self._out_of_traffic()
         if not row.touched:
             row.touched = True

@@ -2,8 +2,10 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from vesemir.adapters.haproxy.line import Line
+from vesemir.adapters.haproxy.sharing import SharedReading
 from vesemir.domain.haproxy_reply import (
     checked_name,
     parse_backend_number,
@@ -25,12 +27,20 @@ class HaproxyBox:
         self._name = name
         self._line = line
         self._numbers: dict[str, str] = {}
+        self._readings: dict[str, SharedReading[Mapping[str, ServerState]]] = {}
+        self._identity = SharedReading(self._read_process_id)
 
     @property
     def name(self) -> str:
         return self._name
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
+        """As they are after the call; everybody who asks at the same time shares one reading."""
+        if backend not in self._readings:
+            self._readings[backend] = SharedReading(partial(self._read_servers, backend))
+        return await self._readings[backend].get()
+
+    async def _read_servers(self, backend: str) -> Mapping[str, ServerState]:
         """Both tables in one command line, so that they tell of one moment (6: the backend's row and its servers').
 
         ``show stat`` is asked by the backend's number: its name may be a frontend's too, and HAProxy takes that first.
@@ -63,6 +73,15 @@ class HaproxyBox:
         await self._tell(f"shutdown sessions server {_of(backend, server)}")
 
     async def process_id(self) -> int:
+        return await self._identity.get()
+
+    async def close(self) -> None:
+        """End what is still being read."""
+        for reading in self._readings.values():
+            await reading.close()
+        await self._identity.close()
+
+    async def _read_process_id(self) -> int:
         return parse_process_id(await self._line.ask("show info"), self._name)
 
     async def _tell(self, command: str) -> None:
@@ -83,11 +102,12 @@ class HaproxyBoxes:
     @asynccontextmanager
     async def _open(self, boxes: Sequence[Target]) -> AsyncIterator[Sequence[LoadBalancer]]:
         async with AsyncExitStack() as stack:
-            opened: list[LoadBalancer] = []
+            opened: list[HaproxyBox] = []
             for box in boxes:
                 socket = box.variables.get("haproxy_socket") or self._settings.socket
                 line = Line(self._hosts, box, socket=socket, timeout=self._settings.command_timeout_seconds)
                 opened.append(HaproxyBox(box.name, await stack.enter_async_context(line)))
+                stack.push_async_callback(opened[-1].close)
             yield tuple(opened)
 
 

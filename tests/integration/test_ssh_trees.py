@@ -36,25 +36,20 @@ for _ in range(3):
 print("up", flush=True)
 time.sleep(600)
 """
-FORKING = """
+CHAINS = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-end = time.time() + 20
-while time.time() < end:
-    if os.fork():
+end = time.time() + 30
+for _ in range(%d):
+    if os.fork() == 0:
+        while time.time() < end:
+            if os.fork():
+                os._exit(0)
+            os.setsid()
         os._exit(0)
-    os.setsid()
+time.sleep(600)
 """
-SPREADING = """
-import os, signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-end = time.time() + 20
-while time.time() < end:
-    with open(os.devnull):
-        if os.fork() == 0 and os.fork():
-            os._exit(0)
-    time.sleep(0.05)
-"""
+"""Each member lives for the moment of one fork, in a session of its own."""
 
 
 def hard(script: str, mark: str, *, timeout: float = 300) -> Command:
@@ -75,7 +70,7 @@ async def running(host: Host, script: str, step: str) -> AsyncIterator[tuple[str
             await task
 
 
-@pytest.mark.parametrize("script", [HARD, FORKING, SPREADING], ids=["hard", "forking", "spreading"])
+@pytest.mark.parametrize("script", [HARD, CHAINS % 1, CHAINS % 6], ids=["hard", "chain", "chains"])
 async def test_a_deadline_ends_the_whole_tree(server: Sshd, hosts: SshHosts, script: str) -> None:
     mark = uuid.uuid4().hex
     async with hosts.open(server.target, ticket()) as host:

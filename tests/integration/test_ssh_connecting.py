@@ -1,0 +1,200 @@
+"""Connections that fail say which file, user or setting to look at; login files and few slots do no harm."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.integration.ssh_server import DEPLOY, Sshd, free_port, make_key, sshd_running
+from tests.integration.ssh_sessions import key, needs_root, reachable, shell, ticket
+
+from vesemir.adapters.ssh.hosts import SshHosts
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.step import Command
+from vesemir.domain.target import Target
+from vesemir.settings import Ssh
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd_running(tmp_path_factory.mktemp("connecting") / "box") as running:
+        yield running
+
+
+async def refusal(settings: Ssh, target: Target) -> tuple[FailureCode, str]:
+    with pytest.raises(FailedError) as failed:
+        async with SshHosts.started(settings) as hosts, hosts.open(target, ticket()):
+            pass
+    return failed.value.failure.code, failed.value.failure.message
+
+
+async def test_a_wrong_host_key(box: Sshd, tmp_path: Path) -> None:
+    other = Path(f"{make_key(tmp_path / 'other')}.pub").read_text().split()
+    for known in (f"[127.0.0.1]:{box.port} {other[0]} {other[1]}\n", ""):
+        (tmp_path / "known_hosts").write_text(known)
+        code, text = await refusal(box.settings(known_hosts=tmp_path / "known_hosts"), box.target)
+
+        assert code is FailureCode.SSH_HOST_KEY_MISMATCH
+        assert f"ssh-keygen -F [127.0.0.1]:{box.port} -f {tmp_path}/known_hosts" in text
+
+
+async def test_a_key_that_the_host_does_not_know(box: Sshd, tmp_path: Path) -> None:
+    code, text = await refusal(box.settings(client_key=make_key(tmp_path / "stranger")), box.target)
+
+    assert code is FailureCode.SSH_AUTH_FAILED
+    assert str(tmp_path / "stranger") in text
+    assert box.user in text
+
+
+async def test_a_client_key_that_cannot_be_read(box: Sshd, tmp_path: Path) -> None:
+    code, text = await refusal(box.settings(client_key=tmp_path / "missing"), box.target)
+
+    assert code is FailureCode.SSH_AUTH_FAILED
+    assert str(tmp_path / "missing") in text
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "no-such-name.invalid"])
+async def test_nobody_there(box: Sshd, address: str) -> None:
+    code, text = await refusal(box.settings(), Target("web7", address, free_port()))
+
+    assert code is FailureCode.SSH_UNREACHABLE
+    assert "web7" in text
+
+
+async def test_a_port_that_accepts_and_says_nothing(box: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        code, text = await refusal(box.settings(login_timeout_seconds=0.5), Target("web7", "127.0.0.1", port))
+
+    assert code is FailureCode.SSH_UNREACHABLE
+    assert "0.5 s" in text
+
+
+async def test_connections_dropped_before_the_login_are_tried_again(box: Sshd) -> None:
+    """As sshd's MaxStartups does; a proxy drops the first three."""
+    dropped = 0
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal dropped
+        if dropped < 3:
+            dropped += 1
+            writer.close()
+            return
+        up_reader, up_writer = await asyncio.open_connection("127.0.0.1", box.port)
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            while piece := await source.read(65536):
+                sink.write(piece)
+            sink.close()
+
+        await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer))
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as proxy:
+        port = proxy.sockets[0].getsockname()[1]
+        known = box.folder / "known_through_proxy"
+        known.write_text(box.known_hosts.read_text().replace(f":{box.port} ", f":{port} "))
+        async with SshHosts.started(box.settings(known_hosts=known)) as hosts:
+            async with hosts.login(replace(box.target, port=port)):
+                assert dropped == 3
+
+
+async def test_a_host_that_always_drops_is_unreachable_in_the_end(box: Sshd) -> None:
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as rude:
+        port = rude.sockets[0].getsockname()[1]
+        code, text = await refusal(box.settings(login_timeout_seconds=1), Target("web7", "127.0.0.1", port))
+
+    assert code is FailureCode.SSH_UNREACHABLE
+    assert "MaxStartups" in text
+
+
+async def test_handshakes_and_sessions_are_limited(box: Sshd) -> None:
+    """Three sessions through one slot each: they follow each other."""
+    async with SshHosts.started(box.settings(max_handshakes=1, max_sessions=1)) as hosts:
+        inside, most = 0, 0
+
+        async def one(number: int) -> None:
+            nonlocal inside, most
+            async with hosts.open(box.target, ticket(lane=f"lane/{number}")) as host:
+                inside += 1
+                most = max(most, inside)
+                await host.run(key(), Command(("true",)))
+                inside -= 1
+
+        await asyncio.gather(one(1), one(2), one(3))
+    assert most == 1
+
+
+async def test_known_hosts_are_read_again_when_they_change(box: Sshd, tmp_path: Path) -> None:
+    known = tmp_path / "known_hosts"
+    known.write_text("")
+    async with SshHosts.started(box.settings(known_hosts=known)) as hosts:
+        with pytest.raises(FailedError):
+            async with hosts.login(box.target):
+                pass
+        known.write_text(box.known_hosts.read_text())
+        os.utime(known, (1, 1))
+        async with hosts.login(box.target):
+            pass
+
+
+@pytest.mark.parametrize("python", ["/no/such/python3", "/bin/true"])
+async def test_a_host_without_python(box: Sshd, python: str) -> None:
+    code, text = await refusal(box.settings(python=python), box.target)
+
+    assert code is FailureCode.TARGET_UNSUPPORTED
+    assert "Python 3.6 or later" in text
+
+
+async def test_a_state_folder_that_cannot_be_written(box: Sshd) -> None:
+    target = replace(box.target, variables={"vesemir_state_dir": "/proc/no/such"})
+    code, text = await refusal(box.settings(), target)
+
+    assert code is FailureCode.TARGET_UNSUPPORTED
+    assert "/proc/no" in text
+
+
+@needs_root
+async def test_login_files_may_print_and_read(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """bash reads ~/.bashrc for every command of sshd's."""
+    with sshd_running(reachable(tmp_path_factory) / "noisy", user=DEPLOY) as noisy:
+        (noisy.folder / "login" / ".bashrc").write_text(
+            "echo Welcome; head -c 200000 /dev/zero; printf '\\0vesemir-supervisor '; read -t 0.2 word; echo again\n"
+        )
+        async with SshHosts.started(noisy.settings()) as hosts, hosts.open(noisy.target, ticket()) as host:
+            assert (await host.run(key(), shell("echo clean"))).output == b"clean\n"
+
+
+async def test_http_tcp_and_sockets_through_the_host(box: Sshd, tmp_path: Path) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = (await reader.readline()).decode()
+        writer.write(f"HTTP/1.1 418 Teapot\r\nContent-Length: {len(asked)}\r\n\r\n{asked}".encode())
+        writer.close()
+
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"heard " + await reader.readline())
+        writer.close()
+
+    path = str(tmp_path / "admin.sock")
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as web, await asyncio.start_unix_server(say, path):
+        port = web.sockets[0].getsockname()[1]
+        async with SshHosts.started(box.settings()) as hosts:
+            async with hosts.open(box.target, ticket(lane="forwarding")) as host:
+                got = await host.http_get(f"http://127.0.0.1:{port}/a?b=c", timeout=5)
+                await host.tcp_connect("127.0.0.1", port, timeout=5)
+            async with hosts.relay(box.target) as relay:
+                answers = [await relay.ask(path, f"show {word}", timeout=5) for word in ("info", "stat")]
+
+    assert (got.status, got.body) == (418, b"GET /a?b=c HTTP/1.1\r\n")
+    assert answers == ["heard show info\n", "heard show stat\n"]
+
+
+async def test_a_silent_server_behind_the_host_runs_out_of_time(box: Sshd) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with SshHosts.started(box.settings()) as hosts:
+            async with hosts.open(box.target, ticket(lane="silent")) as host:
+                with pytest.raises(TimeoutError):
+                    await host.http_get(f"http://127.0.0.1:{port}/", timeout=0.3)

@@ -1,0 +1,276 @@
+"""The commands that read the record, against one in PostgreSQL: ``status``, ``history``, ``logs``, ``rollback``."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.contract.store_suite import FORWARD, a_step, a_target, claim
+from tests.integration.postgres_server import database, postgres_server
+from tests.unit.cli.scripted import Script, ScriptedRequester, event
+from typer.testing import CliRunner, Result
+
+from vesemir.adapters.postgres import PostgresStore
+from vesemir.cli.program import app
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.engine.store import (
+    Change,
+    Claim,
+    ControlCommand,
+    Destination,
+    Emit,
+    MoveDeployment,
+    MoveTarget,
+    NewDeployment,
+    RecordStep,
+    Start,
+)
+from vesemir.settings import Postgres
+
+__all__ = ["database", "postgres_server"]
+
+FAILURE = Failure(FailureCode.STEP_FAILED, "step switch ended with [red]1")
+Run = Callable[..., Awaitable[Result]]
+TARGETS = tuple(a_target(f"web{number}", position=number) for number in (1, 2, 3))
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[PostgresStore]:
+    async with PostgresStore.connected(Postgres(dsn=database), instance="a/1") as connected:
+        yield connected
+
+
+@pytest.fixture
+def run(database: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A command in a thread of its own: it has its own event loop."""
+    monkeypatch.delenv("VESEMIR_CONFIG", raising=False)
+    monkeypatch.setenv("VESEMIR_POSTGRES__DSN", database)
+
+    async def invoke(*arguments: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, app, list(arguments))
+
+    return invoke
+
+
+def request(name: str, version: str, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "schema": "vesemir.deploy/1", "deployment_id": name, "application": "shop", "environment": "production",
+        "version": version, "recipe": "release", "parameters": {"artifact": version}, "dry_run": dry_run,
+        "targets": {"inventory": {"groups": ["web"]}}, "requested_by": "joe", "rollout": {"concurrency": 2},
+    }  # fmt: skip
+
+
+async def accept(store: PostgresStore, name: str, version: str, *, dry_run: bool = False) -> None:
+    new = NewDeployment(
+        deployment_id=name, body_hash=name.encode(), request=request(name, version, dry_run=dry_run),
+        application="shop", environment="production", version=version, recipe="release", team=None,
+        requested_by="joe", user_id=None,
+    )  # fmt: skip
+    await store.accept(new, Destination("answers", name))
+
+
+async def begin(store: PostgresStore, name: str, version: str, *, dry_run: bool = False) -> Claim:
+    await accept(store, name, version, dry_run=dry_run)
+    claimed = await claim(store)
+    await store.commit(claimed, [Start(TARGETS, resolve_seconds=0.1)])
+    return claimed
+
+
+async def end(store: PostgresStore, claimed: Claim, how: DeploymentState, *before: Change) -> None:
+    failure = None if how is DeploymentState.SUCCEEDED else FAILURE
+    moved = MoveDeployment(DeploymentState.RUNNING, how, failure=failure)
+    await store.commit(claimed, [*before, moved, Emit("deployment.finished")])
+
+
+async def deployed(
+    store: PostgresStore, name: str, version: str, how: DeploymentState, *, dry_run: bool = False
+) -> None:
+    await end(store, await begin(store, name, version, dry_run=dry_run), how)
+
+
+def failed_target() -> list[Change]:
+    return [
+        MoveTarget("web1", FORWARD, TargetState.PENDING, TargetState.RUNNING),
+        RecordStep(a_step()),
+        MoveTarget(
+            "web1", FORWARD, TargetState.RUNNING, TargetState.FAILED, finished=True, failure=FAILURE, duration_seconds=2
+        ),
+    ]
+
+
+async def test_status_of_one(store: PostgresStore, run: Run) -> None:
+    claimed = await begin(store, "d1", "2.0.0")
+    await store.commit(claimed, failed_target())
+    await store.control(ControlCommand("pause", "d1", "ann", "lunch"))
+    parked = next(d for d in await store.lease_deliveries("p", seconds=5, limit=9) if d.reply_to)
+    await store.park(parked.destination_id, "p", reason="no queue named answers")
+
+    result = await run("status", "d1")
+
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "what 2.0.0 of shop in production, recipe release" in lines
+    assert "pause asked for by ann: lunch" in lines
+    assert any(line.startswith("run by a/1 (lease until ") for line in lines)
+    assert any(line.endswith("failed 2.0 s step.failed: step switch ended with [red]1") for line in lines)
+    assert any(re.fullmatch(r"answers d1 \d+ no queue named answers", line) for line in lines)
+    assert "What to do: docs/runbook.md#step-failed, or: vesemir explain step.failed" in lines
+
+
+async def test_status_of_one_for_programs(store: PostgresStore, run: Run) -> None:
+    await deployed(store, "d1", "2.0.0", DeploymentState.SUCCEEDED)
+    view = json.loads((await run("status", "d1", "--json")).stdout)
+    assert (view["state"], view["version"], view["targets"][0]["name"]) == ("succeeded", "2.0.0", "web1")
+
+
+async def test_status_of_all(store: PostgresStore, run: Run) -> None:
+    assert (await run("status")).stdout == "There is no deployment in the record yet.\n"
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d2", "2.0.0", DeploymentState.FAILED)
+    await begin(store, "d3", "3.0.0")
+    await accept(store, "d4", "4.0.0")
+
+    result = await run("status")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "2 deployments active or waiting:"
+    assert [line.split()[0] for line in lines[2:4]] == ["d3", "d4"]
+    assert "The last 2 deployments that ended:" in lines
+    assert [line.split()[0] for line in lines[-2:]] == ["d2", "d1"]
+    told = json.loads((await run("status", "--json")).stdout)
+    assert [each["deployment_id"] for each in told["last"]] == ["d2", "d1"]
+
+
+async def test_an_unknown_deployment_is_told(run: Run) -> None:
+    for command in ("status", "logs"):
+        result = await run(command, "nobody")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr == "vesemir: there is no deployment 'nobody' in the record; `vesemir history` lists them\n"
+
+
+async def test_history(store: PostgresStore, run: Run) -> None:
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d2", "2.0.0", DeploymentState.FAILED)
+    lines = (await run("history")).stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["deployment", "d2", "d1"]
+    assert lines[1].split()[-1] == "step.failed"
+    failed = json.loads((await run("history", "--status", "failed", "--json")).stdout)
+    assert [each["deployment_id"] for each in failed] == ["d2"]
+    assert (await run("history", "--application", "blog")).stdout == "No such deployment is in the record.\n"
+    assert (await run("history", "--status", "nonsense")).exit_code == 2
+
+
+async def test_logs(store: PostgresStore, run: Run) -> None:
+    claimed = await begin(store, "d1", "2.0.0")
+    await store.commit(claimed, [RecordStep(a_step()), RecordStep(a_step("web2", "check"))])
+    lines = (await run("logs", "d1")).stdout.splitlines()
+    assert lines[0].startswith("web1 switch: succeeded, ")
+    assert lines[1] == "  done"
+    assert lines[2].startswith("web2 check: succeeded, ")
+    assert (await run("logs", "d1", "--target", "web2")).stdout.startswith("web2 check")
+    steps = json.loads((await run("logs", "d1", "--json")).stdout)
+    assert [step["output"] for step in steps] == ["done\n", "done\n"]
+    assert (await run("logs", "d1", "--target", "web9")).stderr == "vesemir: no step has ended on web9 yet\n"
+
+
+async def test_logs_follow_until_the_end(store: PostgresStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesemir.cli.logs._POLL_SECONDS", 0.01)
+    claimed = await begin(store, "d1", "2.0.0")
+    await store.commit(claimed, [RecordStep(a_step())])
+    following = asyncio.ensure_future(run("logs", "d1", "--follow", "--json"))
+    await store.commit(claimed, [RecordStep(a_step("web2"))])
+    await end(store, claimed, DeploymentState.SUCCEEDED, RecordStep(a_step("web3")))
+    result = await asyncio.wait_for(following, 20)
+    assert result.exit_code == 0
+    assert [json.loads(line)["target"] for line in result.stdout.splitlines()] == ["web1", "web2", "web3"]
+    assert result.stderr == "vesemir: d1: succeeded\n"
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What is published is kept, and accepted."""
+    script = Script([[event("deployment.accepted", 1, position=0) | {"deployment_id": "back"}]])
+    monkeypatch.setattr(ScriptedRequester, "script", script, raising=False)
+    monkeypatch.setattr("vesemir.cli.requesting.Requester", ScriptedRequester)
+    monkeypatch.setattr("vesemir.cli.requesting.quiet", lambda: None)
+    return script.published
+
+
+async def test_rollback_asks_for_the_previous_good_release(
+    store: PostgresStore, run: Run, published: list[bytes]
+) -> None:
+    """Not the failed one, not the dry run, not what waits, not the same version again."""
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d2", "1.5.0", DeploymentState.FAILED)
+    await deployed(store, "d3", "1.7.0", DeploymentState.SUCCEEDED, dry_run=True)
+    await deployed(store, "d4", "2.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d5", "2.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d6", "3.0.0", DeploymentState.SUCCEEDED, dry_run=True)
+    await accept(store, "d7", "4.0.0")
+
+    result = await run("rollback", "shop", "production", "--id", "back")
+
+    assert result.exit_code == 0, result.stderr
+    (body,) = published
+    again = json.loads(body)
+    assert again.pop("requested_by").count("@") == 1
+    expected = request("back", "1.0.0", dry_run=False)
+    del expected["requested_by"]
+    assert again == expected
+    first, second = result.stderr.splitlines()
+    assert first.startswith("vesemir: rolling back shop in production from 2.0.0 (succeeded) to 1.0.0, as d1 deployed")
+    assert second.startswith("vesemir: something of it has not ended yet")
+
+
+async def test_rollback_of_a_failed_release_goes_to_the_last_good_one(
+    store: PostgresStore, run: Run, published: list[bytes]
+) -> None:
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d2", "2.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d3", "3.0.0", DeploymentState.FAILED)
+    assert (await run("rollback", "shop", "production", "--id", "back")).exit_code == 0
+    assert json.loads(published[0])["version"] == "2.0.0"
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ([], "nothing was deployed of shop in production yet"),
+        ([("d1", "1.0.0", DeploymentState.SUCCEEDED)], "no other release than 1.0.0 ever succeeded"),
+        (
+            [("d1", "1.0.0", DeploymentState.FAILED), ("d2", "2.0.0", DeploymentState.FAILED)],
+            "no other release than 2.0.0 ever succeeded",
+        ),
+    ],
+)
+async def test_rollback_with_nothing_to_go_back_to(
+    store: PostgresStore,
+    run: Run,
+    published: list[bytes],
+    before: list[tuple[str, str, DeploymentState]],
+    told: str,
+) -> None:
+    for name, version, how in before:
+        await deployed(store, name, version, how)
+    result = await run("rollback", "shop", "production")
+    assert result.exit_code == 1
+    assert told in result.stderr
+    assert published == []
+
+
+async def test_migrate_says_what_it_did(run: Run) -> None:
+    """The fixture's database is migrated already."""
+    assert (await run("migrate")).stdout == "The schema is up to date: 0 migrations applied.\n"
+    assert json.loads((await run("migrate", "--json")).stdout) == {"applied": []}
+
+
+async def test_a_database_that_is_away_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VESEMIR_POSTGRES__DSN", "postgresql://127.0.0.1:1/none")
+    for command in (["status"], ["history"], ["logs", "d1"], ["migrate"], ["rollback", "shop", "production"]):
+        result = await run(*command)
+        assert (result.exit_code, result.stdout) == (1, ""), command
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("vesemir: PostgreSQL: "), command
+        assert "check that it runs" in line

@@ -1,0 +1,73 @@
+"""What systemd hears, on a real datagram socket, and that nothing happens where nobody listens."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vesemir.adapters.systemd import Notifier
+
+UNIT = Path(__file__).parents[3] / "systemd" / "vesemir.service"
+
+
+@pytest.fixture(params=["path", "abstract"])
+def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    address = str(tmp_path / "notify") if request.param == "path" else f"@vesemir-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address.replace("@", "\0", 1) if request.param == "abstract" else address)
+        listener.settimeout(5)
+        yield address, listener
+
+
+def test_what_is_said(listening: tuple[str, socket.socket]) -> None:
+    address, listener = listening
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
+    notifier.ready()
+    notifier.status("two\nlines")
+    notifier.stopping(2.5)
+    heard = [listener.recv(1000).decode() for _ in range(3)]
+    assert heard == ["READY=1", "STATUS=two lines", "STOPPING=1\nEXTEND_TIMEOUT_USEC=2500000"]
+
+
+async def test_the_watchdog_is_fed_again_and_again(listening: tuple[str, socket.socket]) -> None:
+    address, listener = listening
+    environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())}
+    task = asyncio.create_task(Notifier.from_environment(environment).watch())
+    heard = [await asyncio.to_thread(listener.recv, 1000) for _ in range(3)]
+    task.cancel()
+    assert heard == [b"WATCHDOG=1"] * 3
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {},
+        {"WATCHDOG_USEC": "20000"},
+        {"NOTIFY_SOCKET": "/nowhere"},
+        {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "20000", "WATCHDOG_PID": "1"},
+        {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": "soon"},
+    ],
+)
+async def test_without_a_watchdog_there_is_nothing_to_feed(environment: dict[str, str]) -> None:
+    notifier = Notifier.from_environment(environment)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(notifier.watch(), 0.05)
+
+
+def test_nobody_listening_is_no_failure(tmp_path: Path) -> None:
+    Notifier(None).ready()
+    Notifier(str(tmp_path / "nobody")).ready()
+    Notifier(str(tmp_path / ("long" * 100))).stopping(1)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_the_unit_is_one_that_systemd_understands() -> None:
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")

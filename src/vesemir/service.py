@@ -8,10 +8,11 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Self
+from urllib.parse import unquote, urlsplit
 
 import uvloop
 
@@ -19,7 +20,7 @@ from vesemir.adapters.amqp import AmqpBroker
 from vesemir.adapters.haproxy import HaproxyBoxes
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.inventory import InventoryRouter, StaticInventory
-from vesemir.adapters.observe import PrometheusMeters, engine_log, redact, set_up_logging, watch_loop_lag
+from vesemir.adapters.observe import PrometheusMeters, engine_log, redact, set_up_logging, watch_backlog, watch_loop_lag
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.recipes import load_recipes, local_artifact
 from vesemir.adapters.ssh import SshHosts
@@ -130,9 +131,7 @@ class Service:
             )
             app = http_app(health=health, meters=meters, reader=store, token=settings.http.token)
             await stack.enter_async_context(serving(app, settings.http.host, settings.http.port))
-            yield cls(
-                settings, instance=instance, health=health, store=store, broker=broker, ports=ports, rules=rules
-            )
+            yield cls(settings, instance=instance, health=health, store=store, broker=broker, ports=ports, rules=rules)
 
     def stop(self) -> None:
         """Begin to stop; the second time, end at once what is in work."""
@@ -156,6 +155,7 @@ class Service:
                     ("publishing", self._publishing.run()),
                     ("working", self._working.run()),
                     ("loop lag", watch_loop_lag(self._meters)),
+                    ("backlog", watch_backlog(self._store.backlog, self._meters)),
                     ("watchdog", self._systemd.watch()),
                 )
             ]
@@ -213,7 +213,7 @@ class Service:
 
 def run(settings: Settings) -> int:
     """Run the daemon until it is told to stop; the process's exit status."""
-    set_up_logging(settings.log.level, settings.log.format)
+    set_up_logging(settings.log.level, settings.log.format, secrets=_secrets_of(settings))
     return uvloop.run(_main(settings))
 
 
@@ -225,6 +225,14 @@ async def _main(settings: Settings) -> int:
             loop.add_signal_handler(number, service.stop)
         await service.run()
     return 0
+
+
+def _secrets_of(settings: Settings) -> list[str]:
+    """Whole connection addresses, their passwords, and the API's token: none of them is ever shown."""
+    addresses = [settings.amqp.url.get_secret_value(), settings.postgres.dsn.get_secret_value()]
+    passwords = [unquote(urlsplit(address).password or "") for address in addresses]
+    token = settings.http.token.get_secret_value() if settings.http.token else ""
+    return [secret for secret in (*addresses, *passwords, token) if secret]
 
 
 def limits_of(settings: Settings) -> EngineLimits:

@@ -12,8 +12,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_PAUSE_FACTOR = 4.0
-_LONGEST_PAUSE_SECONDS = 0.5
+_PAUSE_FACTOR = 1.0
+_LONGEST_PAUSE_SECONDS = 0.25
 
 
 class SharedReading(Generic[T]):

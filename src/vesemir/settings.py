@@ -94,12 +94,64 @@ class Http(Section):
         return self
 
 
+AttributePath = Annotated[str, Field(pattern=r"^[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)*$")]
+"""A node's attribute, as in ``cloud.local_ipv4``."""
+
+
+class ChefCluster(Section):
+    """A Chef server, or one organization of it."""
+
+    url: str = Field(pattern=r"^https?://[^/?#\s@]+(/[^?#\s]*)?$")
+    organization: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,254}$")
+    """May as well stand in the URL: ``https://chef.example.com/organizations/shop``."""
+    client_name: str = Field(pattern=r"^[A-Za-z0-9_.@:-]{1,255}$")
+    client_key: Path
+    """Its RSA key as PEM, without a passphrase."""
+    ca_file: Path | None = None
+    """PEM of the authority that signed the server's certificate, instead of the system's own."""
+    address_attributes: tuple[AttributePath, ...] = Field(
+        default=("cloud.local_ipv4", "ipaddress", "fqdn"), min_length=1
+    )
+    """The first that a node has is its address."""
+    port_attributes: tuple[AttributePath, ...] = ("vesemir.port",)
+    user_attributes: tuple[AttributePath, ...] = ("vesemir.user",)
+    variables_attribute: AttributePath = "vesemir.variables"
+    """A mapping in the node: the host's variables, for recipes and ``order_by``."""
+    variables: dict[str, AttributePath] = {}
+    """Further variables by name, each from an attribute: ``zone = "ec2.placement_availability_zone"``."""
+    allow_raw_query: bool = False
+    """Whether requests may bring a search query of their own, instead of tags, roles and recipes."""
+    stale_after_seconds: Seconds = 24 * 3600
+    """Nodes that have not converged for so long are reported."""
+    rows: int = Field(default=1000, ge=1, le=10_000)
+    """Nodes asked for at once."""
+    timeout_seconds: Seconds = 10
+    """For one request; it is tried ``attempts`` times."""
+    attempts: int = Field(default=3, ge=1, le=10)
+    deadline_seconds: Seconds = 120
+    """For a whole search, all pages and attempts."""
+
+
+class DefaultChefCluster(ChefCluster):
+    """The one that is meant when a request names none; ``name`` is for requests and people."""
+
+    name: str = "default"
+
+
 class StaticInventory(Section):
     file: Path | None = None
 
 
 class Inventory(StaticInventory):
-    pass
+    chef: DefaultChefCluster | None = None
+    chef_clusters: dict[str, ChefCluster] = {}
+    """Further Chef servers by name. Without ``chef``, a single one of them is the default."""
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        if self.chef is not None and self.chef.name in self.chef_clusters:
+            raise ValueError(f"inventory.chef is named {self.chef.name}, and so is one of inventory.chef_clusters")
+        return self
 
 
 class Haproxy(Section):
@@ -173,7 +225,11 @@ class Settings(BaseSettings):
     """The whole of it."""
 
     model_config = SettingsConfigDict(
-        env_prefix="VESEMIR_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="VESEMIR_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
     instance: str = Field(default_factory=_instance_default, pattern=r"^[A-Za-z0-9._-]{1,253}$")

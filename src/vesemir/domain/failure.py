@@ -18,6 +18,7 @@ class FailureCode(StrEnum):
     TARGETS_UNKNOWN_HOST = "targets.unknown_host"
     TARGETS_INVENTORY_UNREACHABLE = "targets.inventory_unreachable"
     TARGETS_INVENTORY_DENIED = "targets.inventory_denied"
+    TARGETS_INVALID_ATTRIBUTES = "targets.invalid_attributes"
     SSH_UNREACHABLE = "ssh.unreachable"
     SSH_AUTH_FAILED = "ssh.auth_failed"
     SSH_HOST_KEY_MISMATCH = "ssh.host_key_mismatch"

@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from vesemir.domain.failure import FailureCode
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """``field`` is the place in the reader's own terms (``parameters.version``); ``message`` says what to change."""
+    """``field`` is the place in the reader's own terms (``parameters.version``); ``message`` says what to change.
+
+    ``code``: what it is a case of, if that is not what problems at this place usually are.
+    """
 
     field: str
     message: str
+    code: FailureCode | None = None

@@ -66,14 +66,16 @@ class IntakeRules:
 
     def _refused_hosts(self, request: DeployRequest) -> Refusal | None:
         problems = [
-            Problem(f"targets.{problem.field}", problem.message) for problem in self.inventory.refuse(request.targets)
+            Problem(f"targets.{problem.field}", problem.message, problem.code)
+            for problem in self.inventory.refuse(request.targets)
         ]
         if request.haproxy is not None:
             problems += [
-                Problem(f"haproxy.targets.{problem.field}", problem.message)
+                Problem(f"haproxy.targets.{problem.field}", problem.message, problem.code)
                 for problem in self.inventory.refuse(request.haproxy.targets)
             ]
-        return _refuse(request, FailureCode.TARGETS_UNKNOWN_HOST, problems) if problems else None
+        code = next((problem.code for problem in problems if problem.code), FailureCode.TARGETS_UNKNOWN_HOST)
+        return _refuse(request, code, problems) if problems else None
 
 
 class Intake:

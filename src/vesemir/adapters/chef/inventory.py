@@ -1,0 +1,174 @@
+"""Chef servers as an inventory: each selector becomes a search on one of them, and each node found a target."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from vesemir.adapters.chef import trouble
+from vesemir.adapters.chef.paging import Found, Page, read_all
+from vesemir.adapters.chef.reading import AttributeProblemError, NodeReader
+from vesemir.adapters.chef.server import ChefServer, Clock, utc_now
+from vesemir.domain.chef_query import is_meant, search_query
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.problem import Problem
+from vesemir.domain.selector import ChefSelector, Selector
+from vesemir.domain.target import Target
+from vesemir.settings import ChefCluster
+from vesemir.settings import Inventory as InventorySettings
+
+_NAMED = 5
+"""How many nodes a message names before it says how many more there are."""
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    name: str
+    settings: ChefCluster
+    server: ChefServer
+
+
+def clusters_of(settings: InventorySettings) -> dict[str, ChefCluster]:
+    """Every Chef server of the settings by name, the default one first."""
+    default = {} if settings.chef is None else {settings.chef.name: settings.chef}
+    return {**default, **settings.chef_clusters}
+
+
+class ChefInventory:
+    """The port ``vesemir.engine.inventory.Inventory``, for Chef selectors only. Made by ``opened``."""
+
+    def __init__(
+        self, clusters: Mapping[str, _Cluster], *, default: str | None, warn: Warn, clock: Clock = utc_now
+    ) -> None:
+        self._clusters = clusters
+        self._default = default
+        self._warn = warn
+        self._clock = clock
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(
+        cls, settings: InventorySettings, *, warn: Warn, clock: Clock = utc_now
+    ) -> AsyncIterator[Self | None]:
+        """None if the settings have no Chef server. What deserves attention but stops nothing goes to ``warn``.
+
+        Raises ``ChefSettingsError``. No server is asked yet.
+        """
+        known = clusters_of(settings)
+        if not known:
+            yield None
+            return
+        async with AsyncExitStack() as stack:
+            clusters = {}
+            for name, of in known.items():
+                server = await stack.enter_async_context(ChefServer.opened(of, cluster=name, clock=clock))
+                clusters[name] = _Cluster(name, of, server)
+            default = next(iter(known)) if settings.chef is not None or len(known) == 1 else None
+            yield cls(clusters, default=default, warn=warn, clock=clock)
+
+    def refuse(self, selector: Selector) -> list[Problem]:
+        if not isinstance(selector, ChefSelector):
+            return []
+        cluster = self._cluster(selector)
+        if cluster is None:
+            known = ", ".join(self._clusters)
+            text = f"must be one of: {known}" if selector.cluster else f"is missing; it must be one of: {known}"
+            return [Problem("chef.cluster", text, FailureCode.REQUEST_INVALID)]
+        if selector.query and not cluster.settings.allow_raw_query:
+            text = "is not allowed here (allow_raw_query in the settings): use tags, roles, recipes and environment"
+            return [Problem("chef.query", text, FailureCode.REQUEST_FORBIDDEN)]
+        return []
+
+    async def resolve(self, selector: Selector) -> list[Target]:
+        if not isinstance(selector, ChefSelector):
+            raise FailedError(FailureCode.TARGETS_UNKNOWN_HOST, "a Chef server is only asked for Chef selectors")
+        for problem in self.refuse(selector):
+            code = problem.code or FailureCode.REQUEST_INVALID
+            raise FailedError(code, f"{problem.field} {problem.message}")
+        cluster = self._cluster(selector)
+        assert cluster is not None  # noqa: S101 -- refuse has said so
+        reader = NodeReader(cluster.settings, cluster=cluster.name)
+        found = await self._search(cluster, selector, reader)
+        meant = {name: row for name, row in found.rows.items() if is_meant(selector, reader.belonging(row))}
+        if not meant:
+            raise _none_found(cluster, selector, others=len(found.rows))
+        if not found.settled:
+            self._warn(f"{cluster.server.text}: its nodes changed all the time while they were read; some may be gone")
+        return self._targets(cluster, reader, meant)
+
+    async def _search(self, cluster: _Cluster, selector: ChefSelector, reader: NodeReader) -> Found:
+        server, settings = cluster.server, cluster.settings
+        query, wanted = search_query(selector), reader.wanted
+
+        async def page_from(start: int) -> Page:
+            return await server.search(query, wanted, start=start)
+
+        try:
+            async with asyncio.timeout(settings.deadline_seconds):
+                return await read_all(page_from, rows=settings.rows)
+        except TimeoutError as error:
+            text = f"has not finished the search within {settings.deadline_seconds:g} s; look at its load"
+            raise trouble.unreachable(server.text, text) from error
+
+    def _targets(self, cluster: _Cluster, reader: NodeReader, rows: Mapping[str, Mapping[str, object]]) -> list[Target]:
+        now = self._clock().timestamp()
+        targets: list[Target] = []
+        stale: list[str] = []
+        problems: list[str] = []
+        for name in sorted(rows, key=natural):
+            idle = reader.idle_seconds(rows[name], now=now)
+            try:
+                targets.append(reader.target(rows[name], idle_seconds=idle))
+            except AttributeProblemError as error:
+                problems.append(f"{name!r}: {error}")
+            if reader.is_stale(idle):
+                stale.append(name)
+        if problems:
+            text = f"{len(problems)} of {len(rows)} nodes of {cluster.server.text} cannot be used: {_some(problems)}"
+            advice = "Mend the nodes' attributes, delete nodes that are gone, or name other attributes in the settings"
+            raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, f"{text}. {advice}")
+        if stale:
+            self._warn(
+                f"{len(stale)} of {len(rows)} nodes of {cluster.server.text} have not converged for more than "
+                f"{cluster.settings.stale_after_seconds:g} s: {_some(stale)}"
+            )
+        return targets
+
+    def _cluster(self, selector: ChefSelector) -> _Cluster | None:
+        name = selector.cluster or self._default
+        return None if name is None else self._clusters.get(name)
+
+
+def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sorts ``web2`` before ``web10``; the name itself makes the order total."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)], name
+
+
+def _none_found(cluster: _Cluster, selector: ChefSelector, *, others: int) -> FailedError:
+    text = f"no node of {cluster.server.text} matches {_said(selector)}"
+    if others:
+        text += f" to the letter ({others} that its index finds do not have it now)"
+    return FailedError(
+        FailureCode.TARGETS_NONE_FOUND,
+        f"{text}: check the spelling; a node is found some time after it has converged. To see what the server finds: "
+        f"knife search node '{search_query(selector)}'",
+    )
+
+
+def _said(selector: ChefSelector) -> str:
+    if selector.query:
+        return f"the query {selector.query!r}"
+    parts = {"tags": selector.tags, "roles": selector.roles, "recipes": selector.recipes}
+    said = [f"{name} {', '.join(map(repr, values))}" for name, values in parts.items() if values]
+    if selector.environment:
+        said.append(f"environment {selector.environment!r}")
+    return " and ".join(said)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{'; '.join(names[:_NAMED])}{more}"

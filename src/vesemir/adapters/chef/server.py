@@ -1,0 +1,202 @@
+"""One Chef server, or one organization of it: signed searches over HTTP, tried again where that can help.
+
+A search changes nothing, so what may be a passing trouble (no connection, no answer in time, 429, 500, 502-504) is
+tried again after a short wait; a refusal is not. Everything that goes wrong leaves here as a ``FailedError`` with
+advice.
+"""
+
+import asyncio
+import json
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from yarl import URL
+
+from vesemir.adapters.chef import trouble
+from vesemir.adapters.chef.paging import Page, Row
+from vesemir.adapters.chef.reading import NAME
+from vesemir.adapters.chef.signing import canonical_path, signed_headers
+from vesemir.domain.failure import FailedError, VesemirError
+from vesemir.settings import ChefCluster
+
+_PASSING = frozenset({429, 500, 502, 503, 504})
+_FIRST_WAIT_SECONDS = 0.3
+_MOST_BYTES = 64 * 1024 * 1024
+_CONNECTIONS = 4
+_CLIENT_VERSION = "17.0.0"
+"""A Chef Infra Server refuses clients older than those that it was made for (``X-Chef-Version``)."""
+
+Clock = Callable[[], datetime]
+
+
+class ChefSettingsError(VesemirError):
+    """A Chef server's settings cannot be used; the message says which and what to do."""
+
+
+class _PassingError(Exception):
+    """Trouble that may be over at the next attempt; ``failed`` is what it is if not."""
+
+    def __init__(self, failed: FailedError) -> None:
+        super().__init__(str(failed))
+        self.failed = failed
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    content_type: str
+    date: str | None
+    body: bytes
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ChefServer:
+    """Made by ``opened``. ``text`` names it in messages, with its address."""
+
+    def __init__(
+        self, settings: ChefCluster, *, cluster: str, key: RSAPrivateKey, session: aiohttp.ClientSession, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._key = key
+        self._session = session
+        self._clock = clock
+        base = URL(settings.url)
+        organization = f"/organizations/{settings.organization}" if settings.organization else ""
+        self._url = base.with_path(canonical_path(f"{base.path}{organization}/search/node"))
+        self._in_organization = "/organizations/" in self._url.path
+        self.text = f"the Chef server {cluster} ({settings.url})"
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, settings: ChefCluster, *, cluster: str, clock: Clock = utc_now) -> AsyncIterator[Self]:
+        """Nothing is asked yet. Raises ``ChefSettingsError`` for a key or a CA file that cannot be used."""
+        key = _read_key(settings.client_key, cluster)
+        connector = aiohttp.TCPConnector(ssl=_tls(settings.ca_file, cluster), limit=_CONNECTIONS)
+        timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            yield cls(settings, cluster=cluster, key=key, session=session, clock=clock)
+
+    async def search(self, query: str, wanted: Mapping[str, list[str]], *, start: int) -> Page:
+        """Nodes from the ``start``-th on, with the ``wanted`` attributes. Raises ``FailedError``."""
+        body = json.dumps(wanted).encode()
+        # goiardi sorts by keys of a row, and every row has a URL; the Chef Infra Server always sorts by its own ids.
+        words = {"q": query, "rows": str(self._settings.rows), "start": str(start), "sort": "url asc"}
+        return self._page(await self._answer(self._url.with_query(words), body))
+
+    async def _answer(self, url: URL, body: bytes) -> _Answer:
+        """The first success of so many attempts."""
+        wait = _FIRST_WAIT_SECONDS
+        for attempts_left in reversed(range(self._settings.attempts)):
+            try:
+                return await self._attempt(url, body)
+            except _PassingError as error:
+                if not attempts_left:
+                    raise error.failed from error
+            await asyncio.sleep(wait * random.uniform(0.5, 1.5))  # noqa: S311 -- spreads the attempts, protects nothing
+            wait *= 2
+        raise AssertionError("attempts is at least 1")
+
+    async def _attempt(self, url: URL, body: bytes) -> _Answer:
+        """Signed anew each time: the moment is part of the signature."""
+        now = self._clock()
+        signed = await asyncio.to_thread(
+            signed_headers, self._key, "POST", url.path, body, client_name=self._settings.client_name, moment=now
+        )
+        headers = {
+            **signed,
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "X-Chef-Version": _CLIENT_VERSION,
+        }
+        try:
+            answer = await self._exchange(url, body, headers)
+        except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
+            raise trouble.unreachable(
+                self.text, f"cannot be trusted: {error}; check its certificate, and ca_file in the settings"
+            ) from error
+        except TimeoutError as error:
+            text = f"has not answered within {self._settings.timeout_seconds:g} s; look at its load and at the network"
+            raise _PassingError(trouble.unreachable(self.text, text)) from error
+        except (aiohttp.ClientError, OSError) as error:
+            text = (
+                f"cannot be reached: {str(error) or type(error).__name__}; check that it runs and that its URL is right"
+            )
+            raise _PassingError(trouble.unreachable(self.text, text)) from error
+        if answer.status == 200:  # noqa: PLR2004 -- OK
+            return answer
+        failed = trouble.refused(
+            self.text,
+            answer.status,
+            answer.body,
+            client_name=self._settings.client_name,
+            date=answer.date,
+            now=now,
+            organization=self._in_organization,
+        )
+        raise _PassingError(failed) if answer.status in _PASSING else failed
+
+    async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str]) -> _Answer:
+        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+            found = bytearray()
+            async for part in response.content.iter_any():
+                found += part
+                if len(found) > _MOST_BYTES:
+                    text = f"answers more than {_MOST_BYTES >> 20} MiB: ask for less at once (rows in the settings)"
+                    raise trouble.unreachable(self.text, text)
+            return _Answer(response.status, response.content_type, response.headers.get("Date"), bytes(found))
+
+    def _page(self, answer: _Answer) -> Page:
+        try:
+            document = json.loads(answer.body)
+        except ValueError as error:
+            raise trouble.no_json(self.text, answer.content_type) from error
+        try:
+            rows: list[Any] = document["rows"]
+            found: dict[str, Row] = {}
+            for row in rows:
+                if row is not None and row["data"] is not None:  # in the index but no longer there
+                    found[_checked_name(row["data"][NAME])] = row["data"]
+            return Page(found, sent=len(rows), total=int(document["total"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise trouble.unlike_chef(self.text, f"{type(error).__name__}: {error}") from error
+
+
+def _checked_name(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a node's name is {name!r}")
+    return name
+
+
+def _read_key(file: Path, cluster: str) -> RSAPrivateKey:
+    try:
+        key = load_pem_private_key(file.read_bytes(), password=None)
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}; check its path, owner and mode"
+        raise ChefSettingsError(f"client_key {file} of the Chef server {cluster} {reason}") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        reason = "is no private key as PEM without a passphrase; put the client's own .pem there"
+        raise ChefSettingsError(f"client_key {file} of the Chef server {cluster} {reason}") from error
+    if not isinstance(key, RSAPrivateKey):
+        raise ChefSettingsError(f"client_key {file} of the Chef server {cluster} is no RSA key, which Chef needs")
+    return key
+
+
+def _tls(ca_file: Path | None, cluster: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except (OSError, ssl.SSLError) as error:
+        reason = f"cannot be used: {error.strerror or error}; it must be PEM certificates that we can read"
+        raise ChefSettingsError(f"ca_file {ca_file} of the Chef server {cluster} {reason}") from error

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import uvloop
 
 from vesemir.adapters.amqp import AmqpBroker
+from vesemir.adapters.chef import ChefInventory
 from vesemir.adapters.haproxy import HaproxyBoxes
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.inventory import InventoryRouter, StaticInventory
@@ -110,7 +111,8 @@ class Service:
             recipes = load_recipes([recipes_folder(), *settings.recipes.folders])
             static = settings.inventory.file
             inventory = InventoryRouter(
-                static=None if static is None else StaticInventory.load(static, warn=log.warning), chef=None
+                static=None if static is None else StaticInventory.load(static, warn=log.warning),
+                chef=await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning)),
             )
             store = await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance))
             hosts = await stack.enter_async_context(SshHosts.started(settings.ssh))

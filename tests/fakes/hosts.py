@@ -4,8 +4,8 @@
     hosts.steps["install"] = failed(3, b"no space left")     # or a list, one for each try; or HANGS
     hosts.unreachable["web2"] = FailedError(FailureCode.SSH_UNREACHABLE, "…")
 
-A step without a word about it succeeds. The rules of locks, epochs and markers are those of the real adapter, and the same contract
-suite holds them to it (``tests/contract/test_hosts_contract.py``).
+A step without a word about it succeeds. The rules of locks, epochs and markers are those of the real adapter, and the
+same contract suite holds them to it (``tests/contract/test_hosts_contract.py``).
 """
 
 import asyncio
@@ -200,7 +200,7 @@ class _FakeHost:
 
     async def upload(self, source: Path, name: str) -> str:
         try:
-            content = source.read_bytes()
+            content = await asyncio.to_thread(source.read_bytes)
         except OSError as error:
             raise FailedError(FailureCode.ARTIFACT_UNAVAILABLE, f"{source} cannot be read: {error.strerror}") from error
         return self._place("upload", content, name)

@@ -68,7 +68,7 @@ def free_port() -> int:
 
 
 def in_private_namespace(folder: Path, home: Path, sudoers: str) -> list[str]:
-    """A command prefix: a mount namespace whose ``/etc`` knows the user ``deploy``. The machine's own files are not touched."""
+    """A command prefix: a mount namespace whose ``/etc`` knows ``deploy``. The machine's own files are not touched."""
     line = f"{DEPLOY}:x:{DEPLOY_ID}:{DEPLOY_ID}::{home}:/bin/bash\n"
     (folder / "passwd").write_text(Path("/etc/passwd").read_text() + line)
     (folder / "shadow").write_text(Path("/etc/shadow").read_text() + f"{DEPLOY}:*:19000:0:99999:7:::\n")
@@ -84,8 +84,8 @@ def in_private_namespace(folder: Path, home: Path, sudoers: str) -> list[str]:
 def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str = "") -> Iterator[Sshd]:
     """Start one; at the end it and its sessions are gone.
 
-    Who logs in is the one who runs the tests, or ``DEPLOY``, an ordinary user that exists in this server's namespace only
-    (root can make one). ``login`` is that user's home.
+    Who logs in is the one who runs the tests, or ``DEPLOY``, an ordinary user that exists in this server's namespace
+    only (root can make one). ``login`` is that user's home.
     """
     user = user or getpass.getuser()
     folder.mkdir(parents=True)

@@ -24,6 +24,10 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield running
 
 
+def public_key(private: Path) -> str:
+    return Path(f"{private}.pub").read_text()
+
+
 async def refusal(settings: Ssh, target: Target) -> tuple[FailureCode, str]:
     with pytest.raises(FailedError) as failed:
         async with SshHosts.started(settings) as hosts, hosts.open(target, ticket()):
@@ -32,7 +36,7 @@ async def refusal(settings: Ssh, target: Target) -> tuple[FailureCode, str]:
 
 
 async def test_a_wrong_host_key(box: Sshd, tmp_path: Path) -> None:
-    other = Path(f"{make_key(tmp_path / 'other')}.pub").read_text().split()
+    other = public_key(make_key(tmp_path / "other")).split()
     for known in (f"[127.0.0.1]:{box.port} {other[0]} {other[1]}\n", ""):
         (tmp_path / "known_hosts").write_text(known)
         code, text = await refusal(box.settings(known_hosts=tmp_path / "known_hosts"), box.target)
@@ -76,9 +80,11 @@ async def test_a_port_that_accepts_and_says_nothing(box: Sshd) -> None:
 async def test_connections_dropped_before_the_login_are_tried_again(box: Sshd) -> None:
     """As sshd's MaxStartups does; a proxy drops the first three."""
     dropped = 0
+    relays: list[asyncio.Task[None] | None] = []
 
     async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal dropped
+        relays.append(asyncio.current_task())
         if dropped < 3:
             dropped += 1
             writer.close()
@@ -91,14 +97,16 @@ async def test_connections_dropped_before_the_login_are_tried_again(box: Sshd) -
             sink.close()
 
         await asyncio.gather(pump(reader, up_writer), pump(up_reader, writer))
+        await asyncio.gather(up_writer.wait_closed(), writer.wait_closed(), return_exceptions=True)
 
     async with await asyncio.start_server(relay, "127.0.0.1", 0) as proxy:
         port = proxy.sockets[0].getsockname()[1]
         known = box.folder / "known_through_proxy"
         known.write_text(box.known_hosts.read_text().replace(f":{box.port} ", f":{port} "))
-        async with SshHosts.started(box.settings(known_hosts=known)) as hosts:
-            async with hosts.login(replace(box.target, port=port)):
-                assert dropped == 3
+        through = replace(box.target, port=port)
+        async with SshHosts.started(box.settings(known_hosts=known)) as hosts, hosts.login(through):
+            assert dropped == 3
+        await asyncio.wait([task for task in relays if task is not None])
 
 
 async def test_a_host_that_always_drops_is_unreachable_in_the_end(box: Sshd) -> None:
@@ -194,7 +202,7 @@ async def test_http_tcp_and_sockets_through_the_host(box: Sshd, tmp_path: Path) 
 async def test_a_silent_server_behind_the_host_runs_out_of_time(box: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        async with SshHosts.started(box.settings()) as hosts:
-            async with hosts.open(box.target, ticket(lane="silent")) as host:
-                with pytest.raises(TimeoutError):
-                    await host.http_get(f"http://127.0.0.1:{port}/", timeout=0.3)
+        silently = ticket(lane="silent")
+        async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, silently) as host:
+            with pytest.raises(TimeoutError):
+                await host.http_get(f"http://127.0.0.1:{port}/", timeout=0.3)

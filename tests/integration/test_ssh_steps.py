@@ -1,6 +1,7 @@
 """Steps on a real host: what they get, what comes back, what is remembered."""
 
 import asyncio
+import getpass
 import uuid
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vesemir.domain.step import Command, StepStatus, Trace
 
 __all__ = ["hosts", "server"]
 
+PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
 AWKWARD = "a'b\"c $(touch /tmp/pwned) `id` \\ ;&|<>*?~#!\n\té\udcff"
 
 
@@ -111,10 +113,24 @@ async def test_a_session_without_a_valid_lease_runs_nothing(server: Sshd, hosts:
 
 async def test_a_lease_that_ends_in_mid_step_ends_the_step(server: Sshd, hosts: SshHosts) -> None:
     lease = [True]
-    async with hosts.open(server.target, ticket(valid=lambda: lease[0], beat_seconds=0.05)) as host:
+    async with hosts.open(server.target, ticket(valid=lambda: bool(lease), beat_seconds=0.05)) as host:
         running = asyncio.create_task(host.run(key("long"), Command(("sleep", "60"))))
-        asyncio.get_running_loop().call_later(0.3, lambda: lease.__setitem__(0, False))
+        asyncio.get_running_loop().call_later(0.3, lease.clear)
         with pytest.raises(LeaseLostError):
             await running
     async with hosts.open(server.target, ticket()) as host:
         assert (await host.trace(key("long"))).trace is Trace.BROKEN_OFF
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
+async def test_every_python_from_3_6_on_will_do(server: Sshd, python: Path) -> None:
+    if server.user != getpass.getuser():
+        pytest.skip("its folder is closed to other users")
+    settings, lane = server.settings(python=str(python)), ticket(lane="pythons")
+    async with SshHosts.started(settings) as started, started.open(server.target, lane) as host:
+        hello = await host.run(key(), shell("echo hello; sleep 60 &"))
+        late = await host.run(key(), shell("trap '' TERM; sleep 60", timeout=0.2))
+        trace = await host.trace(key())
+
+    assert (hello.output, hello.leftovers, hello.exit_status) == (b"hello\n", 1, 0)
+    assert (late.status, late.ended, trace.trace) == (StepStatus.TIMED_OUT, True, Trace.FINISHED)

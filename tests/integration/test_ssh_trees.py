@@ -28,7 +28,8 @@ for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
 def child():
     os.setsid()
     if os.fork() == 0:
-        os.execve(sys.executable, [sys.executable, "-c", "import signal,time;signal.signal(15,1);time.sleep(600)#" + sys.argv[1]], {})
+        program = "import signal,time;signal.signal(15,1);time.sleep(600)#" + sys.argv[1]
+        os.execve(sys.executable, [sys.executable, "-c", program], {})
     os._exit(0)
 for _ in range(3):
     if os.fork() == 0:
@@ -132,7 +133,10 @@ async def test_a_stopped_instance_is_missed(server: Sshd) -> None:
 
 
 async def test_orphans_of_a_killed_supervisor_are_found_and_ended_first(server: Sshd, hosts: SshHosts) -> None:
-    async with hosts.open(server.target, ticket(lane="shop/orphans")) as host, running(host, HARD, "orphaned") as (mark, task):
+    async with (
+        hosts.open(server.target, ticket(lane="shop/orphans")) as host,
+        running(host, HARD, "orphaned") as (mark, task),
+    ):
         marker = next((server.state / "steps" / "d1").glob("forward.orphaned.1.started")).read_text()
         os.kill(int(dict(line.split() for line in marker.splitlines())["pid"]), signal.SIGKILL)
         with pytest.raises(FailedError):
@@ -144,7 +148,10 @@ async def test_orphans_of_a_killed_supervisor_are_found_and_ended_first(server: 
 
 
 async def test_a_later_claim_takes_the_lane_over_at_once(server: Sshd, hosts: SshHosts) -> None:
-    async with hosts.open(server.target, ticket(lane="shop/taken", epoch=5)) as old, running(old, HARD, "taken") as (mark, task):
+    async with (
+        hosts.open(server.target, ticket(lane="shop/taken", epoch=5)) as old,
+        running(old, HARD, "taken") as (mark, task),
+    ):
         begun = time.monotonic()
         async with hosts.open(server.target, ticket(lane="shop/taken", epoch=6)) as new:
             assert time.monotonic() - begun < 3

@@ -1,7 +1,8 @@
 """Makes the one program that is sent to a target out of ``onhost``, and the exec request that carries it.
 
-An exec request holds about 128 KiB (the kernel's limit of one argument), so the program travels inside it: standard input may be read by a
-login file. Docstrings, annotations and the modules' imports of each other are left out, which also makes it Python 3.6.
+An exec request holds about 128 KiB (the kernel's limit of one argument), so the program travels inside it: standard
+input may be read by a login file. Docstrings, annotations and the modules' imports of each other are left out, which
+also makes it Python 3.6.
 """
 
 import ast

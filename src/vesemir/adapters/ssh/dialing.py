@@ -1,8 +1,9 @@
 """Connections: pinned host keys, one client key, few handshakes at a time, and errors in words that say what to do.
 
-Nothing of the machine's own SSH settings is read: no ``~/.ssh/config``, no agent, no default keys. A host's key is looked up in the
-``known_hosts`` file of the settings as OpenSSH does (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): by ``[address]:port`` for another port than
-22, else by the address. Key and options are made once and copied for each connection, which saves asyncssh half its time.
+Nothing of the machine's own SSH settings is read: no ``~/.ssh/config``, no agent, no default keys. A host's key is
+looked up in the ``known_hosts`` file of the settings as OpenSSH does (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): by
+``[address]:port`` for another port than 22, else by the address. Key and options are made once and copied for each
+connection, which saves asyncssh half its time.
 """
 
 import asyncio
@@ -127,8 +128,8 @@ class Dialer:
     async def dial(self, target: Target) -> asyncssh.SSHClientConnection:
         """The same; the caller closes it.
 
-        A connection that the host drops before the login smells of sshd's ``MaxStartups`` (sshd_config(5)): tried again with
-        growing, random pauses for as long as a login may take.
+        A connection that the host drops before the login smells of sshd's ``MaxStartups`` (sshd_config(5)): tried again
+        with growing, random pauses for as long as a login may take.
         """
         loop = asyncio.get_running_loop()
         addresses = await self._resolved(target)

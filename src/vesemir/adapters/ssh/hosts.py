@@ -161,9 +161,7 @@ class SshRelay:
             return self._connection
 
     def _unreachable(self, socket: str, reason: str) -> FailedError:
-        text = (
-            f"{socket} on {place(self._target)}: {reason}; check that HAProxy runs there and the rights on its socket"
-        )
+        text = f"{socket} on {place(self._target)}: {reason}; check that HAProxy runs there and its socket's mode"
         return FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
 
     async def close(self) -> None:

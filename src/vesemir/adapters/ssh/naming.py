@@ -10,7 +10,7 @@ _LONGEST = 90
 
 
 def file_name(text: str) -> str:
-    """The text with everything but letters, digits, ``_`` and ``-`` as ``%XX``; a long one is cut and gets its hash instead.
+    """Letters, digits, ``_`` and ``-`` as they are, all else as ``%XX``; a long text is cut and gets its hash.
 
     ``shop/production`` is ``shop%2Fproduction``. Two texts never have the same name, and none begins with a dot.
     """

@@ -1,6 +1,6 @@
-"""What the kernel is asked for: parent-death signals, orphans as children, the table of processes, a tag on descendants."""
-# ruff: noqa: PTH, S606, S607
-# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
+"""What the kernel is asked for: parent-death signals, orphans as children, the process table, a tag on descendants."""
+# pathlib is slow to import on a target
+# ruff: noqa: PTH208
 
 import _ctypes
 import os
@@ -10,8 +10,8 @@ import sys
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 RLIMIT_LOCKS = 10
-"""A limit that Linux has ignored since 2.4.25 (getrlimit(2)) and that every descendant inherits, whatever it does to its
-session, environment and descriptors. Its soft value therefore tags all that a supervisor started."""
+"""A limit that Linux has ignored since 2.4.25 (getrlimit(2)) and that every descendant inherits, whatever it does to
+its session, environment and descriptors. Its soft value therefore tags all that a supervisor started."""
 STAT_WORDS = 20
 """Behind the name in /proc/PID/stat: the start time is the last that is looked at."""
 
@@ -21,7 +21,7 @@ def control_process(option: int, value: int) -> None:
     program = _ctypes.dlopen(None, 2)  # type: ignore[arg-type] # dlopen(3): NULL is the program itself
     function = _ctypes.dlsym(program, "prctl")
     if _ctypes.call_function(function, (option, value, 0, 0, 0)) != 0:
-        raise OSError("prctl(%d, %d) failed" % (option, value))
+        raise OSError(f"prctl({option}, {value}) failed")
 
 
 def read_file(path: str) -> bytes:
@@ -49,7 +49,7 @@ def boot_id() -> bytes:
 
 def look_at(pid: int) -> tuple[bytes, int, int] | None:
     """State (``b"Z"``), parent and start time (clock ticks since boot) of a process; proc(5), ``stat``."""
-    words = read_file("/proc/%d/stat" % pid).rpartition(b")")[2].split()
+    words = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     if len(words) < STAT_WORDS:
         return None
     return words[0], int(words[1]), int(words[19])
@@ -84,7 +84,7 @@ def tagged(tag: int) -> list[int]:
     """Every living process but this one that carries the tag."""
     found = []
     for pid in every_pid():
-        for line in read_file("/proc/%d/limits" % pid).splitlines():
+        for line in read_file(f"/proc/{pid}/limits").splitlines():
             if line.startswith(b"Max file locks") and line.split()[3] == b"%d" % tag and pid != os.getpid():
                 if start_time(pid):
                     found.append(pid)

@@ -1,10 +1,10 @@
 """The same program under ``sudo -n``, for steps that need it: a child that can end what root started.
 
-It gets its program over standard input (sudo logs command lines, and no login file reads there), holds no lock, epoch or
-marker, and ends everything when its input closes, as the first one does.
+It gets its program over standard input (sudo logs command lines, and no login file reads there), holds no lock, epoch
+or marker, and ends everything when its input closes, as the first one does.
 """
-# ruff: noqa: PTH, S606, S607
-# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
+# pathlib is slow to import on a target; programs are found on PATH on purpose
+# ruff: noqa: S606, S607
 
 import os
 import sys
@@ -163,7 +163,7 @@ def without_sudo(nested: Nested) -> Outcome:
     advice = (
         f"the sudoers file needs a line such as '{user} ALL=(root) NOPASSWD: ALL' (visudo -f /etc/sudoers.d/vesemir)"
     )
-    outcome.reason = "sudo: {}: {}".format(said or "no answer within %d s" % SUDO_SECONDS, advice)
+    outcome.reason = "sudo: {}: {}".format(said or f"no answer within {SUDO_SECONDS:g} s", advice)
     return outcome
 
 

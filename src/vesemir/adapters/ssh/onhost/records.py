@@ -6,8 +6,8 @@ STATE/lanes/LANE.lock     locked while a supervisor works; says which one (empty
 STATE/steps/DEPLOYMENT/DIRECTION.STEP.ATTEMPT.started, .result
 STATE/incoming/           uploads
 """
-# ruff: noqa: PTH, S606, S607
-# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
+# pathlib is slow to import on a target
+# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH110, PTH111, PTH116, PTH118, PTH120, PTH208
 
 import fcntl
 import os
@@ -46,7 +46,7 @@ def write_durably(path: str, content: bytes) -> None:
 
 def write_quickly(path: str, content: bytes, *, sync: bool) -> None:
     """Whole or not at all, also for one who reads at the same time."""
-    new = "%s.%d.new" % (path, os.getpid())
+    new = f"{path}.{os.getpid()}.new"
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, content)
@@ -126,7 +126,7 @@ class Lane:
             fcntl.flock(guard, fcntl.LOCK_EX)  # held for one comparison and one write only
             highest = int(read_file(self._path + ".epoch") or b"0")
             if self.epoch < highest:
-                raise EpochError("the host has seen epoch %d of this lane, this session has %d" % (highest, self.epoch))
+                raise EpochError(f"the host has seen epoch {highest} of this lane, this session has {self.epoch}")
             if self.epoch > highest:
                 write_durably(self._path + ".epoch", b"%d\n" % self.epoch)
             self._seen = self._mark()

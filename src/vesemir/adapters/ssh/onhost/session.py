@@ -1,10 +1,8 @@
 """The supervisor's one loop: input, output, children, deadline and beat; nothing in it waits for anything else.
 
-Everything ends, at once, when the input closes, the beat stops, a later claim of the lane appears, or this program is told to
-(SIGTERM). A step that was ended so, or on request, gets no result marker: it broke off.
+Everything ends, at once, when the input closes, the beat stops, a later claim of the lane appears, or this program is
+told to (SIGTERM). A step that was ended so, or on request, gets no result marker: it broke off.
 """
-# ruff: noqa: PTH, S606, S607
-# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
 
 import os
 import select
@@ -226,7 +224,7 @@ class Supervisor:
                 left = limit - time.monotonic()
                 if left <= 0:
                     holder = lane.holder()
-                    raise BusyError("another session works in this lane (epoch %d, pid %d)" % (holder[0], holder[1]))
+                    raise BusyError(f"another session works in this lane (epoch {holder[0]}, pid {holder[1]})")
                 if left < seconds / 2:
                     lane.oust()
                 if 0 in select.select([0], [], [], 0.02)[0]:  # flock(2) has no descriptor to wait for

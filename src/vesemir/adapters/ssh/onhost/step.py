@@ -1,6 +1,6 @@
 """A step's main process: started with nothing inherited, its output read without ever waiting for it."""
-# ruff: noqa: PTH, S606, S607
-# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
+# pathlib is slow to import on a target; programs are found on PATH on purpose
+# ruff: noqa: PTH118, S606
 
 import errno
 import os
@@ -109,7 +109,7 @@ class Step:
                 del self.tail[: len(self.tail) - self.order.limit]
 
     def close(self) -> None:
-        """Read what is still in the pipe (its size bounds that: nobody of the step writes any more) and let go of it."""
+        """Read what is still in the pipe (its size bounds that: nobody of the step writes any more), let go of it."""
         if self.output >= 0:
             self.read()
         if self.output >= 0:
@@ -126,7 +126,7 @@ class Step:
         finally:
             os.close(self._trouble)
         if os.WIFSIGNALED(status):
-            return Outcome(b"failed", None, "ended by signal %d" % os.WTERMSIG(status))
+            return Outcome(b"failed", None, f"ended by signal {os.WTERMSIG(status)}")
         code = os.WEXITSTATUS(status)
         reason = trouble.decode("utf-8", "replace")
         return Outcome(b"succeeded" if code == 0 else b"failed", code, reason)

@@ -1,12 +1,12 @@
 """Ends what a step started, and proves it.
 
-The supervisor is a subreaper: whatever a step's processes do, once their parents are gone they are its own children. So
-``waitpid`` that finds no child is the proof that nothing is left, in one system call. Otherwise the family is stopped (a stopped process
-cannot fork), killed and reaped, again and again, until that holds. Members run under sudo are another user's: for those
-that may not be signalled, ``sudo -n kill`` is tried.
+The supervisor is a subreaper: whatever a step's processes do, once their parents are gone they are its children.
+So ``waitpid`` that finds no child is the proof that nothing is left, in one system call. Otherwise the family is stopped
+(a stopped process cannot fork), killed and reaped, again and again, until that holds. Members that ran under sudo are
+another user's: for those that may not be signalled, ``sudo -n kill`` is tried.
 """
-# ruff: noqa: PTH, S606, S607
-# (pathlib is slow to import on a target; what is started there is found on PATH on purpose)
+# pathlib is slow to import on a target; programs are found on PATH on purpose
+# ruff: noqa: S606, S607
 
 import os
 import select
@@ -46,7 +46,7 @@ class Reaper:
         return bool(self.spared or self.given_up) and not self.reap() and not self.family()
 
     def family(self, act: int = 0) -> list[int]:
-        """Living descendants but the spared and the given up; each is sent the signal ``act`` at once when it is seen."""
+        """Living descendants but the spared and given up; each is sent the signal ``act`` when it is seen."""
         relatives = {os.getpid()}
         found = []
         for pid in every_pid():
@@ -91,7 +91,7 @@ class Reaper:
         return len(killed), True
 
     def newest_children(self) -> list[int]:
-        """Stop orphans with the newest pids: a chain in which each forks once and exits lives shorter than a look at /proc."""
+        """Stop the newest orphans: of a chain where each forks once and exits, a look at /proc sees none."""
         caught = []
         for _ in range(50):
             newest = int((read_file("/proc/loadavg").split() or [b"0"])[-1])

@@ -1,7 +1,7 @@
 """Frames between client and supervisor: a kind of one byte, the payload's length in four (big-endian), the payload.
 
-Structured payloads are lists of byte strings, each behind its own length, so every word of a command arrives as the same bytes
-whatever is in it. The client uses this module too.
+Structured payloads are lists of byte strings, each behind its own length, so every word of a command arrives as the
+same bytes whatever is in it. The client uses this module too.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ HELLO = (
     b"H"  # lane, epoch, lock seconds, silence seconds, grace seconds, state folder, tag (the nested supervisor's only)
 )
 TRACE = b"T"  # folder, marker
-RUN = b"R"  # folder, marker, timeout, sudo, working directory, output limit, count of words, words, then NAME=VALUE fields
+RUN = b"R"  # folder, marker, timeout, sudo, working directory, output limit, number of words, words, NAME=VALUE …
 KILL = b"K"  # end the step that runs
 BEAT = b"B"  # the client lives and its lease is valid
 
@@ -63,7 +63,7 @@ class Unframer:
         while len(self._received) >= HEADER:
             size = int.from_bytes(self._received[1:5], "big")
             if size > LONGEST_FRAME:
-                raise ValueError("a frame of %d bytes is longer than any" % size)
+                raise ValueError(f"a frame of {size} bytes is longer than any")
             if len(self._received) < HEADER + size:
                 break
             frames.append((bytes(self._received[:1]), bytes(self._received[HEADER : HEADER + size])))

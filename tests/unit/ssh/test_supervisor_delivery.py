@@ -1,0 +1,59 @@
+"""The program that is sent: small, one line for any shell, runnable by every Python from 3.6 on."""
+
+import ast
+import shlex
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from vesemir.adapters.ssh.delivery import exec_request, new_nonce, program
+from vesemir.adapters.ssh.onhost.wire import GREETING
+
+CHEAP = {"os", "sys", "time", "select", "fcntl", "errno", "resource", "_signal", "_ctypes"}
+PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
+
+
+def test_it_fits_into_one_argument() -> None:
+    assert len(exec_request("python3", new_nonce())) < 32 * 1024
+
+
+def test_it_is_python_3_6_without_annotations() -> None:
+    tree = ast.parse(program(), feature_version=(3, 6))
+    assert not any(isinstance(node, ast.AnnAssign | ast.NamedExpr | ast.Match) for node in ast.walk(tree))
+    assert not any(node.annotation for node in ast.walk(tree) if isinstance(node, ast.arg))
+
+
+def test_it_imports_only_what_costs_nothing() -> None:
+    imported = [
+        name.name for node in ast.walk(ast.parse(program())) if isinstance(node, ast.Import) for name in node.names
+    ]
+    assert set(imported) <= CHEAP
+    assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(ast.parse(program())))
+
+
+def test_no_two_parts_use_the_same_name() -> None:
+    names: Counter[str] = Counter()
+    for node in ast.parse(program()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names[node.name] += 1
+        elif isinstance(node, ast.Assign):
+            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+    assert [name for name, times in names.items() if times > 1 and name != "PROGRAM"] == []
+
+
+def test_a_strange_path_of_python_stays_one_word() -> None:
+    words = shlex.split(exec_request("/opt/my python/bin/python3", b"n"))
+    assert words[:5] == ["exec", "/opt/my python/bin/python3", "-I", "-S", "-c"]
+
+
+@pytest.mark.parametrize("python", PYTHONS or [Path("/usr/bin/python3")], ids=lambda path: path.parts[-3])
+def test_it_starts_and_greets(python: Path) -> None:
+    """And ends by itself when its input closes."""
+    words = ["sh", "-c", exec_request(str(python), b"abc")]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stdout.read(len(GREETING) + 4) == GREETING + b"cba\n"
+        rest = started.communicate(timeout=20)
+    assert (started.returncode, *rest) == (0, b"", b"")

@@ -1,6 +1,8 @@
 """The tables of states: every way out of them is one of the contract's, and an illegal one raises."""
 
 import itertools
+import runpy
+from pathlib import Path
 
 import pytest
 
@@ -46,3 +48,9 @@ def test_every_state_can_be_reached() -> None:
         DeploymentState
     )
     assert {new for ways in TARGET_TRANSITIONS.values() for new in ways} | {TargetState.PENDING} == set(TargetState)
+
+
+def test_the_diagrams_in_the_documentation_are_made_from_the_tables() -> None:
+    script = Path(__file__).parents[3] / "docs" / "make_states.py"
+    made = runpy.run_path(str(script))
+    assert (script.parent / "states.md").read_text(encoding="utf-8") == made["page"]()

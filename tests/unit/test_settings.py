@@ -1,0 +1,85 @@
+"""Settings: the commented example states the defaults, the environment overrides the file, secrets stay secret."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from vesemir.settings import Settings
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "vesemir.toml"
+NO_DEFAULT = ("instance", "url_file", "dsn_file", "token_file", "file", "folders", "roots")
+"""Examples of what has no default value of its own."""
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AMQP__URL", "POSTGRES__DSN", "HTTP__PORT", "INSTANCE", "LEASE__SECONDS", "INVENTORY__FILE"):
+        monkeypatch.delenv(f"VESEMIR_{name}", raising=False)
+    monkeypatch.setenv("VESEMIR_CONFIG", str(tmp_path / "absent.toml"))
+
+
+def test_the_commented_example_states_the_defaults() -> None:
+    text = re.sub(r"^# (?=[a-z_]+ = )", "", EXAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    stated = tomllib.loads(text)
+    defaults = Settings().model_dump(mode="python")
+    for section, values in stated.items():
+        if section in NO_DEFAULT:
+            continue
+        for name, value in values.items():
+            default = defaults[section][name]
+            plain = default.get_secret_value() if hasattr(default, "get_secret_value") else default
+            if name not in NO_DEFAULT:
+                assert (str(plain) if isinstance(plain, Path) else plain) == value, f"[{section}] {name}"
+
+
+def test_the_environment_overrides_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "vesemir.toml"
+    file.write_text('[amqp]\nnamespace = "other"\nprefetch = 7\n[http]\nport = 1\n', encoding="utf-8")
+    monkeypatch.setenv("VESEMIR_CONFIG", str(file))
+    monkeypatch.setenv("VESEMIR_HTTP__PORT", "18080")
+    settings = Settings()
+    assert (settings.amqp.namespace, settings.amqp.prefetch, settings.http.port) == ("other", 7, 18080)
+
+
+def test_a_typo_is_an_error_and_not_a_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "vesemir.toml"
+    file.write_text("[amqp]\nprefech = 7\n", encoding="utf-8")
+    monkeypatch.setenv("VESEMIR_CONFIG", str(file))
+    with pytest.raises(ValidationError, match="prefech"):
+        Settings()
+
+
+def test_a_secret_comes_from_a_file_and_is_never_printed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    secret = tmp_path / "amqp-url"
+    secret.write_text("amqp://user:hunter2@127.0.0.1/\n", encoding="utf-8")
+    monkeypatch.setenv("VESEMIR_AMQP__URL_FILE", str(secret))
+    settings = Settings()
+    assert settings.amqp.url.get_secret_value() == "amqp://user:hunter2@127.0.0.1/"
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_secret_file_that_is_missing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VESEMIR_POSTGRES__DSN_FILE", str(tmp_path / "absent"))
+    with pytest.raises(ValidationError, match="cannot be read"):
+        Settings()
+
+
+def test_listening_elsewhere_than_on_loopback_needs_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VESEMIR_HTTP__HOST", "0.0.0.0")  # noqa: S104 - refused, which is the point
+    with pytest.raises(ValidationError, match="token"):
+        Settings()
+    monkeypatch.setenv("VESEMIR_HTTP__TOKEN", "t0ken")
+    assert Settings().http.host == "0.0.0.0"  # noqa: S104
+
+
+@pytest.mark.parametrize("seconds", [3, 10, 60])
+def test_the_intervals_follow_the_lease(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """An instance that stopped trusting its lease has had its hosts end their steps before anybody else may claim."""
+    monkeypatch.setenv("VESEMIR_LEASE__SECONDS", str(seconds))
+    lease = Settings().lease
+    assert lease.renew_seconds * 2 < lease.trust_seconds
+    assert lease.beat_seconds * 3 <= lease.silence_seconds
+    assert lease.trust_seconds + lease.silence_seconds < lease.seconds

@@ -66,8 +66,15 @@ def show(*parts: "RenderableType") -> None:
     from rich.text import Text  # noqa: PLC0415 -- as above
 
     out = console()
-    for part in parts:
-        out.print(text(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str | Text))
+    with out.capture() as captured:
+        for part in parts:
+            out.print(text(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str | Text))
+    printed = captured.get()
+    if not out.is_terminal:
+        # rich fills the last column up with spaces.
+        printed = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
+    sys.stdout.write(printed)
+    sys.stdout.flush()
 
 
 def text(value: object, style: str = "") -> "Text":
@@ -107,9 +114,11 @@ def _pictures() -> Mapping[int, str]:
 
 
 def seconds_text(seconds: float | None) -> str:
-    """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """``35 ms``, ``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if seconds is None:
         return "-"
+    if 0 < seconds < 0.1:  # noqa: PLR2004 - a tenth of a second can be said in tenths
+        return f"{seconds * 1000:.0f} ms"
     if seconds < 10:  # noqa: PLR2004 - below that the tenth matters
         return f"{seconds:.1f} s"
     if seconds < _MINUTE:

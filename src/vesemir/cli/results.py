@@ -12,8 +12,12 @@ Json = Mapping[str, Any]
 
 def result_parts(finished: Json) -> Iterator[RenderableType]:
     """``deployment.finished`` as a table, a sentence, and for a failure where to read on."""
-    if finished["targets"]:
-        yield targets_table(finished["targets"])
+    targets = finished["targets"]
+    if finished.get("plan") is not None:
+        # Nothing was done to them: they matter only where something stands in the way.
+        targets = [target for target in targets if target["failure"]]
+    if targets:
+        yield targets_table(targets)
         yield ""
     yield text(sentence(finished), STYLES.get(finished["status"], ""))
     yield from read_on(finished["failure"], [target["failure"] for target in finished["targets"]])

@@ -55,7 +55,7 @@ class TcpProxy:
         assert task is not None
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        with suppress(OSError, asyncio.CancelledError):
+        with suppress(OSError, RuntimeError, asyncio.CancelledError):  # RuntimeError: uvloop, on a closed socket
             far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             self._writers |= {writer, far_writer}
             ways = (

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from loguru import logger
 from pydantic import SecretStr
 
 from vesemir.adapters.http import http_app, serving
@@ -304,6 +305,21 @@ async def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("vesemir.adapters.http.deployments.KEEP_ALIVE_SECONDS", 0.1)
     async with site(row(1)) as one, one.session.get("/api/v1/deployments/d1/events", headers=STREAM) as answer:
         assert (await answer.content.readline()).startswith(b":")
+
+
+async def test_a_listener_that_leaves_is_no_bug() -> None:
+    said: list[str] = []
+    sink = logger.add(said.append, level="ERROR")
+    try:
+        async with site(row(1)) as one:
+            answer = await one.session.get("/api/v1/deployments/d1/events", headers=STREAM)
+            one.reader.write("d1", "deployment.accepted")
+            await next_message(answer)
+            answer.close()
+            one.reader.write("d1", "deployment.finished")
+    finally:
+        logger.remove(sink)
+    assert said == []
 
 
 async def test_stopping_ends_streams_at_once() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from http import HTTPStatus
 
 from aiohttp import web
@@ -80,11 +81,9 @@ class Deployments:
             response.content_type = "text/event-stream"
             response.charset = "utf-8"
             await response.prepare(request)
-            try:
+            with suppress(ConnectionError):  # the listener has gone
                 await self._follow(response, request.match_info["id"], after)
-            except ConnectionError:
-                return response  # the listener has gone
-            await response.write_eof()
+                await response.write_eof()
             return response
         finally:
             self._streams -= 1

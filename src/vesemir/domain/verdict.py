@@ -45,7 +45,7 @@ def message_of_stop(reason: str, target: str, target_seconds: float) -> Failure:
 
 def failure_of_step(step: RenderedStep, result: StepResult, target: str) -> tuple[FailureCode, str]:
     """(code, message) for a step that did not succeed at its last try."""
-    last = _last_line(result)
+    last = "" if result.reason else _last_line(result)
     if result.status is StepStatus.TIMED_OUT:
         text = f"step {step.name} on {target} did not end within {step.timeout:g} s and was ended"
         return FailureCode.STEP_TIMED_OUT, f"{text}{last}"

@@ -86,11 +86,11 @@ class StepRunner:
                 try:
                     answer = await self._host.http_get(probe.url, timeout=timeout)
                 except (ConnectionError, TimeoutError) as error:
-                    return f"{probe.url}: {str(error) or 'no answer in time'}", None
+                    return str(error) or f"{probe.url} gave no answer within {timeout:.1f} s", None
                 return refuse_answer(probe, answer.status, answer.body), None
             case TcpProbe(host, port):
                 try:
                     await self._host.tcp_connect(host, port, timeout=timeout)
                 except (ConnectionError, TimeoutError) as error:
-                    return f"{host}:{port}: {str(error) or 'no answer in time'}", None
+                    return str(error) or f"{host}:{port} gave no answer within {timeout:.1f} s", None
                 return None, None

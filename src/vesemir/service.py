@@ -190,6 +190,15 @@ class Service:
         self._publishing.wake()
         self._leases.hint()
 
+    def _hear(self, hint: str) -> None:
+        match hint:
+            case "work":
+                self._working.wake()
+            case "wish":
+                self._leases.hint()
+            case _:
+                self._publishing.wake()
+
     async def _watch_database(self) -> None:
         """The gate of everything that needs the record: closed while it does not answer."""
         while True:
@@ -206,8 +215,8 @@ class Service:
         while True:
             try:
                 async with self._store.hints() as hints:
-                    async for _ in hints:
-                        self._wake()
+                    async for hint in hints:
+                        self._hear(hint)
             except StoreAwayError:
                 pass
             await asyncio.sleep(WATCH_SECONDS)

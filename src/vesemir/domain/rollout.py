@@ -12,7 +12,6 @@ from vesemir.domain.failure import FailureCode
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.states import FAILURES, TargetState
 
-
 _NAMED = 5
 """Targets that a message names; the result has them all."""
 

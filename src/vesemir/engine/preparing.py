@@ -14,6 +14,7 @@ from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.engine.context import Ports
 from vesemir.engine.limits import EngineLimits
+from vesemir.engine.observe import Phase
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.row import Row
 from vesemir.engine.store import DeploymentRecord, Emit, Start, TargetRecord
@@ -65,6 +66,7 @@ async def prepare(
     targets = await ports.inventory.resolve(request.targets)
     balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
     seconds = time.monotonic() - started
+    ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
     if len(targets) > limits.targets:
         text = f"{len(targets)} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
         raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)

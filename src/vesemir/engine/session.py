@@ -15,6 +15,7 @@ from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
+from vesemir.engine.observe import Phase
 from vesemir.engine.preparing import steps_for
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StoppedError
@@ -90,6 +91,7 @@ class TargetSession:
             try:
                 async with self._deployment.ports.hosts.open(self._row.target, self._deployment.ticket()) as host:
                     self._row.connect_seconds = self._row.connect_seconds or host.connect_seconds
+                    self._deployment.ports.meters.phase_finished(Phase.CONNECT, seconds=host.connect_seconds)
                     lost_at = None
                     await self._on_host(host)
                     return
@@ -145,7 +147,9 @@ class TargetSession:
         if self._steps.succeeded("drain"):
             await traffic.assert_out(self._server)
             return
+        started = time.monotonic()
         await self._steps.own("drain", lambda: traffic.take_out(self._server, prior, waiting=self.scope.standing_still))
+        self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=time.monotonic() - started)
         await traffic.assert_out(self._server)
 
     async def _back_into_traffic(self) -> None:

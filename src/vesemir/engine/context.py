@@ -38,7 +38,10 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """One claimed deployment under way. ``traffic`` is None when no traffic is moved."""
+    """One claimed deployment under way. ``traffic`` is None when no traffic is moved.
+
+    ``secrets`` are the texts of parameters that the recipe marks secret.
+    """
 
     request: DeployRequest
     recipe: Recipe
@@ -47,6 +50,13 @@ class Deployment:
     ports: Ports
     limits: EngineLimits
     traffic: Traffic | None
+    secrets: frozenset[str] = frozenset()
+
+    def redact(self, text: str) -> str:
+        """Without secrets: to be called before anything is stored or published."""
+        for secret in sorted(self.secrets, key=len, reverse=True):
+            text = text.replace(secret, "•••")
+        return self.ports.redact(text)
 
     def ticket(self) -> Ticket:
         """The right to work on a host, for this claim."""

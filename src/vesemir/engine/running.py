@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.recipe import Recipe
+from vesemir.domain.recipe import Recipe, secret_texts
 from vesemir.domain.request import DeployRequest, TrafficRequest
 from vesemir.domain.rollout import Complete, Halt
 from vesemir.domain.share import Share
@@ -104,7 +104,16 @@ class DeploymentRun:
             traffic = None
             if request.haproxy is not None:
                 traffic = self._traffic(balancers, request.haproxy, request.rollout.min_available)
-            deployment = Deployment(request, recipe, self._lease, self._recorder, self._ports, self._limits, traffic)
+            deployment = Deployment(
+                request,
+                recipe,
+                self._lease,
+                self._recorder,
+                self._ports,
+                self._limits,
+                traffic,
+                secrets=secret_texts(recipe, request.parameters),
+            )
             await self._work(record, deployment, prepared)
 
     def _traffic(self, balancers: Sequence[LoadBalancer], request: TrafficRequest, min_available: Share) -> Traffic:

@@ -193,7 +193,7 @@ class TargetSession:
     async def _finish(self, state: TargetState, failure: Failure | None) -> None:
         row = self._row
         if failure is not None:
-            failure = Failure(failure.code, self._deployment.ports.redact(failure.message))
+            failure = Failure(failure.code, self._deployment.redact(failure.message))
         body = {
             "target": row.name,
             "direction": row.direction.value,

@@ -136,7 +136,7 @@ class Stepping:
         self._put(name, attempt, StepResult(status, None, duration_seconds=seconds), redone=redone)
 
     def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
-        row, redact = self._row, self._deployment.ports.redact
+        row, redact = self._row, self._deployment.redact
         text = redact(stored_output(result))
         tail, cut = event_output(text)
         truncated = result.output_bytes > len(result.output)

@@ -110,6 +110,11 @@ class ChefInventory:
         try:
             async with asyncio.timeout(settings.deadline_seconds):
                 return await read_all(page_from, rows=settings.rows)
+        except FailedError as error:
+            if error.failure.code is FailureCode.REQUEST_INVALID and not selector.query:
+                # The query is ours: the request is not to blame.
+                raise FailedError(FailureCode.TARGETS_INVENTORY_UNREACHABLE, str(error)) from error
+            raise
         except TimeoutError as error:
             text = f"has not finished the search within {settings.deadline_seconds:g} s; look at its load"
             raise trouble.unreachable(server.text, text) from error

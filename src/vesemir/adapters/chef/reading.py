@@ -189,8 +189,8 @@ def _cut(text: str) -> str:
 
 
 def _long(seconds: float) -> str:
-    """``3 days``, ``5 hours``, ``12 minutes``."""
-    for unit, of in (("days", _DAY), ("hours", _HOUR)):
+    """``3 days``, ``5 hours``, ``12 minutes``, ``90 seconds``."""
+    for unit, of in (("days", _DAY), ("hours", _HOUR), ("minutes", _MINUTE)):
         if seconds >= 2 * of:
             return f"{seconds / of:.0f} {unit}"
-    return f"{seconds / _MINUTE:.0f} minutes"
+    return f"{seconds:.0f} seconds"

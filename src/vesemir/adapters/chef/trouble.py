@@ -42,6 +42,9 @@ def refused(
     if status == HTTPStatus.NOT_FOUND:
         where = "organization" if organization else "URL (an organization may be missing in the settings)"
         return unreachable(server, f"has no such {where}: check it in the settings. It says: {said}")
+    if status == HTTPStatus.BAD_REQUEST:
+        text = f"{server} cannot read the search or its attributes: {said}"
+        return FailedError(FailureCode.REQUEST_INVALID, text)
     if 300 <= status < 400:  # noqa: PLR2004 -- redirects
         return unreachable(server, "sends us elsewhere, which a Chef server does not: set its own URL in the settings")
     return unreachable(server, f"answers {status}: look at its log. It says: {said}")

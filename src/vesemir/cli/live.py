@@ -48,8 +48,7 @@ class Lines:
 class Table:
     """The live table; events change the rollout that it shows."""
 
-    def __init__(self, out: Console, live: Live) -> None:
-        self._out = out
+    def __init__(self, live: Live) -> None:
         self._live = live
 
     def event(self, event: Mapping[str, Any]) -> None:
@@ -75,7 +74,7 @@ def watching(rollout: Rollout, *, clock: Clock = time.monotonic) -> Iterator[Wat
         redirect_stdout=False,
         redirect_stderr=False,
     ) as live:
-        yield Table(out, live)
+        yield Table(live)
 
 
 class Silent:

@@ -101,6 +101,16 @@ async def test_uploads_are_put_in_place_whole_and_private(server: Sshd, hosts: S
     assert [path.name for path in (server.state / "incoming").iterdir()] == ["shop.tar.gz"]
 
 
+async def test_a_question_that_was_given_up_does_not_answer_the_next(server: Sshd, hosts: SshHosts) -> None:
+    async with hosts.open(server.target, ticket()) as host:
+        for turn in range(5):
+            asked = asyncio.create_task(host.trace(key("forgotten")))
+            await asyncio.sleep(0)
+            asked.cancel()
+            result = await host.run(key("asked"), shell(f"echo {turn}"))
+            assert result.output == f"{turn}\n".encode()
+
+
 async def test_a_session_without_a_valid_lease_runs_nothing(server: Sshd, hosts: SshHosts) -> None:
     lease = [True]
     async with hosts.open(server.target, ticket(valid=lambda: lease[0], beat_seconds=60, silence_seconds=90)) as host:

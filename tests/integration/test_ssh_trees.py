@@ -138,7 +138,7 @@ async def test_orphans_of_a_killed_supervisor_are_found_and_ended_first(server: 
         running(host, HARD, "orphaned") as (mark, task),
     ):
         marker = next((server.state / "steps" / "d1").glob("forward.orphaned.1.started")).read_text()
-        os.kill(int(dict(line.split() for line in marker.splitlines())["pid"]), signal.SIGKILL)
+        os.kill(int(marker.split()[5]), signal.SIGKILL)
         with pytest.raises(FailedError):
             await task
         assert alive_with(mark), "they left its session and ignored everything: only the successor can find them"
@@ -169,7 +169,7 @@ async def test_a_later_claim_takes_the_lane_over_at_once(server: Sshd, hosts: Ss
 async def test_a_hanging_older_supervisor_is_ousted(server: Sshd, hosts: SshHosts) -> None:
     lane = "shop/hanging"
     async with hosts.open(server.target, ticket(lane=lane, epoch=7, silence_seconds=60)):
-        pid = int((server.state / "lanes" / "shop%2Fhanging.lock").read_text().split()[1])
+        pid = int((server.state / "lanes" / "shop%2Fhanging.lock").read_text().split()[2])
         os.kill(pid, signal.SIGSTOP)
         async with hosts.open(server.target, ticket(lane=lane, epoch=8, lock_seconds=2)) as new:
             assert (await new.run(key(), Command(("true",)))).exit_status == 0

@@ -1,6 +1,7 @@
 """The client's end of a supervisor session: greeting, frames, beats. Bytes are used as they come, none are queued."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 
 import asyncssh
@@ -34,7 +35,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._complaints = b""
         self._frames = Unframer()
         self._pieces: list[bytes] = []
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answers: deque[asyncio.Future[Answer]] = deque()
         self._end: VesemirError | None = None
         self._exit_status: int | None = None
         self._next_beat: asyncio.TimerHandle | None = None
@@ -110,8 +111,8 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
             return
         pieces = b"".join(self._pieces) if kind == ENDED else b""
         self._pieces.clear()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result((kind, fields, pieces))
+        if self._answers and not (answer := self._answers.popleft()).done():
+            answer.set_result((kind, fields, pieces))
 
     # -- what goes to the host
 
@@ -133,18 +134,21 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._channel.write(frame(kind, pack(fields)))
 
     def ask(self, kind: bytes, fields: Sequence[bytes]) -> "asyncio.Future[Answer]":
-        """A request that has one answer; the caller bounds the wait. One at a time."""
+        """A request that has one answer; the caller bounds the wait. Answers come in the order of the requests, also
+        those that nobody waits for any more."""
         self.send(kind, fields)
-        self._answer = self._loop.create_future()
-        return self._answer
+        answer: asyncio.Future[Answer] = self._loop.create_future()
+        self._answers.append(answer)
+        return answer
 
     def fail(self, end: VesemirError) -> None:
         """The first reason counts."""
         if self._end is not None:
             return
         self._end = end
-        for waiting in (self.greeted, self._answer):
-            if waiting is not None and not waiting.done():
+        waiters: list[asyncio.Future[None] | asyncio.Future[Answer]] = [self.greeted, *self._answers]
+        for waiting in waiters:
+            if not waiting.done():
                 waiting.set_exception(end)
                 waiting.exception()  # retrieved: nobody may be waiting any more
 

@@ -13,7 +13,7 @@ import shlex
 import zlib
 from importlib import resources
 
-PARTS = ("wire", "kernel", "tree", "records", "step", "nested", "session")
+PARTS = ("wire", "kernel", "tree", "records", "step", "nested", "claiming", "session")
 """In this order: each uses only what is in those before it."""
 
 _LOADER = (

@@ -185,9 +185,9 @@ class Dialer:
             connection.abort()
             if isinstance(error, asyncssh.ConnectionLost) and "timeout" not in str(error).lower():
                 raise
-            if isinstance(error, asyncssh.Error | OSError | TimeoutError) and not isinstance(
-                error, ConnectionResetError
-            ):
+            if isinstance(error, ConnectionResetError | BrokenPipeError):
+                raise
+            if isinstance(error, asyncssh.Error | OSError | TimeoutError):
                 raise translated(error, target, user=options.username, settings=self._settings) from error
             raise
         return connection

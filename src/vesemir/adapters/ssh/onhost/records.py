@@ -26,6 +26,17 @@ PRUNED_AT_ONCE = 500
 """Folders removed in one session, so that a step never waits long for it."""
 
 
+IDENTITY: list[bytes] = []
+
+
+def identity() -> bytes:
+    """This supervisor as its marker and lock file name it: pid, start time, boot; read once."""
+    if not IDENTITY:
+        pid = os.getpid()
+        IDENTITY.extend([b"%d" % pid, b"%d" % start_time(pid), boot_id()])
+    return b" ".join(IDENTITY)
+
+
 class EpochError(Exception):
     """The lane has seen a higher epoch."""
 
@@ -161,7 +172,7 @@ class Lane:
         words = read_file(self._path + ".lock").split()
         if len(words) != HOLDER_WORDS or words[4] != boot_id():
             return 0, 0, 0, 0
-        return int(words[0]), int(words[1]), int(words[2]), int(words[3])
+        return int(words[0]), int(words[2]), int(words[3]), int(words[1])
 
     def oust(self) -> None:
         """End a holder of an older epoch that did not give way in time."""
@@ -176,9 +187,8 @@ class Lane:
 
     def sign(self, tag: int) -> None:
         """Say in the lock file who has it."""
-        words = (self.epoch, os.getpid(), start_time(os.getpid()), tag)
         os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, b"%d %d %d %d " % words + boot_id() + b"\n", 0)
+        os.pwrite(self._lock, b"%d %d " % (self.epoch, tag) + identity() + b"\n", 0)
 
     def leave(self) -> None:
         """An orderly end: nothing is left that a successor would have to look for."""
@@ -193,8 +203,7 @@ def mark_started(marker: str, epoch: int, tag: int) -> None:
     os.makedirs(os.path.dirname(marker), 0o700, exist_ok=True)
     if os.path.exists(marker + ".result"):
         os.unlink(marker + ".result")
-    words = (epoch, os.getpid(), start_time(os.getpid()), tag)
-    write_durably(marker + ".started", b"epoch %d\npid %d\nstarted %d\ntag %d\n" % words + b"boot " + boot_id() + b"\n")
+    write_durably(marker + ".started", b"epoch %d\ntag %d\n" % (epoch, tag) + b"supervisor " + identity() + b"\n")
 
 
 def mark_result(marker: str, fields: list[bytes]) -> None:

@@ -10,100 +10,36 @@ import signal
 import sys
 import time
 
-from vesemir.adapters.ssh.onhost.kernel import (
-    PR_SET_CHILD_SUBREAPER,
-    complain,
-    control_process,
-    new_tag,
-    tag_descendants,
-)
-from vesemir.adapters.ssh.onhost.nested import (
-    SUDO_SECONDS,
-    Nested,
-    SudoStep,
-    beat_nested,
-    without_sudo,
-)
-from vesemir.adapters.ssh.onhost.records import (
-    BusyError,
-    EpochError,
-    Lane,
-    State,
-    mark_result,
-    mark_started,
-    read_trace,
-)
-from vesemir.adapters.ssh.onhost.step import HANDLED, Order, Outcome, Step
+from vesemir.adapters.ssh.onhost.claiming import Lost, Session
+from vesemir.adapters.ssh.onhost.nested import SUDO_SECONDS, Nested, SudoStep, beat_nested, without_sudo
+from vesemir.adapters.ssh.onhost.records import mark_result, mark_started, read_trace
+from vesemir.adapters.ssh.onhost.step import Order, Outcome, Step
 from vesemir.adapters.ssh.onhost.tree import Reaper
-from vesemir.adapters.ssh.onhost.wire import (
-    ANSWER,
-    BEAT,
-    ENDED,
-    GREETING,
-    HELLO,
-    KILL,
-    OUTPUT,
-    REFUSED,
-    RUN,
-    TRACE,
-    WELCOME,
-    Unframer,
-    frame,
-    pack,
-    unpack,
-)
+from vesemir.adapters.ssh.onhost.wire import ANSWER, BEAT, ENDED, HELLO, KILL, OUTPUT, RUN, TRACE, frame, unpack
 
 TURN_SECONDS = 0.5
 """The longest pause between two looks at epoch and beat."""
 SETTLE_SECONDS = 0.2
 """For what a command leaves running to end by itself (the other half of a pipe), before it is a leftover."""
-HELLO_SECONDS = 60.0
 PIECE = 32768
 PROGRAM = ""
 """This program as it was sent; the loader replaces it."""
 
 
-class Lost(Exception):  # noqa: N818 - not an error: how the loop ends
-    """The session is over; why."""
-
-
-class Supervisor:
-    """One session. ``lane`` and ``state`` are the first supervisor's only, ``nested`` is its child under sudo."""
+class Supervisor(Session):
+    """A session and its steps; ``nested`` is the first supervisor's child under sudo."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.reaper = Reaper()
-        self.frames = Unframer()
-        self.outbox = bytearray()
-        self.state: State | None = None
-        self.lane: Lane | None = None
-        self.tag = 0
-        self.silence = HELLO_SECONDS
-        self.grace = 2.0
-        self.heard = time.monotonic()
         self.step: Step | None = None
         self.nested: Nested | None = None
         self.sudo_step: SudoStep | None = None
         self.marker = ""
         self.cause = b""  # why the step is being ended
         self.patience = 0.0  # until when it may end by itself
-        self.terminated = False
-        self.wake = -1
 
     # -- beginning and end
-
-    def begin(self, nonce: bytes) -> None:
-        self.wake, writer = os.pipe()
-        for descriptor in (self.wake, writer, 0, 1):
-            os.set_blocking(descriptor, False)
-        signal.set_wakeup_fd(writer)
-        for number in HANDLED:
-            signal.signal(number, self.on_signal)
-        control_process(PR_SET_CHILD_SUBREAPER, 1)
-        self.outbox += GREETING + nonce[::-1] + b"\n"
-
-    def on_signal(self, number: int, _frame: object) -> None:
-        if number != signal.SIGCHLD:
-            self.terminated = True
 
     def serve(self) -> None:
         """Until the session is over; then end what runs and say so."""
@@ -119,12 +55,7 @@ class Supervisor:
         if self.end_everything() and self.lane is not None:
             self.lane.leave()
         if code != b"closed":
-            self.send(REFUSED, [code, text.encode("utf-8", "replace")])
-            complain(text)
-            limit = time.monotonic() + 1.0
-            while self.outbox and time.monotonic() < limit:
-                select.select([], [1], [], 0.1)
-                self.flush()
+            self.refuse(code, text)
 
     def end_everything(self) -> bool:
         """Without grace: nobody is there any more who could wait. False if something could not be ended."""
@@ -165,25 +96,6 @@ class Supervisor:
         self.look_at_step()
         self.flush()
 
-    def receive(self) -> None:
-        try:
-            received = os.read(0, 65536)
-        except BlockingIOError:
-            return
-        if not received:
-            raise Lost(b"closed", "the connection was closed")
-        self.heard = time.monotonic()
-        for kind, payload in self.frames.feed(received):
-            self.obey(kind, unpack(payload) if kind != BEAT else [], payload)
-
-    def look_at_session(self) -> None:
-        if self.terminated:
-            raise Lost(b"lost", "the supervisor on the host was told to end by a signal")
-        if time.monotonic() - self.heard > self.silence:
-            raise Lost(b"lost", f"no sign of life from the client for {self.silence:.1f} s")
-        if self.lane is not None and self.lane.superseded():
-            raise Lost(b"epoch", "a later claim of this lane has come to the host")
-
     # -- requests
 
     def obey(self, kind: bytes, fields: list[bytes], payload: bytes) -> None:
@@ -200,46 +112,6 @@ class Supervisor:
                 self.sudo_step.cancel(self.nested)
         elif kind != BEAT:
             raise ValueError(f"an unexpected frame of kind {kind!r}")
-
-    def greet(self, fields: list[bytes]) -> None:
-        lane, epoch, wait, silence, grace, folder, tag = fields
-        self.silence, self.grace = float(silence), float(grace)
-        self.tag = tag_descendants(int(tag) or new_tag())
-        if lane:
-            self.state = State(os.fsdecode(folder))
-            self.state.prepare()
-            self.take_lane(Lane(self.state, lane, int(epoch)), float(wait))
-            try:
-                self.state.prune()
-            except OSError as error:
-                complain(f"old markers could not be removed: {error}")
-            self.send(WELCOME, [os.fsencode(self.state.folder)])
-
-    def take_lane(self, lane: Lane, seconds: float) -> None:
-        """Raise the epoch, then wait for the lock: an older holder sees the epoch and gives way, or is made to."""
-        limit = time.monotonic() + seconds
-        try:
-            lane.raise_epoch()
-            while not lane.try_lock():
-                left = limit - time.monotonic()
-                if left <= 0:
-                    holder = lane.holder()
-                    raise BusyError(f"another session works in this lane (epoch {holder[0]}, pid {holder[1]})")
-                if left < seconds / 2:
-                    lane.oust()
-                if 0 in select.select([0], [], [], 0.02)[0]:  # flock(2) has no descriptor to wait for
-                    self.receive()
-                self.look_at_session()
-            if not lane.end_orphans():
-                raise BusyError("processes of an earlier session cannot be ended (uninterruptible, or not ours)")
-            if lane.superseded():
-                raise EpochError("a later claim of this lane has come to the host")
-        except EpochError as error:
-            raise Lost(b"epoch", str(error)) from None
-        except BusyError as error:
-            raise Lost(b"busy", str(error)) from None
-        lane.sign(self.tag)
-        self.lane = lane
 
     def start(self, order: Order, payload: bytes) -> None:
         if self.lane is not None and self.state is not None:
@@ -345,21 +217,6 @@ class Supervisor:
             if step.cancelled:
                 outcome.status = b"cancelled"
             self.tell(outcome.fields(), step.pieces)
-
-    # -- output
-
-    def send(self, kind: bytes, fields: list[bytes]) -> None:
-        self.outbox += frame(kind, pack(fields))
-
-    def flush(self) -> None:
-        try:
-            while self.outbox:
-                del self.outbox[: os.write(1, self.outbox)]
-        except BlockingIOError:
-            pass
-        except OSError:
-            self.outbox.clear()
-            raise Lost(b"closed", "the connection was closed") from None
 
 
 OVERALL_END_SECONDS = 8.0

@@ -1,7 +1,7 @@
 """Ends what a step started, and proves it.
 
-The supervisor is a subreaper: whatever a step's processes do, once their parents are gone they are its children.
-So ``waitpid`` that finds no child is the proof that nothing is left, in one system call. Otherwise the family is stopped
+A supervisor is a subreaper: whatever a step's processes do, once their parents are gone they are its children.
+So ``waitpid`` that finds no child proves that nothing is left, in one system call. Otherwise the family is stopped
 (a stopped process cannot fork), killed and reaped, again and again, until that holds. Members that ran under sudo are
 another user's: for those that may not be signalled, ``sudo -n kill`` is tried.
 """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ class Lab(Mapping[str, Any]):
             line.settimeout(20)
             line.connect(self["haproxy_socket"])
             line.sendall(f"{command}\n".encode())
-            return b"".join(iter(lambda: line.recv(65536), b"")).decode()
+            return b"".join(iter(partial(line.recv, 65536), b"")).decode()
 
     def servers(self) -> dict[str, Server]:
         rows = self._table("show stat", separator=",")
@@ -167,6 +168,34 @@ class Lab(Mapping[str, Any]):
         start = next(number for number, line in enumerate(lines) if line.startswith("# "))
         names = lines[start][2:].split(separator)
         return [dict(zip(names, line.split(separator), strict=False)) for line in lines[start + 1 :] if line]
+
+
+class Held:
+    """A script that goes on only when it is let go; ``before`` and ``after`` are lines around that."""
+
+    def __init__(self, lab: Lab, *, before: str = "", after: str = "") -> None:
+        self._lab = lab
+        self._name = f"held-{secrets.token_hex(6)}"
+        self.script = "\n".join(
+            [
+                before,
+                f'echo "$BOX_NAME" > "$BOX_ROOT/{self._name}-there"',
+                f'while [ ! -e "$BOX_ROOT/{self._name}-go" ]; do sleep 0.05; done',
+                after,
+            ]
+        )
+
+    def wait(self, box: str) -> None:
+        """Until the script runs on that box."""
+        until(lambda: (self._lab.root(box) / f"{self._name}-there").exists(), what=f"the script runs on {box}")
+
+    def is_at(self, box: str) -> bool:
+        return (self._lab.root(box) / f"{self._name}-there").exists()
+
+    def let_go(self, *boxes: str) -> None:
+        """All boxes if none is named."""
+        for box in boxes or self._lab.names:
+            (self._lab.root(box) / f"{self._name}-go").touch()
 
 
 def processes_with(mark: str) -> Sequence[int]:

@@ -1,0 +1,221 @@
+"""Whole deployments with everything that can happen to them, in any order: what may never be, is not.
+
+Hosts fail, hang, are lost; instances die between any two commits, are cut off from the record, hand over; people
+cancel, pause and resume. ``watching.Watch`` holds the promises.
+"""
+
+import asyncio
+from typing import Any
+
+from hypothesis import HealthCheck, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from tests.fakes.hosts import HANGS, SUCCEEDED, failed
+from tests.unit.engine.virtual_time import VirtualLoop, on_virtual_time, until
+from tests.unit.engine.watching import Watch
+from tests.unit.engine.world import Instance, World
+
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.share import Share
+from vesemir.domain.states import DeploymentState
+from vesemir.domain.traffic import AdminState
+
+LOST = FailedError(FailureCode.SSH_CONNECTION_LOST, "the connection is lost")
+UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")
+STEPS = ("unpack", "switch", "verify", "switch-back")
+MOST_INSTANCES = 3
+
+ROLLOUTS = st.fixed_dictionaries(
+    {
+        "concurrency": st.integers(1, 3),
+        "canary": st.integers(0, 2),
+        "max_failures": st.integers(0, 2),
+        "on_failure": st.sampled_from(["stop", "rollback", "continue"]),
+        "mode": st.sampled_from(["batch", "window"]),
+        "pause_seconds": st.sampled_from([0, 0, 5]),
+        "approve_after": st.sampled_from([None, None, "batch"]),
+        "order_by": st.sampled_from([None, "zone"]),
+    }
+)
+TRAFFIC = st.fixed_dictionaries(
+    {"weight": st.sampled_from([10, [5, 25]]), "degradation_seconds": st.sampled_from([0, 4]), "drain_seconds": st.just(5)}
+)
+FATES = st.sampled_from(["fine", "fine", "fine", "fails", "fails once", "hangs", "lost", "unreachable", "sick", "foreign"])
+
+
+class RolloutMachine(RuleBasedStateMachine):
+    """One deployment of one application, and up to three instances at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._time = on_virtual_time()
+        self._time.__enter__()
+        self._runner = asyncio.Runner(loop_factory=VirtualLoop)
+
+    @initialize(
+        count=st.integers(1, 5),
+        balancers=st.integers(1, 2),
+        rollout=ROLLOUTS,
+        traffic=st.none() | TRAFFIC,
+        min_available=st.sampled_from([0, 1, "50%"]),
+        seconds=st.sampled_from([3600, 3600, 15]),
+        data=st.data(),
+    )
+    def begin(
+        self,
+        count: int,
+        balancers: int,
+        rollout: dict[str, Any],
+        traffic: dict[str, Any] | None,
+        min_available: int | str,
+        seconds: int,
+        data: st.DataObject,
+    ) -> None:
+        self.traffic = traffic
+        self.world = World(count, balancers=balancers, zones=2)
+        self.watch = Watch(self.world, concurrency=rollout["concurrency"], min_available=Share.of(min_available))
+        for target in self.world.targets:
+            self._give_fate(target.name, data.draw(FATES), data.draw(st.sampled_from(STEPS)))
+        self.watch.remember_traffic()
+        more: dict[str, Any] = {"traffic": True, "haproxy": traffic} if traffic else {}
+        if traffic:
+            rollout = {**rollout, "min_available": min_available}
+        rollout = {name: value for name, value in rollout.items() if value is not None}
+        self._run(
+            self.world.accept(
+                **more, rollout=rollout, timeouts={"deployment": seconds, "target": 120, "step": 30}
+            )
+        )
+        self._run(self._spawn())
+
+    def _give_fate(self, name: str, fate: str, step: str) -> None:
+        hosts = self.world.hosts
+        match fate:
+            case "fails":
+                hosts.steps[f"{name}:{step}"] = failed(1, b"no")
+            case "fails once":
+                hosts.steps[f"{name}:verify"] = [failed(1, b"not yet"), SUCCEEDED]
+            case "hangs":
+                hosts.steps[f"{name}:{step}"] = HANGS
+            case "lost":
+                hosts.steps[f"{name}:{step}"] = [LOST, SUCCEEDED]
+            case "unreachable":
+                hosts.unreachable[name] = UNREACHABLE
+            case "sick":
+                for lb in self.world.lbs:
+                    lb._by_name[name].healthy = False
+                    lb._by_name[name].health = 0
+            case "foreign":
+                for lb in self.world.lbs:
+                    lb._by_name[name].admin = AdminState.MAINT
+
+    def _run(self, work: Any) -> None:
+        self._runner.run(work)
+
+    async def _spawn(self) -> None:
+        self.world.instance(max_expiries=4)
+
+    @property
+    def alive(self) -> list[Instance]:
+        return [instance for instance in self.world.instances if instance.alive]
+
+    @property
+    def owner(self) -> Instance | None:
+        return next((one for one in self.alive if one.name == self.world.row().owner), None)
+
+    # --- what happens -----------------------------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([0.0, 0.01, 0.1, 0.5, 1.0, 3.0, 10.0, 45.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self._run(asyncio.sleep(seconds))
+
+    @rule(command=st.sampled_from(["pause", "resume", "resume", "cancel"]))
+    def somebody_says(self, command: str) -> None:
+        self._run(self.world.control(command))
+
+    @precondition(lambda self: len(self.alive) < MOST_INSTANCES)
+    @rule()
+    def an_instance_comes(self) -> None:
+        self._run(self._spawn())
+
+    @precondition(lambda self: self.owner)
+    @rule(commits=st.integers(1, 12), after=st.booleans())
+    def the_owner_will_die_around_a_commit(self, commits: int, *, after: bool) -> None:
+        assert self.owner is not None
+        self.owner.store.dies_at, self.owner.store.after_it = commits, after
+
+    @precondition(lambda self: self.owner)
+    @rule()
+    def the_owner_dies(self) -> None:
+        assert self.owner is not None
+        self.owner.kill()
+
+    @precondition(lambda self: self.owner)
+    @rule()
+    def the_owner_is_cut_off_from_the_record(self) -> None:
+        assert self.owner is not None
+        self.owner.store.cut_off = True
+
+    @rule()
+    def the_record_is_there_for_all(self) -> None:
+        for instance in self.world.instances:
+            instance.store.cut_off = False
+
+    @precondition(lambda self: self.owner)
+    @rule(seconds=st.sampled_from([0.0, 5.0]))
+    def the_owner_is_told_to_end(self, seconds: float) -> None:
+        owner = self.owner
+        assert owner is not None
+        self._run(self._drain(owner, seconds))
+
+    async def _drain(self, owner: Instance, seconds: float) -> None:
+        async with asyncio.timeout(600):
+            await owner.working.drain(seconds)
+        owner.kill()
+
+    @rule(number=st.integers(0, 4))
+    def a_connection_is_lost(self, number: int) -> None:
+        target = self.world.targets[number % len(self.world.targets)]
+        self.world.hosts.break_sessions(target.name, LOST)
+
+    @invariant()
+    def nothing_is_broken(self) -> None:
+        self.watch.look()
+        assert not self.watch.broken, self.watch.broken
+        self.world.events()
+
+    # --- and at the end ---------------------------------------------------------------------------------------------
+
+    def teardown(self) -> None:
+        try:
+            if hasattr(self, "world"):
+                self._run(self._finish())
+                self.watch.check_end(moves_traffic=self.traffic is not None)
+        finally:
+            if hasattr(self, "world"):
+                self._run(self.world.__aexit__())
+            self._runner.close()
+            self._time.__exit__(None, None, None)
+
+    async def _finish(self) -> None:
+        """Whatever was done to it, it comes to its end when the causes are gone."""
+        self.the_record_is_there_for_all()
+        for instance in self.alive:
+            instance.store.dies_at = None
+        await self._spawn()
+        row = self.world.row
+        while not row().final:
+            if row().state is DeploymentState.PAUSED or row().pause:
+                await self.world.control("resume")
+            await until(lambda: row().final or row().state is DeploymentState.PAUSED or row().pause, step=0.25)
+            await asyncio.sleep(1.5)
+        note(f"{row().state}: {[(key, each.state, each.failure) for key, each in row().targets.items()]}")
+
+
+TestRollouts = RolloutMachine.TestCase
+TestRollouts.settings = settings(
+    max_examples=60,
+    stateful_step_count=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)

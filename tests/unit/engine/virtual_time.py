@@ -1,0 +1,92 @@
+"""An event loop whose clock jumps: when nothing is ready, the next timer is due at once.
+
+Minutes of leases, pauses and timeouts pass in milliseconds, and always in the same order. Work in threads is waited for
+in real time. The engine's modules read the same clock (``on_virtual_time``).
+"""
+
+import asyncio
+import selectors
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+TOO_LONG_SECONDS = 30 * 24 * 3600.0
+"""A test that lets so much time pass waits for something that never comes."""
+
+
+class _Jumping(selectors.DefaultSelector):
+    """Asks the real selector without waiting, and lets the loop's clock jump instead."""
+
+    def __init__(self, loop: "VirtualLoop") -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None or self._loop.threads_at_work:
+            return super().select(timeout)
+        ready = super().select(0)
+        if not ready:
+            self._loop.skip(timeout)
+        return ready
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Its time begins at 0."""
+
+    def __init__(self) -> None:
+        self.threads_at_work = 0
+        self._now = 0.0
+        super().__init__(_Jumping(self))
+
+    def time(self) -> float:
+        return self._now
+
+    def skip(self, seconds: float) -> None:
+        self._now += max(0.0, seconds)
+        if self._now > TOO_LONG_SECONDS:
+            raise RuntimeError("a month of virtual time has passed: what is waited for never comes")
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> "asyncio.Future[Any]":
+        self.threads_at_work += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._thread_done)
+        return future
+
+    def _thread_done(self, _future: object) -> None:
+        self.threads_at_work -= 1
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
+VIRTUAL = SimpleNamespace(monotonic=_loop_time, time=lambda: 1_800_000_000.0 + _loop_time())
+
+
+@contextmanager
+def on_virtual_time() -> Iterator[None]:
+    """The engine and the fake record read the running loop's clock."""
+    readers = [
+        module
+        for name, module in list(sys.modules.items())
+        if name.startswith(("vesemir.engine.", "tests.fakes.")) and getattr(module, "time", None) is time
+    ]
+    for module in readers:
+        module.time = VIRTUAL  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        for module in readers:
+            module.time = time  # type: ignore[attr-defined]
+
+
+async def until(condition: Callable[[], object], *, seconds: float = 7200.0, step: float = 0.01) -> None:
+    """Let time pass until it holds, looking every ``step`` (virtual) seconds."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while not condition():
+        assert loop.time() < deadline, "it does not come to hold"
+        await asyncio.sleep(step)  # noqa: ASYNC110 - virtual time, and the fakes have no events

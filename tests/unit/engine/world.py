@@ -1,0 +1,417 @@
+"""A small world on the fakes: one record, some hosts and HAProxys, and instances that come, die and are cut off."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.hosts import FakeHosts, _FakeHost
+from tests.fakes.inventory import FakeInventory
+from tests.fakes.loadbalancer import FakeLoadBalancer, FakeLoadBalancers, FakeServer
+from tests.fakes.record import Record, Row
+from tests.fakes.store import FakeStore
+from tests.unit.engine.virtual_time import until
+
+from vesemir.contract import stored_request
+from vesemir.contract.events import validate_event
+from vesemir.domain.recipe import Recipe, Script, Step, Words
+from vesemir.domain.request import Timeouts
+from vesemir.domain.states import TargetState
+from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepTrace
+from vesemir.domain.target import Target
+from vesemir.domain.template import Template
+from vesemir.domain.traffic import AdminState
+from vesemir.engine.context import Ports
+from vesemir.engine.hosts import Host, HttpAnswer, Ticket
+from vesemir.engine.lease import Leases
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.observe import SilentMeters
+from vesemir.engine.store import (
+    Change,
+    Claim,
+    ControlAnswer,
+    ControlCommand,
+    NewDeployment,
+    StoreAwayError,
+)
+from vesemir.engine.working import Working
+
+LEASE_SECONDS = 60.0
+CAPS = Timeouts(deployment=7200, target=3600, step=3600)
+LIMITS = EngineLimits(
+    lease_seconds=LEASE_SECONDS,
+    beat_seconds=3,
+    silence_seconds=10,
+    reconnect_seconds=60,
+    settle_seconds=30,
+    shutdown_seconds=20,
+    capacity_seconds=300,
+    up_seconds=60,
+    max_expiries=5,
+    deployments=10,
+    targets=100,
+    output_bytes=65536,
+    caps=CAPS,
+)
+
+
+def words(*command: str) -> Words:
+    return Words(tuple(map(Template.parse, command)))
+
+
+RELEASE = Recipe(
+    name="release",
+    steps=(
+        Step("unpack", words("unpack", "{version}")),
+        Step("switch", words("switch", "{version}"), idempotent=False),
+        Step("verify", Script("verify"), retries=1),
+    ),
+    rollback=(Step("switch-back", words("switch", "--back")),),
+)
+ONE_STEP = Recipe(name="one-step", steps=(Step("switch", words("switch")),))
+
+
+class Book:
+    """Recipes in memory."""
+
+    def __init__(self, *recipes: Recipe) -> None:
+        self.known = {recipe.name: recipe for recipe in recipes}
+
+    @property
+    def names(self) -> Sequence[str]:
+        return sorted(self.known)
+
+    def get(self, name: str) -> Recipe | None:
+        return self.known.get(name)
+
+
+class Lines:
+    """A log that keeps what it was told: (level, text)."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str]] = []
+
+    def _say(self, level: str, message: str, fields: dict[str, object]) -> None:
+        self.lines.append((level, message.format(**fields)))
+
+    def debug(self, message: str, **fields: object) -> None:
+        self._say("debug", message, fields)
+
+    def info(self, message: str, **fields: object) -> None:
+        self._say("info", message, fields)
+
+    def warning(self, message: str, **fields: object) -> None:
+        self._say("warning", message, fields)
+
+    def error(self, message: str, **fields: object) -> None:
+        self._say("error", message, fields)
+
+    def exception(self, message: str, **fields: object) -> None:
+        self._say("exception", message, fields)
+
+    def context(self, **fields: object) -> contextlib.AbstractContextManager[object]:
+        del fields
+        return contextlib.nullcontext()
+
+    def of(self, level: str) -> list[str]:
+        return [text for its, text in self.lines if its == level]
+
+
+class InstanceStore(FakeStore):
+    """One instance's view, which may be cut off, and which can stop for ever around a commit as a killed process does.
+
+    ``dies_at`` counts commits: the one that makes it 0 is the last; ``after_it`` says whether it is made.
+    """
+
+    def __init__(self, record: Record, *, instance: str) -> None:
+        super().__init__(record, instance=instance)
+        self.cut_off = False
+        self.dead = False
+        self.dies_at: int | None = None
+        self.after_it = False
+        self.on_death: Callable[[], None] = lambda: None
+        self.groups: list[list[Change]] = []
+        self.watch: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
+
+    @asynccontextmanager
+    async def section(self, name: str) -> AsyncIterator[None]:
+        async with super().section(name), self.watch(name):
+            yield
+
+    async def _turn(self) -> float:
+        if self.dead:
+            await asyncio.Event().wait()
+        if self.cut_off:
+            raise StoreAwayError("the database is away")
+        return await super()._turn()
+
+    async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
+        if self.dies_at is not None:
+            self.dies_at -= 1
+            if self.dies_at <= 0 and not self.dead:
+                await self._die(claim, changes)
+        await super().commit(claim, changes)
+        self.groups.append(list(changes))
+
+    async def _die(self, claim: Claim, changes: Sequence[Change]) -> None:
+        if self.after_it:
+            await super().commit(claim, changes)
+        self.dead = True
+        self.on_death()
+        await asyncio.Event().wait()
+
+
+class _SlowHost:
+    """A session whose steps take time; the step is marked as started before it."""
+
+    def __init__(self, inner: _FakeHost, hosts: "SlowHosts") -> None:
+        self._inner = inner
+        self._hosts = hosts
+
+    @property
+    def connect_seconds(self) -> float:
+        return self._inner.connect_seconds
+
+    async def trace(self, key: StepKey) -> StepTrace:
+        return await self._inner.trace(key)
+
+    async def run(self, key: StepKey, command: Command) -> StepResult:
+        inner = self._inner
+        if inner._end is None and inner._ticket.valid():
+            self._hosts.on_run(inner._name, key, inner._ticket)
+            inner._box.started.add(key)
+            inner._box.finished.pop(key, None)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(inner._over.wait(), self._hosts.step_seconds)
+        return await inner.run(key, command)
+
+    async def upload(self, source: Path, name: str) -> str:
+        return await self._inner.upload(source, name)
+
+    async def write(self, content: bytes, name: str) -> str:
+        return await self._inner.write(content, name)
+
+    async def http_get(self, url: str, *, timeout: float) -> HttpAnswer:
+        return await self._inner.http_get(url, timeout=timeout)
+
+    async def tcp_connect(self, host: str, port: int, *, timeout: float) -> None:
+        await self._inner.tcp_connect(host, port, timeout=timeout)
+
+
+@dataclass
+class SlowHosts(FakeHosts):
+    """Steps take ``step_seconds``; ``on_run`` hears of each before it begins."""
+
+    step_seconds: float = 1.0
+    on_run: Callable[[str, StepKey, Ticket], None] = lambda _target, _key, _ticket: None
+
+    @asynccontextmanager
+    async def open(self, target: Target, ticket: Ticket) -> AsyncIterator[Host]:
+        async with super().open(target, ticket) as host:
+            assert isinstance(host, _FakeHost)
+            yield _SlowHost(host, self)
+
+    def break_sessions(self, name: str, reason: Exception) -> None:
+        """Whatever is connected to that host is not any more."""
+        for holder in list(self.box(name).holders.values()):
+            holder.end(reason)  # type: ignore[arg-type]
+
+
+@dataclass
+class Instance:
+    """One process. ``store`` is how it can be made to die."""
+
+    name: str
+    store: InstanceStore
+    leases: Leases
+    working: Working
+    log: Lines
+    tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    def kill(self) -> None:
+        """As ``kill -9``: nothing that it still does has an effect."""
+        self.store.dead = True
+        for task in self.tasks:
+            task.cancel()
+
+    @property
+    def alive(self) -> bool:
+        return not self.store.dead
+
+
+class World:
+    """``async with World(...) as world``: made within a running loop."""
+
+    def __init__(
+        self, targets: int = 3, *, recipes: Sequence[Recipe] = (RELEASE, ONE_STEP), balancers: int = 1, zones: int = 1
+    ) -> None:
+        names = [f"web{number}" for number in range(1, targets + 1)]
+        self.record = Record()
+        self.hosts = SlowHosts()
+        self.lbs = [
+            FakeLoadBalancer(f"lb{number}", [FakeServer(name) for name in names])
+            for number in range(1, balancers + 1)
+        ]
+        self.targets = [
+            Target(name, f"127.0.0.{number}", 22, "deploy", {"zone": f"z{number % zones}"}, "test")
+            for number, name in enumerate(names, start=1)
+        ]
+        boxes = [Target(lb.name, "127.0.1.1") for lb in self.lbs]
+        self.inventory = FakeInventory(
+            [*self.targets, *boxes], groups={"web": names, "lb": [lb.name for lb in self.lbs], "empty": []}
+        )
+        self.book = Book(*recipes)
+        self.meters = SilentMeters()
+        self.instances: list[Instance] = []
+        self.section: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
+        self._numbers = 0
+
+    async def __aenter__(self) -> "World":
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        for instance in self.instances:
+            instance.kill()
+        tasks = [task for instance in self.instances for task in instance.tasks]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def ports(self, store: InstanceStore, log: Lines) -> Ports:
+        return Ports(
+            store=store,
+            hosts=self.hosts,
+            balancers=FakeLoadBalancers(*self.lbs),
+            inventory=self.inventory,
+            recipes=self.book,
+            log=log,
+            meters=self.meters,
+            redact=lambda text: text,
+            artifact=Path,
+        )
+
+    def instance(self, **limits: Any) -> Instance:
+        """Another process; it runs at once."""
+        self._numbers += 1
+        name = f"host/{self._numbers}"
+        store, log = InstanceStore(self.record, instance=name), Lines()
+        leases = Leases(store, owner=name, seconds=LEASE_SECONDS, log=log, meters=self.meters)
+        working = Working(
+            leases,
+            ports=self.ports(store, log),
+            limits=replace(LIMITS, **limits),
+            read_request=partial(stored_request, caps=CAPS),
+            on_event=lambda: None,
+        )
+        instance = Instance(name, store, leases, working, log)
+        store.on_death = instance.kill
+        store.watch = self.section
+        for work in (leases.keep(), leases.fence(), leases.listen(), working.run()):
+            instance.tasks.append(asyncio.create_task(work, name=f"{name} {work.__qualname__}"))
+        self.instances.append(instance)
+        return instance
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    def event(self, name: str = "d1", *, traffic: bool = False, **more: Any) -> dict[str, Any]:
+        """A deploy event's body; ``traffic`` True or the fields of ``haproxy``."""
+        body: dict[str, Any] = {
+            "schema": "vesemir.deploy/1",
+            "deployment_id": name,
+            "application": "shop",
+            "environment": "production",
+            "version": "2.0.0",
+            "recipe": "release",
+            "targets": {"inventory": {"groups": ["web"]}},
+        }
+        if traffic:
+            body["haproxy"] = {"targets": {"inventory": {"groups": ["lb"]}}, "backend": "shop", "server": "{name}"}
+        for key, value in more.items():
+            body[key] = {**body[key], **value} if isinstance(value, dict) and key == "haproxy" else value
+        return body
+
+    async def accept(self, name: str = "d1", **more: Any) -> None:
+        body = self.event(name, **more)
+        stored_request(body, CAPS)
+        new = NewDeployment(
+            deployment_id=name,
+            body_hash=name.encode(),
+            request=body,
+            application=body["application"],
+            environment=body["environment"],
+            version=body["version"],
+            recipe=body["recipe"],
+            team=None,
+            requested_by=None,
+            user_id=None,
+        )
+        await FakeStore(self.record, instance="host/0").accept(new, None)
+        for instance in self.instances:
+            instance.working.wake()
+
+    async def control(self, command: str, name: str = "d1") -> ControlAnswer:
+        store = FakeStore(self.record, instance="host/0")
+        answer, _ = await store.control(ControlCommand(command, name, "somebody", "because"))
+        for instance in self.instances:
+            instance.leases.hint()
+        return answer
+
+    # --- what came of it --------------------------------------------------------------------------------------------
+
+    def row(self, name: str = "d1") -> Row:
+        return self.record.rows[name]
+
+    def events(self, name: str = "d1") -> list[dict[str, Any]]:
+        """All so far, each found to be one of the contract's."""
+        bodies = [dict(event.body) for event in self.row(name).events]
+        for body in bodies:
+            validate_event(body)
+        assert [body["sequence"] for body in bodies] == list(range(1, len(bodies) + 1))
+        return bodies
+
+    def told(self, event: str, name: str = "d1") -> list[dict[str, Any]]:
+        return [body for body in self.events(name) if body["event"] == event]
+
+    def names(self, name: str = "d1") -> list[str]:
+        return [body["event"] for body in self.events(name)]
+
+    async def told_of(self, event: str, name: str = "d1", *, count: int = 1) -> dict[str, Any]:
+        """Wait for it."""
+        await until(lambda: [stored.name for stored in self.row(name).events].count(event) >= count)
+        return self.told(event, name)[count - 1]
+
+    async def result(self, name: str = "d1") -> dict[str, Any]:
+        """``deployment.finished``, the only one."""
+        await until(lambda: self.row(name).final)
+        (finished,) = self.told("deployment.finished", name)
+        assert self.names(name)[-1] == "deployment.finished"
+        assert finished["status"] == self.row(name).state.value
+        return finished
+
+    def statuses(self, name: str = "d1") -> dict[str, str]:
+        return {target["name"]: target["status"] for target in self.told("deployment.finished", name)[0]["targets"]}
+
+    def state(self, target: str, name: str = "d1", direction: Direction = Direction.FORWARD) -> TargetState:
+        return self.row(name).targets[direction, target].state
+
+    def server(self, name: str, lb: int = 0) -> FakeServer:
+        return self.lbs[lb]._by_name[name]
+
+    def shown(self, name: str) -> list[tuple[AdminState, int]]:
+        """(state, weight) on every HAProxy."""
+        return [(lb._by_name[name].admin, lb._by_name[name].user_weight) for lb in self.lbs]
+
+
+@asynccontextmanager
+async def one_instance(targets: int = 3, **more: Any) -> AsyncIterator[World]:
+    """A world with one instance in it."""
+    async with World(targets, **more) as world:
+        world.instance()
+        yield world
+
+
+READY = (AdminState.READY, 100)
+DRAINED = (AdminState.DRAIN, 100)
+

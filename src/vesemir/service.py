@@ -75,6 +75,7 @@ class Service:
             store,
             broker,
             publisher=instance,
+            lease_seconds=settings.lease.publisher_seconds,
             namespace=namespace,
             park_after_seconds=settings.amqp.reply_deadline_seconds,
             log=ports.log,

@@ -178,6 +178,11 @@ class Lease(Section):
         return self.seconds * 2 / 3
 
     @property
+    def publisher_seconds(self) -> float:
+        """How long one instance alone publishes to a destination: half the lease."""
+        return self.seconds / 2
+
+    @property
     def beat_seconds(self) -> float:
         """Between two beats to a host: 3 s for a lease of 60 s."""
         return self.seconds / 20

@@ -21,14 +21,16 @@ _IDS = uuid.UUID("b0f6a1de-54b1-4c50-8a3e-5c0f1e6f7d20")
 """Namespace of the name-based message ids (RFC 9562, version 5)."""
 
 POLL_SECONDS = 1.0
-LEASE_SECONDS = 30.0
 IN_FLIGHT = 50
 DESTINATIONS = 32
 LONGEST_WAIT_SECONDS = 30.0
 
 
 class Publishing:
-    """``run`` for ever; ``wake`` when something was written; ``flush`` before the instance ends."""
+    """``run`` for ever; ``wake`` when something was written; ``flush`` before the instance ends.
+
+    ``lease_seconds``: for so long a destination waits for a publisher that died.
+    """
 
     def __init__(
         self,
@@ -36,6 +38,7 @@ class Publishing:
         broker: Broker,
         *,
         publisher: str,
+        lease_seconds: float,
         namespace: str,
         park_after_seconds: float,
         log: Log,
@@ -44,6 +47,7 @@ class Publishing:
         self._outbox = outbox
         self._broker = broker
         self._publisher = publisher
+        self._lease_seconds = lease_seconds
         self._namespace = namespace
         self._park_after = park_after_seconds
         self._log = log
@@ -87,7 +91,7 @@ class Publishing:
             return []
         try:
             due = await self._outbox.lease_deliveries(
-                self._publisher, seconds=LEASE_SECONDS, limit=room + len(self._busy)
+                self._publisher, seconds=self._lease_seconds, limit=room + len(self._busy)
             )
         except StoreAwayError:
             return []
@@ -106,7 +110,7 @@ class Publishing:
     async def _deliver_all(self, delivery: Delivery) -> None:
         """Publish up to the end, for less than the publisher's lease."""
         cursor, started = delivery.cursor, time.monotonic()
-        while time.monotonic() - started < LEASE_SECONDS / 2:
+        while time.monotonic() - started < self._lease_seconds / 2:
             events = await self._outbox.events_after(delivery.deployment_id, cursor, limit=IN_FLIGHT)
             if not events:
                 await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)

@@ -1,0 +1,118 @@
+"""A requester that knows only the contract: publishes events until the broker has them, keeps every answer it ever got."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel
+
+PUBLISH_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One delivery of one event; ``at`` is this machine's clock, as in ``occurred_at``."""
+
+    at: float
+    message_id: str
+    body: Mapping[str, Any]
+
+
+class Requester:
+    """Straight to the broker, past every proxy; its reply queue is durable, so a restart of the broker loses nothing."""
+
+    def __init__(self, channel: AbstractRobustChannel, namespace: str, queue: str) -> None:
+        self._channel = channel
+        self._namespace = namespace
+        self.reply_to = queue
+        self.seen: dict[str, list[Seen]] = {}
+        self.confirmed: set[str] = set()
+        self._news = asyncio.Event()
+
+    @classmethod
+    @asynccontextmanager
+    async def connected(cls, url: str, namespace: str) -> AsyncIterator["Requester"]:
+        connection = await aio_pika.connect_robust(url, heartbeat=10, reconnect_interval=0.5, fail_fast=True)
+        try:
+            channel = await connection.channel(publisher_confirms=True)
+            queue = await channel.declare_queue(f"answers.{uuid.uuid4().hex[:12]}", durable=True)
+            requester = cls(channel, namespace, queue.name)
+            await queue.consume(requester._heard)
+            yield requester
+        finally:
+            await connection.close()
+
+    async def _heard(self, message: AbstractIncomingMessage) -> None:
+        body = json.loads(message.body)
+        self.seen.setdefault(str(body["deployment_id"]), []).append(Seen(time.time(), str(message.message_id), body))
+        self._news.set()
+        await message.ack()
+
+    async def publish(
+        self, body: bytes, *, queue: str = "deployments", reply_to: str | None = None, correlation: str = "chaos"
+    ) -> None:
+        """Until the broker has confirmed it, which may mean several times: a requester may repeat itself."""
+        message = aio_pika.Message(
+            body,
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            correlation_id=correlation,
+            reply_to=reply_to or self.reply_to,
+        )
+        async with asyncio.timeout(PUBLISH_SECONDS):
+            while True:
+                try:
+                    async with asyncio.timeout(10):
+                        exchange = self._channel.default_exchange
+                        await exchange.publish(message, f"{self._namespace}.{queue}", mandatory=True)
+                        return
+                except (TimeoutError, aio_pika.exceptions.AMQPError, ConnectionError, RuntimeError):
+                    await asyncio.sleep(0.3)
+
+    async def deploy(self, event: Mapping[str, Any]) -> None:
+        await self.publish(json.dumps(event).encode())
+        self.confirmed.add(event["deployment_id"])
+
+    async def control(self, command: str, deployment_id: str) -> None:
+        body = {"schema": "vesemir.control/1", "command": command, "deployment_id": deployment_id}
+        await self.publish(json.dumps(body).encode(), queue="control")
+
+    def events(self, deployment_id: str, name: str | None = None) -> list[Seen]:
+        found = self.seen.get(deployment_id, [])
+        return [each for each in found if name is None or each.body["event"] == name]
+
+    async def event(self, deployment_id: str, name: str, *, seconds: float, number: int = 1) -> Seen:
+        """Wait for the ``number``-th delivery of such an event."""
+        async with asyncio.timeout(seconds):
+            while len(found := self.events(deployment_id, name)) < number:
+                self._news.clear()
+                await self._news.wait()
+        return found[number - 1]
+
+    async def declare(self, name: str, **arguments: Any) -> None:
+        await self._channel.declare_queue(name, durable=True, arguments=arguments or None)
+
+    async def delete(self, name: str) -> None:
+        await self._channel.queue_delete(name)
+
+    async def purge(self, name: str) -> int:
+        queue = await self._channel.get_queue(name, ensure=False)
+        answer = await queue.purge()
+        return answer.message_count or 0
+
+    async def take_all(self, name: str, *, most: int = 1000) -> list[AbstractIncomingMessage]:
+        """Everything that lies in a queue now."""
+        queue = await self._channel.get_queue(name, ensure=False)
+        found: list[AbstractIncomingMessage] = []
+        while len(found) < most:
+            message = await queue.get(fail=False, no_ack=True)
+            if message is None:
+                break
+            found.append(message)
+        return found

@@ -33,6 +33,7 @@ class SshHosts:
         self._settings = settings
         self._dialer = dialer
         self._sessions = asyncio.Semaphore(settings.max_sessions)
+        self._starts = asyncio.Semaphore(settings.max_handshakes)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -47,9 +48,8 @@ class SshHosts:
         async with self._sessions:
             begun = loop.time()
             async with self._dialer.connection(target) as connection:
-                channel = await self._supervised(target, ticket, connection)
+                channel = await self._begun(target, ticket, connection)
                 try:
-                    await self._greeted(target, channel)
                     connect_seconds = loop.time() - begun
                     yield SshHost(
                         target,
@@ -61,6 +61,20 @@ class SshHosts:
                     )
                 finally:
                     await self._leave(channel)
+
+    async def _begun(
+        self, target: Target, ticket: Ticket, connection: asyncssh.SSHClientConnection
+    ) -> SupervisorChannel:
+        """The supervisor, greeted. So many start at once as may shake hands at once: where hosts share a machine, a
+        hundred interpreters that start together all come too late."""
+        async with self._starts:
+            channel = await self._supervised(target, ticket, connection)
+            try:
+                await self._greeted(target, channel)
+            except BaseException:
+                await self._leave(channel)
+                raise
+        return channel
 
     async def _supervised(
         self, target: Target, ticket: Ticket, connection: asyncssh.SSHClientConnection

@@ -39,20 +39,23 @@ INTERRUPTED = 130
 def up(
     folder: Folder = DEFAULT_FOLDER,
     boxes: Annotated[int, typer.Option("--boxes", metavar="N", help="How many boxes.")] = 5,
+    chef: Annotated[bool, typer.Option("--chef", help="With a Chef server that has a node for each box.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything answers.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the lab; without --detach it stays until Ctrl-C and then takes everything down again."""
-    raise typer.Exit(_reporting(lambda: asyncio.run(_up(folder, boxes=boxes, detach=detach, as_json=as_json))))
+    raise typer.Exit(
+        _reporting(lambda: asyncio.run(_up(folder, boxes=boxes, chef=chef, detach=detach, as_json=as_json)))
+    )
 
 
-async def _up(folder: Path, *, boxes: int, detach: bool, as_json: bool) -> int:
+async def _up(folder: Path, *, boxes: int, chef: bool, detach: bool, as_json: bool) -> int:
     from vesemir.adapters.postgres import migrate  # noqa: PLC0415 -- only `up` needs the driver, which is slow to import
 
     errors = Console(stderr=True)
     stopping = asyncio.Event()
     with Progress(errors) as progress:
-        starting = asyncio.create_task(bring_up(folder, boxes=boxes, migrate=migrate, progress=progress))
+        starting = asyncio.create_task(bring_up(folder, boxes=boxes, migrate=migrate, progress=progress, chef=chef))
         _on_signals(partial(_stop, starting, stopping))
         try:
             found = await starting
@@ -162,13 +165,15 @@ def event(
     given: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the recipe; may be repeated.")
     ] = None,
+    chef: Annotated[bool, typer.Option("--chef", help="Hosts by the tags of the lab's Chef server.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print a complete deploy event with a new deployment_id, ready to be published."""
 
     def work() -> int:
         places = Places.of(folder, token="")
-        made = deploy_event(places, read_lab(places), version=version, recipe=recipe, given=given or [])
+        lab = read_lab(places)
+        made = deploy_event(places, lab, version=version, recipe=recipe, given=given or [], chef=chef)
         print(json.dumps(made, indent=None if as_json else 2))
         return 0
 
@@ -204,6 +209,7 @@ def _summary(lab: dict[str, Any]) -> list[tuple[str, str]]:
         ("RabbitMQ", lab["amqp_url"]),
         ("PostgreSQL", lab["postgres_dsn"]),
         ("HAProxy", lab["http_url"]),
+        *([("Chef", lab["chef"]["url"])] if lab["chef"] else []),
         ("Boxes", shown + more),
         ("Releases", ", ".join(artifact["version"] for artifact in lab["artifacts"])),
     ]

@@ -10,11 +10,12 @@ from typing import Any
 from vesemir.lab.artifacts import Artifact
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.resources import template
-from vesemir.lab.topology import APPLICATION, BACKEND, ENVIRONMENT, Box, Topology
+from vesemir.lab.topology import APPLICATION, BACKEND, CHEF_CLIENT, ENVIRONMENT, Box, Topology
 
 LEASE_SECONDS = 10
 TARGET_GROUP = "shop-web"
 BALANCER_GROUP = "shop-lb"
+"""Groups of the static inventory, and tags on the Chef server."""
 
 
 def write_documents(topology: Topology) -> None:
@@ -58,13 +59,21 @@ def lab_json(topology: Topology, artifacts: Sequence[Artifact]) -> dict[str, Any
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "client_key": str(topology.client_key),
         "known_hosts": str(topology.known_hosts),
-        "chef": None,
+        "chef": chef(topology),
         "env": environment(topology),
     }
 
 
+def chef(topology: Topology) -> dict[str, str] | None:
+    """How to ask the Chef server; None without one."""
+    if topology.chef_port is None:
+        return None
+    return {"url": topology.chef_url, "client_name": CHEF_CLIENT, "client_key": str(topology.chef_key)}
+
+
 def environment(topology: Topology) -> dict[str, str]:
     """What ``vesemir run`` needs. The settings file says it all too, so that it alone is enough for a person."""
+    asked = {f"VESEMIR_INVENTORY__CHEF__{key.upper()}": value for key, value in (chef(topology) or {}).items()}
     return {
         "VESEMIR_CONFIG": str(topology.places.settings),
         "VESEMIR_AMQP__URL": topology.amqp_url,
@@ -75,6 +84,7 @@ def environment(topology: Topology) -> dict[str, str]:
         "VESEMIR_INVENTORY__FILE": str(topology.places.inventory),
         "VESEMIR_HAPROXY__SOCKET": str(topology.haproxy_socket),
         "VESEMIR_LEASE__SECONDS": str(LEASE_SECONDS),
+        **asked,
     }
 
 
@@ -94,6 +104,8 @@ def settings(topology: Topology) -> str:
         "recipes": {"folders": [str(topology.places.within("recipes"))]},
         "artifacts": {"roots": [str(topology.places.within("artifacts"))]},
     }
+    if asked := chef(topology):
+        tables["inventory.chef"] = {"name": "lab", **asked}
     return "# Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
 
 
@@ -103,23 +115,23 @@ def inventory(topology: Topology) -> str:
         f"groups.{TARGET_GROUP}": {"hosts": [f"web[1:{len(topology.boxes)}]"]},
         f"groups.{BALANCER_GROUP}": {"hosts": [topology.balancer.name]},
     }
-    for box in topology.boxes:
-        variables = {
-            "app_root": str(box.app_root),
-            "health_url": box.health_url,
-            "systemctl": str(box.systemctl),
-            "service": APPLICATION,
-        }
-        tables |= _host(box, topology.user, variables)
-    tables |= _host(topology.balancer, topology.user, {"haproxy_socket": str(topology.haproxy_socket)})
+    for box in (*topology.boxes, topology.balancer):
+        tables[f"hosts.{box.name}"] = {"address": box.address, "port": box.port, "user": topology.user}
+        tables[f"hosts.{box.name}.variables"] = dict(host_variables(topology, box))
     return "# The lab's hosts. Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
 
 
-def _host(box: Box, user: str, variables: Mapping[str, str]) -> dict[str, dict[str, object]]:
+def host_variables(topology: Topology, box: Box) -> dict[str, str]:
+    """What recipes and Vesemir itself need to know of a box, whichever inventory tells them."""
     own = {"root": str(box.root), "zone": box.zone, "vesemir_state_dir": str(box.state_dir)}
+    if box == topology.balancer:
+        return {"haproxy_socket": str(topology.haproxy_socket), **own}
     return {
-        f"hosts.{box.name}": {"address": box.address, "port": box.port, "user": user},
-        f"hosts.{box.name}.variables": {**variables, **own},
+        "app_root": str(box.app_root),
+        "health_url": box.health_url,
+        "systemctl": str(box.systemctl),
+        "service": APPLICATION,
+        **own,
     }
 
 

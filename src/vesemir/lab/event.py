@@ -21,9 +21,14 @@ Value = str | int | bool
 
 
 def deploy_event(
-    places: Places, lab: Mapping[str, Any], *, version: str, recipe: str, given: Sequence[str]
+    places: Places, lab: Mapping[str, Any], *, version: str, recipe: str, given: Sequence[str], chef: bool = False
 ) -> dict[str, Any]:
-    """The event; ``given`` are ``KEY=VALUE`` texts for the recipe's parameters. Raises ``LabError`` for a bad one."""
+    """The event; ``given`` are ``KEY=VALUE`` texts for the recipe's parameters, ``chef`` has the hosts found by Chef.
+
+    Raises ``LabError`` for what the lab does not have.
+    """
+    if chef and not lab.get("chef"):
+        raise LabError("the lab has no Chef server: take it down, and up again with --chef")
     declared = _declared(places, recipe)
     parameters: dict[str, Value] = {}
     own = dict(_parsed(text, recipe, declared) for text in given)
@@ -44,17 +49,24 @@ def deploy_event(
         "version": version,
         "recipe": recipe,
         "parameters": parameters,
-        "targets": {"inventory": {"groups": [TARGET_GROUP]}},
+        "targets": _hosts(TARGET_GROUP, lab["environment"] if chef else None),
     }
     if recipe != SCRIPT_RECIPE:
         event["haproxy"] = {
-            "targets": {"inventory": {"groups": [BALANCER_GROUP]}},
+            "targets": _hosts(BALANCER_GROUP, lab["environment"] if chef else None),
             "backend": lab["backend"],
             "server": "{name}",
             "drain_seconds": DRAIN_SECONDS,
         }
     event["rollout"] = {"concurrency": 1}
     return event
+
+
+def _hosts(name: str, chef_environment: str | None) -> dict[str, Any]:
+    """The hosts of a group, or of the tag of that name in an environment of the Chef server."""
+    if chef_environment is None:
+        return {"inventory": {"groups": [name]}}
+    return {"chef": {"tags": [name], "environment": chef_environment}}
 
 
 def new_id() -> str:

@@ -19,7 +19,19 @@ from vesemir.domain.failure import VesemirError
 LONGEST_SOCKET_PATH = 97
 """Bytes: ``sun_path`` of unix(7) holds 107, and HAProxy makes its socket under a longer name first (``.PID.tmp``)."""
 
-OURS = ("artifacts", "boxes", "haproxy", "keys", "log", "postgres", "programs", "rabbitmq", "recipes", "sockets")
+OURS = (
+    "artifacts",
+    "boxes",
+    "chef",
+    "haproxy",
+    "keys",
+    "log",
+    "postgres",
+    "programs",
+    "rabbitmq",
+    "recipes",
+    "sockets",
+)
 """Folders that the lab makes in the user's folder, and the only ones that it ever removes there."""
 
 _MARK = ".vesemir-lab"

@@ -26,9 +26,11 @@ class Programs:
     sshd: Path
     ssh_keygen: Path
     python: Path
+    goiardi: Path | None = None
+    """Only a lab with a Chef server needs it."""
 
 
-def find_programs() -> Programs:
+def find_programs(*, chef: bool = False) -> Programs:
     """All programs that a lab needs. Raises ``LabError`` that names every missing package at once."""
     found = {
         # Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on its own account and log files.
@@ -40,6 +42,8 @@ def find_programs() -> Programs:
         "sshd": ("openssh-server", _first(_on_path("sshd"))),
         "ssh_keygen": ("openssh-client", _first(_on_path("ssh-keygen"))),
     }
+    if chef:
+        found["goiardi"] = ("goiardi", _first(_on_path("goiardi")))
     missing = sorted({package for package, path in found.values() if path is None})
     if missing:
         raise LabError(

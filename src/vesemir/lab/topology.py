@@ -14,6 +14,8 @@ BACKEND = "shop"
 DATABASE = "vesemir"
 SERVER_USER = "vesemir"
 """The lab's user in RabbitMQ and in PostgreSQL."""
+CHEF_CLIENT = "vesemir"
+"""The lab's client on its Chef server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,16 @@ class Topology:
     haproxy_socket: Path
     balancer: Box
     boxes: tuple[Box, ...]
+    chef_port: int | None = None
+    """None: without a Chef server."""
+
+    @property
+    def chef_url(self) -> str:
+        return f"http://{self.address}:{self.chef_port}"
+
+    @property
+    def chef_key(self) -> Path:
+        return self.places.within("keys") / "chef_client.pem"
 
     @property
     def amqp_url(self) -> str:
@@ -84,7 +96,7 @@ class Topology:
         return self.places.within("keys") / "known_hosts"
 
 
-def plan(places: Places, *, boxes: int) -> Topology:
+def plan(places: Places, *, boxes: int, chef: bool = False) -> Topology:
     """Choose everything for a lab with so many boxes."""
     if not 1 <= boxes <= MOST_BOXES:
         raise LabError(f"--boxes must be between 1 and {MOST_BOXES}, not {boxes}")
@@ -112,4 +124,5 @@ def plan(places: Places, *, boxes: int) -> Topology:
             Box(f"web{number}", address, ssh_port, app_port, folder / f"web{number}", zone="ab"[(number - 1) % 2])
             for number, address in enumerate(addresses, start=1)
         ),
+        chef_port=ports.free([net.servers]) if chef else None,
     )

@@ -36,23 +36,25 @@ class Up:
     already: bool
 
 
-async def bring_up(folder: Path, *, boxes: int, migrate: Migrate, progress: Progress) -> Up:
-    """Start a lab in ``folder``, or find that one is up there already.
+async def bring_up(folder: Path, *, boxes: int, migrate: Migrate, progress: Progress, chef: bool = False) -> Up:
+    """Start a lab in ``folder``, with a Chef server if asked for, or find that one is up there already.
 
     If it fails or is cancelled, everything that it started is ended again before the error goes on.
     """
     token = secrets.token_hex(16)
     places = Places.of(folder, token=token)
-    programs = find_programs()
+    programs = find_programs(chef=chef)
     places.claim()
     with places.locked():
         found = _found(places, progress)
         if found is not None:
+            if chef and found.lab["chef"] is None:
+                raise LabError(f"the lab in {places.folder} is up without a Chef server: take it down first")
             return found
         roster = Roster.new(places.processes, token=token)
         try:
             start = _Start(places, programs, roster, progress)
-            lab = await start.everything(boxes=boxes, migrate=migrate)
+            lab = await start.everything(boxes=boxes, migrate=migrate, chef=chef)
         except BaseException:
             progress.say("taking everything down again")
             _finish(places, roster)
@@ -89,11 +91,11 @@ class _Start:
     roster: Roster
     progress: Progress
 
-    async def everything(self, *, boxes: int, migrate: Migrate) -> dict[str, Any]:
+    async def everything(self, *, boxes: int, migrate: Migrate, chef: bool) -> dict[str, Any]:
         """All parts side by side; returns what ``lab.json`` says."""
         self.places.clear()
         self.places.make()
-        topology = plan(self.places, boxes=boxes)
+        topology = plan(self.places, boxes=boxes, chef=chef)
         artifacts = write_artifacts(self.places.within("artifacts"))
         write_documents(topology)
         show = self.progress.of
@@ -101,6 +103,10 @@ class _Start:
             group.create_task(show("RabbitMQ", start_rabbitmq(topology, self.programs, self.roster)))
             group.create_task(show("PostgreSQL, migrated", self._database(topology, migrate)))
             group.create_task(show(f"{boxes} boxes behind HAProxy", self._web(topology)))
+            if chef:
+                from vesemir.lab.chef import start_chef  # noqa: PLC0415 -- aiohttp is slow to import
+
+                group.create_task(show("Chef server", start_chef(topology, self.programs, self.roster)))
         lab = lab_json(topology, artifacts)
         write_private(self.places.lab_json, json.dumps(lab, indent=2) + "\n")
         return lab

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 import uvloop
 
-from vesemir.adapters.amqp import AmqpBroker
+from vesemir.adapters.amqp import PUBLISH_PART, AmqpBroker
 from vesemir.adapters.chef import ChefInventory
 from vesemir.adapters.haproxy import HaproxyBoxes
 from vesemir.adapters.http import http_app, serving
@@ -74,6 +74,7 @@ class Service:
         self._publishing = Publishing(
             store,
             broker,
+            gate=health.gate(PUBLISH_PART),
             publisher=instance,
             lease_seconds=settings.lease.publisher_seconds,
             namespace=namespace,

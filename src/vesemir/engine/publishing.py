@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from vesemir.domain.naming import routing_key
 from vesemir.engine.broker import Broker, BrokerAwayError, Outgoing, PublishOutcome
 from vesemir.engine.failpoints import Failpoint, reach
+from vesemir.engine.health import Gate
 from vesemir.engine.observe import Log, Meters
 from vesemir.engine.store import Delivery, Outbox, StoreAwayError, StoredEvent
 
@@ -29,6 +30,7 @@ LONGEST_WAIT_SECONDS = 30.0
 class Publishing:
     """``run`` for ever; ``wake`` when something was written; ``flush`` before the instance ends.
 
+    ``gate`` is open while this instance can publish; closed, it leaves the destinations to the others.
     ``lease_seconds``: for so long a destination waits for a publisher that died.
     """
 
@@ -37,6 +39,7 @@ class Publishing:
         outbox: Outbox,
         broker: Broker,
         *,
+        gate: Gate,
         publisher: str,
         lease_seconds: float,
         namespace: str,
@@ -46,6 +49,7 @@ class Publishing:
     ) -> None:
         self._outbox = outbox
         self._broker = broker
+        self._gate = gate
         self._publisher = publisher
         self._lease_seconds = lease_seconds
         self._namespace = namespace
@@ -87,7 +91,7 @@ class Publishing:
 
     async def _lease(self) -> list[Delivery]:
         room = DESTINATIONS - len(self._busy)
-        if room <= 0:
+        if room <= 0 or not self._gate.is_open:
             return []
         try:
             due = await self._outbox.lease_deliveries(
@@ -115,21 +119,24 @@ class Publishing:
             if not events:
                 await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)
                 return
-            confirmed, problem = await self._publish(delivery, events)
-            reach(Failpoint.BEFORE_MARK)
+            confirmed, problem, away = await self._publish(delivery, events)
             if confirmed > 0:
+                reach(Failpoint.BEFORE_MARK)
                 cursor = events[confirmed - 1].sequence
-                done = problem is None and len(events) < IN_FLIGHT
+                done = problem is None and not away and len(events) < IN_FLIGHT
                 if not await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=done):
                     return
                 if done:
                     return
+            if away:
+                await self._let_go(delivery, cursor)
+                return
             if problem is not None:
                 await self._put_off(delivery, problem)
                 return
 
-    async def _publish(self, delivery: Delivery, events: Sequence[StoredEvent]) -> tuple[int, str | None]:
-        """(how many from the first on were confirmed, why the next one was not)."""
+    async def _publish(self, delivery: Delivery, events: Sequence[StoredEvent]) -> tuple[int, str | None, bool]:
+        """(how many from the first on were confirmed, why the next one was refused, whether the broker was away)."""
         sent = time.monotonic()
         outcomes = await asyncio.gather(
             *(self._broker.publish(self._message(delivery, event)) for event in events), return_exceptions=True
@@ -137,15 +144,16 @@ class Publishing:
         for count, outcome in enumerate(outcomes):
             if isinstance(outcome, BrokerAwayError):
                 self._meters.published("away", seconds=time.monotonic() - sent)
-                return count, str(outcome)
+                self._log.warning("publishing stopped: {error}", error=str(outcome))
+                return count, None, True
             if isinstance(outcome, BaseException):
                 raise outcome
             self._meters.published(outcome.value, seconds=time.monotonic() - sent)
             if outcome is PublishOutcome.RETURNED:
-                return count, f"no queue {delivery.reply_to} is there; the requester must declare it"
+                return count, f"no queue {delivery.reply_to} is there; the requester must declare it", False
             if outcome is PublishOutcome.REFUSED:
-                return count, f"queue {_place(delivery)} refused it; it may be full"
-        return len(outcomes), None
+                return count, f"queue {_place(delivery)} refused it; it may be full", False
+        return len(outcomes), None, False
 
     def _message(self, delivery: Delivery, event: StoredEvent) -> Outgoing:
         body = event.body
@@ -162,6 +170,11 @@ class Publishing:
             correlation_id=delivery.correlation_id,
             mandatory=not topic,
         )
+
+    async def _let_go(self, delivery: Delivery, cursor: int) -> None:
+        """The broker was away from this instance: no fault of the destination, which others may deliver to at once."""
+        await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)
+        await asyncio.sleep(POLL_SECONDS)
 
     async def _put_off(self, delivery: Delivery, problem: str) -> None:
         failing = delivery.failing_seconds

@@ -6,7 +6,7 @@ from outside. Plain connections and one loop per connection, which declares ever
 have one behaviour for each fault.
 """
 
-from vesemir.adapters.amqp.broker import AmqpBroker
+from vesemir.adapters.amqp.broker import PUBLISH_PART, AmqpBroker
 from vesemir.adapters.amqp.topology import Topology
 
-__all__ = ["AmqpBroker", "Topology"]
+__all__ = ["PUBLISH_PART", "AmqpBroker", "Topology"]

@@ -1,5 +1,6 @@
 """The engine's measures as Prometheus has them. Names follow its conventions; no label has more than a few values."""
 
+import asyncio
 import platform
 from collections.abc import Iterable
 
@@ -134,6 +135,7 @@ class PrometheusMeters:
         )
         self._part_up = gauge("part_up", "1 while a part (broker, database) works.", "part")
         self._takes_work = gauge("takes_work", "1 while this instance takes work; what /health says.")
+        gauge("tasks", "Tasks of the event loop now.").set_function(_tasks)
         gauge("build_info", "Always 1.", "version", "python").labels(__version__, platform.python_version()).set(1)
 
     def _begin_at_zero(self) -> None:
@@ -146,3 +148,10 @@ class PrometheusMeters:
             self._published.labels(answer)
         for phase in Phase:
             self._phase_seconds.labels(phase.value)
+
+
+def _tasks() -> int:
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:  # asked outside the event loop
+        return 0

@@ -48,13 +48,14 @@ class Arena:
     record: "asyncpg.Pool[asyncpg.Record]"
     logs: Path
     stack: AsyncExitStack
+    lease: float = LEASE_SECONDS
     instances: list[Instance] = field(default_factory=list)
     _ordinary: list[Instance] = field(default_factory=list)
     _number: int = 0
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, lab: Lab) -> AsyncIterator["Arena"]:
+    async def opened(cls, lab: Lab, *, lease: float = LEASE_SECONDS) -> AsyncIterator["Arena"]:
         name = f"c{secrets.token_hex(3)}"
         async with AsyncExitStack() as stack:
             dsn = await lab.new_database()
@@ -64,7 +65,7 @@ class Arena:
             requester = await stack.enter_async_context(Requester.connected(lab.amqp_url, name))
             logs = lab.folder.parent / "logs"
             logs.mkdir(exist_ok=True)
-            arena = cls(lab, name, dsn, requester, record, logs, stack)
+            arena = cls(lab, name, dsn, requester, record, logs, stack, lease)
             try:
                 yield arena
             finally:
@@ -73,7 +74,7 @@ class Arena:
     # --- instances
 
     def environment(self, **own: str) -> dict[str, str]:
-        lease = {"VESEMIR_LEASE__SECONDS": str(LEASE_SECONDS)}
+        lease = {"VESEMIR_LEASE__SECONDS": str(self.lease)}
         names = {"VESEMIR_AMQP__NAMESPACE": self.name, "VESEMIR_POSTGRES__DSN": self.dsn}
         return {**self.lab.described["env"], **lease, **names, **own}
 

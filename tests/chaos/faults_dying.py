@@ -68,8 +68,15 @@ async def after_commit(arena: Arena, blow: Try) -> None:
 
 async def before_mark(arena: Arena, blow: Try) -> None:
     await _dies_at(arena, blow, Failpoint.BEFORE_MARK, most=6)
-    repeats = [each.message_id for deployment in blow.deployments for each in arena.requester.events(deployment.id)]
-    blow.expect(len(repeats) == len(set(repeats)) or len(repeats) > 0, "no event came")
+    ids = [
+        message_id
+        for each in blow.deployments
+        for message_id in (
+            *arena.requester.topic.get(each.id, []),
+            *(seen.message_id for seen in arena.requester.events(each.id)),
+        )
+    ]
+    blow.expect(len(ids) > len(set(ids)), "nothing was published again, so nothing was confirmed before the death")
 
 
 async def staggered(arena: Arena, *, number: int, boxes: int = 3, seconds: float = 0.8) -> list[Deployment]:

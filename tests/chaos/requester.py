@@ -33,6 +33,7 @@ class Requester:
         self.reply_to = queue
         self.seen: dict[str, list[Seen]] = {}
         self.confirmed: set[str] = set()
+        self.topic: dict[str, list[str]] = {}
         self._news = asyncio.Event()
 
     @classmethod
@@ -40,10 +41,14 @@ class Requester:
     async def connected(cls, url: str, namespace: str) -> AsyncIterator["Requester"]:
         connection = await aio_pika.connect_robust(url, heartbeat=10, reconnect_interval=0.5, fail_fast=True)
         try:
-            channel = await connection.channel(publisher_confirms=True)
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             queue = await channel.declare_queue(f"answers.{uuid.uuid4().hex[:12]}", durable=True)
             requester = cls(channel, namespace, queue.name)
             await queue.consume(requester._heard)
+            exchange = await channel.declare_exchange(f"{namespace}.events", "topic", durable=True)
+            listening = await channel.declare_queue(f"topic.{uuid.uuid4().hex[:12]}", durable=True)
+            await listening.bind(exchange, "#")
+            await listening.consume(requester._overheard)
             yield requester
         finally:
             await connection.close()
@@ -52,6 +57,12 @@ class Requester:
         body = json.loads(message.body)
         self.seen.setdefault(str(body["deployment_id"]), []).append(Seen(time.time(), str(message.message_id), body))
         self._news.set()
+        await message.ack()
+
+    async def _overheard(self, message: AbstractIncomingMessage) -> None:
+        """What the topic exchange gets: the message ids of each deployment."""
+        body = json.loads(message.body)
+        self.topic.setdefault(str(body["deployment_id"]), []).append(str(message.message_id))
         await message.ack()
 
     async def publish(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import pwd
 import secrets
 import signal
 import subprocess
@@ -15,6 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+
+import vesemir
 
 COMMAND = str(Path(sys.executable).with_name("vesemir"))
 """The installed command, as a user runs it."""
@@ -206,20 +209,55 @@ async def listening(host: str, port: int) -> None:
             await asyncio.sleep(0.05)
 
 
-@asynccontextmanager
-async def lab_up(folder: Path, *, boxes: int, as_user: str | None = None) -> AsyncIterator[Lab]:
-    """``vesemir lab up --detach``, and down at the end with whatever was started again in between."""
-    prefix = [] if as_user is None else ["setpriv", "--reuid", as_user, "--regid", as_user, "--init-groups"]
-    environment = {**os.environ, **({} if as_user is None else {"HOME": str(folder.parent)})}
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An ordinary user of the machine, and an interpreter that he may run."""
 
-    async def lab(*words: str) -> None:
+    name: str
+    uid: int
+    gid: int
+    python: str
+
+    @classmethod
+    def found(cls) -> "Account | None":
+        for entry in pwd.getpwall():
+            if entry.pw_uid < 1000 or entry.pw_uid >= 60000 or entry.pw_shell.endswith(("nologin", "false")):  # noqa: PLR2004
+                continue
+            for python in (sys.executable, "/usr/bin/python3"):
+                tried = subprocess.run(
+                    [python, "-c", "import sys; sys.exit(sys.version_info < (3, 11))"],
+                    cwd="/", user=entry.pw_uid, group=entry.pw_gid, extra_groups=[], check=False,
+                    stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+                if tried.returncode == 0:
+                    return cls(entry.pw_name, entry.pw_uid, entry.pw_gid, python)
+        return None
+
+    def words(self, folder: Path) -> list[str]:
+        """What comes before ``lab …`` so that this user runs it, with the same packages."""
+        packages = [str(Path(vesemir.__file__).parents[1]), *(each for each in sys.path if "site-packages" in each)]
+        return [
+            "setpriv", f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups", "--reset-env",
+            "env", f"HOME={folder}", f"PYTHONPATH={':'.join(packages)}", "PYTHONDONTWRITEBYTECODE=1",
+            self.python, "-c", "from vesemir.cli import main; main()",
+        ]  # fmt: skip
+
+
+@asynccontextmanager
+async def lab_up(folder: Path, *, boxes: int, account: Account | None = None) -> AsyncIterator[Lab]:
+    """``vesemir lab up --detach``, and down at the end with whatever was started again in between."""
+    words = [COMMAND] if account is None else account.words(folder.parent)
+    if account is not None:
+        os.chown(folder.parent, account.uid, account.gid)
+
+    async def lab(*own: str) -> None:
         child = await asyncio.create_subprocess_exec(
-            *prefix, COMMAND, "lab", *words, "--dir", str(folder),
-            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env=environment,
+            *words, "lab", *own, "--dir", str(folder), cwd=folder.parent,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         _, said = await child.communicate()
         if child.returncode != 0:
-            raise RuntimeError(f"vesemir lab {words[0]} failed: {said.decode()}")
+            raise RuntimeError(f"vesemir lab {own[0]} failed: {said.decode()}")
 
     await lab("up", "--boxes", str(boxes), "--detach")
     made = Lab(folder, json.loads((folder / "lab.json").read_text()))

@@ -1,0 +1,64 @@
+"""All faults of the design's table but 9, 31 and the second half of 32, which need what is not built yet."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tests.chaos import (
+    faults_broker,
+    faults_dying,
+    faults_hosts,
+    faults_messages,
+    faults_record,
+    faults_traffic,
+)
+from tests.chaos.arena import Arena
+from tests.chaos.verdict import Try
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``alone``: it breaks what all arenas share. ``most``: tries beyond that would tell nothing new, or take hours."""
+
+    number: str
+    title: str
+    blow: Callable[[Arena, Try], Awaitable[None]]
+    alone: bool = False
+    most: int | None = None
+
+
+FAULTS = (
+    Fault("1", "killed before the insert", faults_dying.before_insert),
+    Fault("2", "killed after the commit, before the acknowledgement", faults_dying.before_acknowledge),
+    Fault("3", "killed in mid-deployment", faults_dying.killed),
+    Fault("4", "killed before the command was sent", faults_dying.before_send),
+    Fault("5", "killed after the remote result, before the write", faults_dying.before_record),
+    Fault("6", "killed after the outbox commit", faults_dying.after_commit),
+    Fault("7", "killed after the confirm, before the mark", faults_dying.before_mark),
+    Fault("8", "SIGSTOP for longer than the lease, then SIGCONT", faults_dying.stopped),
+    Fault("10", "broker restarted, away for 5 s", faults_broker.broker_restarts, alone=True),
+    Fault("10b", "broker restarted, away for 120 s", faults_broker.broker_away_long, alone=True, most=5),
+    Fault("11", "broker or database unreachable at start", faults_broker.away_at_start),
+    Fault("12", "broker behind a black hole", faults_broker.broker_blackhole),
+    Fault("13", "publisher confirm lost", faults_broker.confirm_lost),
+    Fault("14", "broker memory alarm", faults_broker.memory_alarm, alone=True),
+    Fault("15", "queue deleted, consumers cancelled", faults_broker.queue_deleted),
+    Fault("16", "reply queue gone", faults_broker.reply_queue_gone),
+    Fault("17", "reply queue full", faults_broker.reply_queue_full),
+    Fault("18", "poison messages", faults_messages.poison, most=5),
+    Fault("19", "same id, another body", faults_messages.conflict, most=5),
+    Fault("20", "the same event 10 times", faults_messages.ten_times),
+    Fault("21", "PostgreSQL restarted at once", faults_record.restarts, alone=True),
+    Fault("21b", "PostgreSQL away for 2.5 leases", faults_record.away_long, alone=True),
+    Fault("22", "PostgreSQL behind a black hole for one instance", faults_record.blackhole),
+    Fault("23", "connection lost during COMMIT", faults_record.commit_in_doubt),
+    Fault("24", "SSH cut in mid-command", faults_hosts.ssh_cut),
+    Fault("25", "SSH black hole", faults_hosts.ssh_blackhole),
+    Fault("26", "box rebooted in mid-step", faults_hosts.box_reboots, alone=True),
+    Fault("27", "1 GiB of output", faults_hosts.output, alone=True, most=3),
+    Fault("28", "step that will not die", faults_hosts.will_not_die),
+    Fault("29", "SIGTERM in mid-run, a second SIGTERM", faults_dying.terminated),
+    Fault("30", "clock jumps by an hour", faults_dying.clock_jumps),
+    Fault("32", "HAProxy reloaded in mid-deployment", faults_traffic.haproxy_reloaded),
+    Fault("33", "host key changed", faults_hosts.host_key_changed, most=5),
+    Fault("34", "disk full; login that prints", faults_hosts.full_disk_and_noise, alone=True, most=5),
+)

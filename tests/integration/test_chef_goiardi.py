@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.integration.goiardi_server import CLIENT, GoiardiServer, goiardi_server, new_server, node
 from tests.integration.tcp_proxy import proxied
 
-from vesemir.adapters.chef import ChefInventory, ChefServer
+from vesemir.adapters.chef import ChefInventory, ChefServer, check_chef
 from vesemir.adapters.chef.paging import Page
 from vesemir.adapters.chef.signing import signed_headers
-from vesemir.domain.failure import FailedError, Failure, FailureCode
+from vesemir.domain.failure import FailedError, Failure, FailureCode, VesemirError
 from vesemir.domain.selector import ChefSelector
 from vesemir.domain.target import Target
 from vesemir.settings import Inventory
@@ -266,3 +266,17 @@ async def test_malformed_and_missing_addresses_stop_the_deployment(goiardi_serve
     assert "2 of 3 nodes" in failure.message
     assert "'bare1': it has none of cloud.local_ipv4, ipaddress, fqdn" in failure.message
     assert "'bare2': ipaddress" in failure.message
+
+
+async def test_check_asks_every_server_of_the_settings(shop: GoiardiServer, tmp_path: Path) -> None:
+    good = {"url": shop.url, "client_name": CLIENT, "client_key": shop.client_key}
+    assert await check_chef(Inventory()) == []
+    assert await check_chef(Inventory.model_validate({"chef_clusters": {"lab": good}})) == [
+        f"the Chef server lab ({shop.url}) answers vesemir"
+    ]
+    bad = {"strange": good | {"client_name": "nobody"}, "keyless": good | {"client_key": tmp_path / "none.pem"}}
+    with pytest.raises(VesemirError) as caught:
+        await check_chef(Inventory.model_validate({"chef": good, "chef_clusters": bad}))
+    strange, keyless = str(caught.value).splitlines()
+    assert "does not know the client nobody" in strange
+    assert "cannot be read: No such file" in keyless

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesemir.adapters.amqp.requester import depths
+from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.postgres.migrations import pending
 from vesemir.adapters.recipes import RecipeFileError, load_recipes
@@ -83,18 +84,26 @@ def _database(settings: Settings) -> Iterator[str]:
 
 
 def _inventory(settings: Settings) -> Iterator[str]:
-    file = settings.inventory.file
-    if file is None:
+    file, chef = settings.inventory.file, clusters_of(settings.inventory)
+    if file is None and not chef:
         raise VesemirError(
-            "inventory.file is not set, so no target can be found; name a file (VESEMIR_INVENTORY__FILE)"
+            "neither inventory.file nor inventory.chef is set, so no target can be found; name a file "
+            "(VESEMIR_INVENTORY__FILE) or a Chef server (VESEMIR_INVENTORY__CHEF__URL, __CLIENT_NAME, __CLIENT_KEY)"
         )
+    if file is not None:
+        yield _static(file)
+    if chef:
+        yield from asyncio.run(check_chef(settings.inventory))
+
+
+def _static(file: Path) -> str:
     warnings: list[str] = []
     try:
         inventory = StaticInventory.load(file, warn=warnings.append)
     except InventoryFileError as error:
         raise VesemirError(str(error)) from error
     groups = ", ".join(inventory.groups) or "none"
-    yield f"{file}: {count(len(inventory.hosts), 'host')}; groups: {groups}"
+    return f"{file}: {count(len(inventory.hosts), 'host')}; groups: {groups}"
 
 
 def _keys(settings: Settings) -> Iterator[str]:

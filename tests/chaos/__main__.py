@@ -47,7 +47,7 @@ async def _faults(arguments: argparse.Namespace, folder: Path) -> bool:
 
     def tell(score: Score) -> None:
         mark = "BROKEN" if score.broken else "ok"
-        print(f"{mark:6} {' | '.join(table.row(score))} ({score.seconds:.0f} s)", flush=True)  # noqa: T201
+        print(f"{mark:6} {' | '.join(table.row(score))} ({score.seconds:.0f} s)", flush=True)
 
     async with lab_up(folder / "lab", boxes=6) as lab:
         scores = await run_faults(
@@ -55,10 +55,10 @@ async def _faults(arguments: argparse.Namespace, folder: Path) -> bool:
         )
     rows = table.merged(arguments.results, scores, [fault.number for fault in FAULTS])
     text = table.markdown(rows)
-    print(text)  # noqa: T201
+    print(text)
     for score in scores:
         for trouble in score.troubles:
-            print(f"fault {score.fault}: {trouble}")  # noqa: T201
+            print(f"fault {score.fault}: {trouble}")
     if arguments.write:
         table.write("faults", f"{text}\n\n{_how()}")
     return any(score.broken for score in scores)
@@ -71,7 +71,7 @@ def _how() -> str:
 async def _show(arguments: argparse.Namespace, folder: Path) -> bool:
     name = arguments.command
     text, broken = await SHOWS[name](folder, arguments.tries or USUAL[name])
-    print(text)  # noqa: T201
+    print(text)
     if arguments.write:
         table.write(name, f"{text}\n\n{_how()}")
     return broken
@@ -85,7 +85,7 @@ def main() -> int:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)
         broken = asyncio.run((_faults if arguments.command == "faults" else _show)(arguments, folder))
-    print(f"{'BROKEN' if broken else 'ok'} after {time.monotonic() - begun:.0f} s")  # noqa: T201
+    print(f"{'BROKEN' if broken else 'ok'} after {time.monotonic() - begun:.0f} s")
     return 1 if broken else 0
 
 

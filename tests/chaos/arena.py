@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-
 from tests.chaos import oracle
 from tests.chaos.instance import Instance
 from tests.chaos.proxy import ChaosProxy, proxied
@@ -142,7 +141,7 @@ class Arena:
         deployment_id = f"{self.name}-{secrets.token_hex(5)}"
         application = lane or f"app-{secrets.token_hex(4)}"
         names = [box["name"] for box in self.lab.boxes]
-        chosen = tuple(random.sample(names, boxes) if isinstance(boxes, int) else boxes)  # noqa: S311 - spreads load
+        chosen = tuple(random.sample(names, boxes) if isinstance(boxes, int) else boxes)
         event = {
             "schema": "vesemir.deploy/1",
             "deployment_id": deployment_id,

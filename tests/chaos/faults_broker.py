@@ -18,7 +18,7 @@ async def _broker_away(arena: Arena, blow: Try, seconds: float) -> None:
     await arena.crew(2)
     asked = await staggered(arena, number=5, seconds=1.0)
     blow.look_at(*asked)
-    await asyncio.sleep(random.uniform(0, 1.5))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 1.5))
     await arena.lab.stop("rabbitmq")
     gone = time.monotonic()
     await asyncio.gather(*(instance.health(503, 30) for instance in arena.instances))
@@ -47,7 +47,7 @@ async def broker_away_long(arena: Arena, blow: Try) -> None:
 async def away_at_start(arena: Arena, blow: Try) -> None:
     """Broker or database cannot be reached when an instance starts: it waits and says 503."""
     await arena.crew(2)
-    broker = random.random() < 0.5  # noqa: S311, PLR2004
+    broker = random.random() < 0.5
     server, name = (arena.lab.amqp_url, "AMQP__URL") if broker else (arena.dsn, "POSTGRES__DSN")
     proxy, url = await arena.proxy(server)
     await proxy.refuse()
@@ -73,7 +73,7 @@ async def broker_blackhole(arena: Arena, blow: Try) -> None:
     struck = await arena.start(VESEMIR_AMQP__URL=url)
     asked = await staggered(arena, number=4, seconds=1.0)
     blow.look_at(*asked)
-    direction = random.choice(("both", "up", "down"))  # noqa: S311
+    direction = random.choice(("both", "up", "down"))
     if direction != "down":
         proxy.upwards.clear()
     if direction != "up":
@@ -92,7 +92,7 @@ async def confirm_lost(arena: Arena, blow: Try) -> None:
     dropper = ConfirmDropper(0)
     proxy.look_down = dropper.look
     struck = await arena.start(VESEMIR_AMQP__URL=url, VESEMIR_AMQP__PUBLISH_TIMEOUT_SECONDS="3")
-    dropper.left = random.randint(1, 5)  # noqa: S311
+    dropper.left = random.randint(1, 5)
     asked = await staggered(arena, number=2, boxes=2, seconds=0.3)
     blow.look_at(*asked)
     for each in asked:
@@ -119,7 +119,7 @@ async def _outbox_empty(arena: Arena, *, seconds: float) -> None:
 
 
 async def memory_alarm(arena: Arena, blow: Try) -> None:
-    """Publishers stand still, acknowledgements flow: what is running ends, and its events come when the alarm is over."""
+    """Publishers stand still, acknowledgements flow: what runs ends, and its events come after the alarm."""
     await arena.crew(2)
     asked = await staggered(arena, number=4, seconds=0.8)
     blow.look_at(*asked)
@@ -187,7 +187,7 @@ async def reply_queue_gone(arena: Arena, blow: Try) -> None:
     await arena.requester.declare(queue)
     moment = time.time()
     await arena.requester.publish(body, reply_to=queue)
-    await _events_in(arena, blow, queue, wanted="deployment.finished")
+    await _events_in(arena, queue, wanted="deployment.finished")
     blow.recoveries.append(time.time() - moment)
     await _same_for_all(arena, blow, asked.event)
     blow.look_at(asked)
@@ -201,7 +201,7 @@ async def _same_for_all(arena: Arena, blow: Try, event: Any) -> None:
     blow.expect(arena.requester.events(event["deployment_id"])[0].body["sequence"] == 1, "not from 1")
 
 
-async def _events_in(arena: Arena, blow: Try, queue: str, *, wanted: str) -> list[dict[str, Any]]:
+async def _events_in(arena: Arena, queue: str, *, wanted: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     async with asyncio.timeout(90):
         while not any(each["event"] == wanted for each in found):
@@ -222,7 +222,7 @@ async def reply_queue_full(arena: Arena, blow: Try) -> None:
         ):
             await asyncio.sleep(0.1)
     moment = time.time()
-    found = await _events_in(arena, blow, queue, wanted="deployment.finished")
+    found = await _events_in(arena, queue, wanted="deployment.finished")
     numbers = [each["sequence"] for each in found]
     blow.recoveries.append(time.time() - moment)
     blow.expect(sorted(set(numbers)) == list(range(1, max(numbers) + 1)), f"sequences {numbers}")

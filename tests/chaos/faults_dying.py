@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.chaos.arena import LEASE_SECONDS, Arena, Deployment
 from tests.chaos.instance import Instance
 from tests.chaos.verdict import Try
+
 from vesemir.engine.failpoints import EXIT_STATUS, Failpoint
 
 MOST_UNTIL_REACHED = 40
@@ -19,7 +20,7 @@ MOST_UNTIL_REACHED = 40
 async def _dies_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1, together: int = 2) -> Instance:
     """Deployments, a few at a time, until the armed instance has died at that place; two others run."""
     await arena.crew(2)
-    armed = await arena.start(VESEMIR_FAILPOINT=f"{place}:{random.randint(1, most)}")  # noqa: S311
+    armed = await arena.start(VESEMIR_FAILPOINT=f"{place}:{random.randint(1, most)}")
     for _ in range(MOST_UNTIL_REACHED):
         asked = [await arena.deploy(seconds=0.3) for _ in range(together)]
         blow.look_at(*asked)
@@ -84,7 +85,7 @@ async def staggered(arena: Arena, *, number: int, boxes: int = 3, seconds: float
     asked = []
     for _ in range(number):
         asked.append(await arena.deploy(boxes=boxes, seconds=seconds))
-        await asyncio.sleep(random.uniform(0.05, 0.4))  # noqa: S311
+        await asyncio.sleep(random.uniform(0.05, 0.4))
     return asked
 
 
@@ -100,7 +101,7 @@ async def killed(arena: Arena, blow: Try) -> None:
     await arena.crew(3)
     asked = await staggered(arena, number=6)
     blow.look_at(*asked)
-    await asyncio.sleep(random.uniform(0, 1.0))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 1.0))
     victim, struck = await owned_by(arena, asked)
     await victim.kill()
     blow.strike(*struck, until="deployment.taken_over")
@@ -116,7 +117,7 @@ async def stopped(arena: Arena, blow: Try) -> None:
     victim.signal(signal.SIGSTOP)
     moment = time.time()
     before = {each.id: {run.nonce for run in arena.runs(each)} for each in struck}
-    await asyncio.sleep(LEASE_SECONDS * random.uniform(1.3, 2.0))  # noqa: S311
+    await asyncio.sleep(LEASE_SECONDS * random.uniform(1.3, 2.0))
     victim.signal(signal.SIGCONT)
     blow.strike(*struck, until="deployment.taken_over", at=moment)
     blow.tries = len(struck)
@@ -138,9 +139,9 @@ async def terminated(arena: Arena, blow: Try) -> None:
     victim.signal(signal.SIGTERM)
     blow.strike(*struck)
     blow.tries = max(1, len(struck))
-    twice = random.random() < 0.5  # noqa: S311, PLR2004
+    twice = random.random() < 0.5
     if twice:
-        await asyncio.sleep(random.uniform(0.1, 0.8))  # noqa: S311
+        await asyncio.sleep(random.uniform(0.1, 0.8))
         victim.signal(signal.SIGTERM)
     status = await victim.ended(60)
     blow.expect(status == 0, f"exit status {status} after SIGTERM")
@@ -210,7 +211,7 @@ async def clock_jumps(arena: Arena, blow: Try) -> None:
     asked = await staggered(arena, number=4)
     blow.look_at(*asked)
     switch.write_text("")
-    switch.chmod(random.choice((0o700, 0o600)))  # noqa: S311
+    switch.chmod(random.choice((0o700, 0o600)))
     blow.strike(*asked)
     for each in asked:
         await arena.result(each)

@@ -1,4 +1,4 @@
-"""Faults 24 to 28, 33 and 34: the way to a box breaks, the box reboots, its step misbehaves, it is not what it should be."""
+"""Faults 24 to 28, 33 and 34: the way to a box breaks, the box reboots, a step misbehaves, the box is not as it was."""
 
 import asyncio
 import os
@@ -26,7 +26,8 @@ for _ in range(3):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            os.execve(sys.executable, ["python3", "-c", "import signal,time;signal.signal(15,1);time.sleep(900)#MARK"], {})
+            words = "import signal,time;signal.signal(15,1);time.sleep(900)#MARK"
+            os.execve(sys.executable, ["python3", "-c", words], {})
         os._exit(0)
 print("up", flush=True)
 time.sleep(900)
@@ -73,7 +74,7 @@ async def ssh_cut(arena: Arena, blow: Try) -> None:
     asked, proxies = await _through_proxies(arena)
     for each in asked:
         await arena.running(each)
-    await asyncio.sleep(random.uniform(0, 1.0))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 1.0))
     moment = time.time()
     for proxy in proxies.values():
         proxy.cut()
@@ -86,12 +87,12 @@ async def ssh_blackhole(arena: Arena, blow: Try) -> None:
     asked, proxies = await _through_proxies(arena)
     for each in asked:
         await arena.running(each)
-    await asyncio.sleep(random.uniform(0, 0.8))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 0.8))
     moment = time.time()
     for proxy in proxies.values():
         proxy.blackhole()
     heal = asyncio.get_running_loop().call_later(
-        LEASE_SECONDS * random.uniform(0.6, 1.2),  # noqa: S311
+        LEASE_SECONDS * random.uniform(0.6, 1.2),
         lambda: [proxy.heal() or proxy.cut() for proxy in proxies.values()],
     )
     blow.strike(*asked, at=heal.when() - asyncio.get_running_loop().time() + moment)
@@ -101,15 +102,15 @@ async def ssh_blackhole(arena: Arena, blow: Try) -> None:
 async def box_reboots(arena: Arena, blow: Try) -> None:
     """Everything on the box dies at once, and its sshd comes back: redone if idempotent, else said."""
     await arena.crew(2)
-    box = random.choice(arena.lab.boxes)["name"]  # noqa: S311
+    box = random.choice(arena.lab.boxes)["name"]
     mild = await arena.deploy(boxes=[box], seconds=1.5)
     strict = await arena.deploy(boxes=[box], seconds=1.5, idempotent=False)
     blow.look_at(mild)
     blow.look_at(strict, status="failed")
     await asyncio.gather(arena.running(mild), arena.running(strict))
-    await asyncio.sleep(random.uniform(0, 0.7))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 0.7))
     await arena.lab.stop(f"{box}/sshd", signal.SIGKILL, tree=True)
-    await asyncio.sleep(random.uniform(0.2, 2.0))  # noqa: S311
+    await asyncio.sleep(random.uniform(0.2, 2.0))
     await arena.lab.start(f"{box}/sshd")
     blow.strike(mild)
     result = await arena.result(strict)
@@ -138,7 +139,7 @@ async def output(arena: Arena, blow: Try) -> None:
 
 async def will_not_die(arena: Arena, blow: Try, *, how: str | None = None) -> None:
     """Cancelled, timed out, or its instance killed: the tree is dead on the host within 15 s."""
-    how = how or random.choice(("cancel", "timeout", "kill"))  # noqa: S311
+    how = how or random.choice(("cancel", "timeout", "kill"))
     mark = f"hard{secrets.token_hex(8)}"
     await arena.crew(2)
     hard = HARD.replace("MARK", mark)

@@ -15,8 +15,8 @@ async def _record_away(arena: Arena, blow: Try, seconds: float) -> None:
     await arena.crew(2)
     asked = await staggered(arena, number=5, seconds=1.2)
     blow.look_at(*asked)
-    await asyncio.sleep(random.uniform(0, 1.0))  # noqa: S311
-    await arena.lab.stop("postgres", random.choice((signal.SIGINT, signal.SIGQUIT)))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 1.0))
+    await arena.lab.stop("postgres", random.choice((signal.SIGINT, signal.SIGQUIT)))
     gone = time.time()
     await asyncio.sleep(seconds)
     if seconds > LEASE_SECONDS:
@@ -67,14 +67,14 @@ async def commit_in_doubt(arena: Arena, blow: Try) -> None:
     """The connection goes while COMMIT is on its way, or its answer: several times in one deployment."""
     await arena.crew(0)
     proxy, url = await arena.proxy(arena.dsn)
-    cutter = CommitCutter(proxy, delivered=random.random() < 0.5)  # noqa: S311, PLR2004
+    cutter = CommitCutter(proxy, delivered=random.random() < 0.5)
     proxy.look_up = cutter.look
     victim = await arena.start(VESEMIR_POSTGRES__DSN=url)
     asked = await staggered(arena, number=3, seconds=0.8)
     other = await arena.start()
     blow.look_at(*asked)
     for _ in range(3):
-        await asyncio.sleep(random.uniform(0.1, 0.8))  # noqa: S311
+        await asyncio.sleep(random.uniform(0.1, 0.8))
         cutter.armed = True
     moment = time.time()
     for each in asked:

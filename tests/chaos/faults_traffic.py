@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.chaos.arena import Arena
 from tests.chaos.verdict import Try
+
 from vesemir.lab.haproxy import out_of_traffic, server_states
 
 
@@ -20,7 +21,7 @@ async def haproxy_reloaded(arena: Arena, blow: Try) -> None:
     blow.look_at(made)
     await arena.requester.deploy(made.event)
     await arena.running(made)
-    await asyncio.sleep(random.uniform(0, 2.0))  # noqa: S311
+    await asyncio.sleep(random.uniform(0, 2.0))
     os.kill(arena.lab.server("haproxy").pid, signal.SIGUSR2)
     blow.strike(made, at=time.time())
     await arena.result(made)

@@ -1,7 +1,7 @@
 """What really happened on the boxes: a script that writes it down itself, and the reading of what it wrote.
 
-The daemon's own word is not asked here. Each run of the script on a box has a nonce of its own; it appends a line when it
-starts, ten times a second while it runs, and when it ends, to one file for each lane on that box. A line of a run
+The daemon's own word is not asked here. Each run of the script on a box has a nonce of its own; it appends a line when
+it starts, ten times a second while it runs, and when it ends, to one file for each lane on that box. A line of a run
 that is not the latest one is an overlap.
 """
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that fails on demand: cut, blackhole, one way, delay, and a look at what passes (to drop or to cut there)."""
+"""A TCP proxy that fails on demand: cut, blackhole, one way, delay, a look at what passes (to drop or cut there)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""A requester that knows only the contract: publishes events until the broker has them, keeps every answer it ever got."""
+"""A requester that knows only the contract: publishes until the broker has it, keeps every answer it ever got."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ class Seen:
 
 
 class Requester:
-    """Straight to the broker, past every proxy; its reply queue is durable, so a restart of the broker loses nothing."""
+    """Straight to the broker, past every proxy; its reply queue is durable: a restart of the broker loses nothing."""
 
     def __init__(self, channel: AbstractRobustChannel, namespace: str, queue: str) -> None:
         self._channel = channel

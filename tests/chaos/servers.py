@@ -1,4 +1,4 @@
-"""One lab of real servers for the chaos suite: up, down, and each server stopped and started again by its process id."""
+"""One lab of real servers for the chaos suite: up, down, and each server stopped and started again by process id."""
 
 import asyncio
 import json
@@ -156,7 +156,7 @@ class Lab:
         elif name == "haproxy":
             parts = urlsplit(self.described["http_url"])
         else:
-            box = next(box for box in self.boxes if box["name"] == name.split("/")[0])
+            box = next(box for box in self.boxes if box["name"] == name.partition("/")[0])
             return str(box["address"]), int(box["port"])
         return str(parts.hostname), int(parts.port or 0)
 
@@ -221,7 +221,7 @@ class Account:
     @classmethod
     def found(cls) -> "Account | None":
         for entry in pwd.getpwall():
-            if entry.pw_uid < 1000 or entry.pw_uid >= 60000 or entry.pw_shell.endswith(("nologin", "false")):  # noqa: PLR2004
+            if entry.pw_uid < 1000 or entry.pw_uid >= 60000 or entry.pw_shell.endswith(("nologin", "false")):
                 continue
             for python in (sys.executable, "/usr/bin/python3"):
                 tried = subprocess.run(

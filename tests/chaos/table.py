@@ -1,6 +1,6 @@
 """The table of a run: printed, kept as JSON so that runs can be put together, and written into docs/reliability.md."""
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -36,7 +36,7 @@ def markdown(scores: Iterable[Score]) -> str:
 
 
 def machine() -> str:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     return f"{now:%Y-%m-%d}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
 
 

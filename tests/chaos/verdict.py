@@ -1,4 +1,4 @@
-"""What a try of a fault comes to: the record, the events that the requester saw, and what the boxes say, held together."""
+"""What a try of a fault comes to: the record, the requester's events and what the boxes say, held together."""
 
 import time
 from collections.abc import Sequence

@@ -77,11 +77,18 @@ class Arena:
         names = {"VESEMIR_AMQP__NAMESPACE": self.name, "VESEMIR_POSTGRES__DSN": self.dsn}
         return {**self.lab.described["env"], **lease, **names, **own}
 
-    async def start(self, *prefix: str, healthy: bool = True, **own: str) -> Instance:
+    async def start(self, **own: str) -> Instance:
+        """One more instance, healthy, with these variables beside the usual ones."""
+        made = await self.begin(**own)
+        await made.health(200)
+        return made
+
+    async def begin(self, **own: str) -> Instance:
+        """The same, healthy or not."""
         self._number += 1
         name = f"{self.name}-{self._number}"
         made = Instance(name, self.environment(**own), self.logs / f"{name}.log")
-        await made.start(*prefix, healthy=healthy)
+        await made.start()
         self.instances.append(made)
         return made
 

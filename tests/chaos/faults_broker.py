@@ -51,7 +51,7 @@ async def away_at_start(arena: Arena, blow: Try) -> None:
     server, name = (arena.lab.amqp_url, "AMQP__URL") if broker else (arena.dsn, "POSTGRES__DSN")
     proxy, url = await arena.proxy(server)
     await proxy.refuse()
-    late = await arena.start(healthy=False, **{f"VESEMIR_{name}": url})
+    late = await arena.begin(**{f"VESEMIR_{name}": url})
     answer = await late.health(503)
     asked = await staggered(arena, number=2)
     blow.look_at(*asked)

@@ -26,7 +26,9 @@ async def _dies_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1, 
         blow.look_at(*asked)
         ended = asyncio.create_task(armed.process.wait())
         results = [asyncio.create_task(arena.result(each)) for each in asked]
-        await asyncio.wait([ended, asyncio.gather(*results, return_exceptions=True)], return_when="FIRST_COMPLETED")
+        both = asyncio.gather(*results, return_exceptions=True)
+        waits: list[asyncio.Future[object]] = [ended, both]  # type: ignore[list-item]
+        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
         if not armed.running:
             moment = time.time()
             await asyncio.gather(*results, return_exceptions=True)

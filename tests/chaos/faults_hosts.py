@@ -91,11 +91,10 @@ async def ssh_blackhole(arena: Arena, blow: Try) -> None:
     moment = time.time()
     for proxy in proxies.values():
         proxy.blackhole()
-    heal = asyncio.get_running_loop().call_later(
-        LEASE_SECONDS * random.uniform(0.6, 1.2),
-        lambda: [proxy.heal() or proxy.cut() for proxy in proxies.values()],
-    )
-    blow.strike(*asked, at=heal.when() - asyncio.get_running_loop().time() + moment)
+    silent = LEASE_SECONDS * random.uniform(0.6, 1.2)
+    for proxy in proxies.values():
+        asyncio.get_running_loop().call_later(silent, proxy.heal)
+    blow.strike(*asked, at=moment + silent)
     await _struck(arena, blow, asked, moment, within=LEASE_SECONDS)
 
 

@@ -21,7 +21,7 @@ def free_port() -> int:
 
 
 class Instance:
-    """Made by ``started``. ``name`` is what the record's owners begin with."""
+    """``name`` is what the record's owners begin with."""
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -30,17 +30,14 @@ class Instance:
         self.log = log
         self.process: asyncio.subprocess.Process
 
-    async def start(self, *prefix: str, healthy: bool = True) -> "Instance":
+    async def start(self) -> None:
         own = {"VESEMIR_INSTANCE": self.name, "VESEMIR_HTTP__PORT": str(self.port), "VESEMIR_LOG__FORMAT": "text"}
         with self.log.open("ab") as out:
             self.process = await asyncio.create_subprocess_exec(
-                *prefix, COMMAND, "run",
+                COMMAND, "run",
                 env={**os.environ, **self._environment, **own},
                 stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
-        if healthy:
-            await self.health(200)
-        return self
 
     @property
     def pid(self) -> int:

@@ -112,7 +112,7 @@ class Lab:
 
     def dsn(self, database: str) -> str:
         parts = urlsplit(self.described["postgres_dsn"])
-        return urlunsplit(parts._replace(path=f"/{database}"))
+        return str(urlunsplit(parts._replace(path=f"/{database}")))
 
     def state_folder(self, box: str) -> Path:
         return self.folder / "boxes" / box / "var" / "lib" / "vesemir"

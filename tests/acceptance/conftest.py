@@ -31,8 +31,8 @@ def daemon(lab: Lab, tmp_path: Path) -> Iterator[StartDaemon]:
     """``daemon("a", VESEMIR_…="…")`` starts an instance; at the end each is stopped and must exit with 0."""
     with ExitStack() as stack:
 
-        def start(name: str = "one", **more: str) -> Daemon:
-            return stack.enter_context(running(lab, tmp_path, name, more))
+        def start(name: str = "one", *, healthy: bool = True, **more: str) -> Daemon:
+            return stack.enter_context(running(lab, tmp_path, name, more, healthy=healthy))
 
         yield start
 

@@ -162,6 +162,11 @@ class Lab(Mapping[str, Any]):
         own = [row for row in rows if row["pxname"] == self["backend"] and row["svname"] not in {"FRONTEND", "BACKEND"}]
         return {row["svname"]: Server(row["status"], int(row["weight"])) for row in own}
 
+    def sessions(self, server: str) -> int:
+        """How many requests it has at this moment."""
+        rows = self._table("show stat", separator=",")
+        return sum(int(row["scur"]) for row in rows if (row["pxname"], row["svname"]) == (self["backend"], server))
+
     def _table(self, command: str, separator: str = " ") -> list[dict[str, str]]:
         """The rows below the line that begins with a hash, by its names."""
         lines = self.haproxy(command).splitlines()
@@ -187,7 +192,7 @@ class Held:
 
     def wait(self, box: str) -> None:
         """Until the script runs on that box."""
-        until(lambda: (self._lab.root(box) / f"{self._name}-there").exists(), what=f"the script runs on {box}")
+        until((self._lab.root(box) / f"{self._name}-there").exists, what=f"the script runs on {box}")
 
     def is_at(self, box: str) -> bool:
         return (self._lab.root(box) / f"{self._name}-there").exists()

@@ -30,6 +30,10 @@ class Daemon:
         except OSError:
             return 0, {}
 
+    def alive(self) -> bool:
+        """/health/live, which knows of nothing but the process itself."""
+        return get(f"{self.url}/health/live")[0] == 200
+
     def healthy(self) -> bool:
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self.log()}"
         return self.health()[0] == 200
@@ -60,8 +64,10 @@ class Daemon:
 
 
 @contextmanager
-def running(lab: Mapping[str, Any], folder: Path, name: str, more: Mapping[str, str]) -> Iterator[Daemon]:
-    """Started, healthy; at the end SIGTERM, and its exit status is 0 unless the test killed it."""
+def running(
+    lab: Mapping[str, Any], folder: Path, name: str, more: Mapping[str, str], *, healthy: bool = True
+) -> Iterator[Daemon]:
+    """Started, and healthy unless that is not waited for; at the end SIGTERM, and its exit status is 0 unless the test killed it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -73,7 +79,8 @@ def running(lab: Mapping[str, Any], folder: Path, name: str, more: Mapping[str, 
         )
     daemon = Daemon(name, port, log, process)
     try:
-        daemon.wait_until_healthy()
+        if healthy:
+            daemon.wait_until_healthy()
         yield daemon
     finally:
         killed = process.poll() == -signal.SIGKILL

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vesemir.contract import CommonFields, Refusal
-from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
 from vesemir.engine.broker import Broker, Incoming, Outgoing, PublishOutcome
 from vesemir.engine.observe import Log
@@ -86,9 +86,8 @@ class Answers:
         await self._broker.publish(
             Outgoing(exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id)
         )
-        forbidden = why is not None and why.code is FailureCode.REQUEST_FORBIDDEN
-        if not message.reply_to or (forbidden and message.reply_to.startswith(f"{self._namespace}.")):
-            return
+        if not message.reply_to or message.reply_to.startswith(f"{self._namespace}."):
+            return  # never into Vesemir's own queues, whatever the message was refused for first
         outcome = await self._broker.publish(
             Outgoing(
                 exchange="",

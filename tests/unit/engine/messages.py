@@ -1,0 +1,56 @@
+"""Messages as they come, and answers as they went out, for the tests of intake, control and answers."""
+
+import json
+from typing import Any
+
+from tests.fakes.broker import FakeBroker
+from tests.unit.engine.world import Lines
+
+from vesemir.contract.events import validate_event
+from vesemir.engine.answers import Answers
+from vesemir.engine.broker import Incoming, Outgoing
+from vesemir.engine.observe import Outcome, SilentMeters
+
+NAMESPACE = "vesemir"
+
+
+def incoming(body: object, *, reply_to: str | None = "answers", correlation_id: str | None = "c-1") -> Incoming:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Incoming(
+        body=raw, reply_to=reply_to, correlation_id=correlation_id, user_id="orchestrator", redelivered=False
+    )
+
+
+class Counted(SilentMeters):
+    """What was counted."""
+
+    def __init__(self) -> None:
+        self.events: list[Outcome] = []
+        self.controls: list[tuple[str, bool]] = []
+
+    def event_received(self, outcome: Outcome) -> None:
+        self.events.append(outcome)
+
+    def control_received(self, command: str, *, accepted: bool) -> None:
+        self.controls.append((command, accepted))
+
+
+class Post:
+    """A broker with the requester's queue, and the answers that go over it."""
+
+    def __init__(self) -> None:
+        self.broker = FakeBroker()
+        self.broker.declare("answers")
+        self.log = Lines()
+        self.answers = Answers(self.broker, namespace=NAMESPACE, instance="host/1", log=self.log)
+
+    def to(self, place: str) -> list[Outgoing]:
+        """What went to a queue, or to an exchange."""
+        return [each for each in self.broker.published if place in {each.exchange, each.routing_key}]
+
+    def answered(self, place: str = "answers") -> list[dict[str, Any]]:
+        """The events that went there, each found to be one of the contract's."""
+        bodies: list[dict[str, Any]] = [json.loads(each.body) for each in self.to(place)]
+        for body in bodies:
+            validate_event(body)
+        return bodies

@@ -102,6 +102,8 @@ class Rolling:
             self._changed.clear()
             try:
                 await self._obey(clock)
+                if self._changed.is_set():
+                    continue  # a wish came while the last one was written: nothing starts before it is looked at
                 move = next_move(self._plan, {name: self._standing(name) for name in self._plan.names})
                 if self.stopped is None and isinstance(move, Halt | Complete):
                     return move

@@ -16,7 +16,6 @@ from tests.unit.engine.watching import Watch
 from tests.unit.engine.world import Instance, World
 
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.traffic import AdminState
 
@@ -38,9 +37,15 @@ ROLLOUTS = st.fixed_dictionaries(
     }
 )
 TRAFFIC = st.fixed_dictionaries(
-    {"weight": st.sampled_from([10, [5, 25]]), "degradation_seconds": st.sampled_from([0, 4]), "drain_seconds": st.just(5)}
+    {
+        "weight": st.sampled_from([10, [5, 25]]),
+        "degradation_seconds": st.sampled_from([0, 4]),
+        "drain_seconds": st.just(5),
+    }
 )
-FATES = st.sampled_from(["fine", "fine", "fine", "fails", "fails once", "hangs", "lost", "unreachable", "sick", "foreign"])
+FATES = st.sampled_from(
+    ["fine", "fine", "fine", "fails", "fails once", "hangs", "lost", "unreachable", "sick", "foreign"]
+)
 
 
 class RolloutMachine(RuleBasedStateMachine):
@@ -73,18 +78,16 @@ class RolloutMachine(RuleBasedStateMachine):
     ) -> None:
         self.traffic = traffic
         self.world = World(count, balancers=balancers, zones=2)
-        self.watch = Watch(self.world, concurrency=rollout["concurrency"], min_available=Share.of(min_available))
+        if traffic:
+            rollout = {**rollout, "min_available": min_available}
+        self.watch = Watch(self.world, rollout)
         for target in self.world.targets:
             self._give_fate(target.name, data.draw(FATES), data.draw(st.sampled_from(STEPS)))
         self.watch.remember_traffic()
         more: dict[str, Any] = {"traffic": True, "haproxy": traffic} if traffic else {}
-        if traffic:
-            rollout = {**rollout, "min_available": min_available}
         rollout = {name: value for name, value in rollout.items() if value is not None}
         self._run(
-            self.world.accept(
-                **more, rollout=rollout, timeouts={"deployment": seconds, "target": 120, "step": 30}
-            )
+            self.world.accept(**more, rollout=rollout, timeouts={"deployment": seconds, "target": 120, "step": 30})
         )
         self._run(self._spawn())
 
@@ -207,7 +210,7 @@ class RolloutMachine(RuleBasedStateMachine):
         while not row().final:
             if row().state is DeploymentState.PAUSED or row().pause:
                 await self.world.control("resume")
-            await until(lambda: row().final or row().state is DeploymentState.PAUSED or row().pause, step=0.25)
+            await until(lambda: row().final or row().state is DeploymentState.PAUSED or row().pause)
             await asyncio.sleep(1.5)
         note(f"{row().state}: {[(key, each.state, each.failure) for key, each in row().targets.items()]}")
 

@@ -39,10 +39,18 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.threads_at_work = 0
         self._now = 0.0
+        self._timers = 0
         super().__init__(_Jumping(self))
 
     def time(self) -> float:
         return self._now
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Timers that are due at the same moment run in the order in which they were set, as real ones do."""
+        self._timers += 1
+        return super().call_at(when + self._timers * 1e-9, callback, *args, context=context)
 
     def skip(self, seconds: float) -> None:
         self._now += max(0.0, seconds)
@@ -83,10 +91,11 @@ def on_virtual_time() -> Iterator[None]:
             module.time = time  # type: ignore[attr-defined]
 
 
-async def until(condition: Callable[[], object], *, seconds: float = 7200.0, step: float = 0.01) -> None:
-    """Let time pass until it holds, looking every ``step`` (virtual) seconds."""
+async def until(condition: Callable[[], object], *, seconds: float = 7200.0) -> None:
+    """Let time pass until it holds; looked at within a tenth of a (virtual) second."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
+    deadline, pause = loop.time() + seconds, 0.001
     while not condition():
         assert loop.time() < deadline, "it does not come to hold"
-        await asyncio.sleep(step)  # noqa: ASYNC110 - virtual time, and the fakes have no events
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.2, 0.1)

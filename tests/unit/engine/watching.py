@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any
 
 from tests.fakes.loadbalancer import FakeLoadBalancer
@@ -43,11 +44,12 @@ class WatchedBalancer(FakeLoadBalancer):
 class Watch:
     """``broken`` must stay empty. Made before any instance of the world."""
 
-    def __init__(self, world: World, *, concurrency: int, min_available: Share) -> None:
+    def __init__(self, world: World, rollout: Mapping[str, Any]) -> None:
         self.world = world
         self.broken: list[str] = []
-        self._concurrency = concurrency
-        self._min_available = min_available
+        self._rollout = rollout
+        self._concurrency: int = rollout["concurrency"]
+        self._min_available = Share.of(rollout.get("min_available", 0))
         self._switched: Counter[tuple[str, StepKey]] = Counter()
         world.hosts.on_run = self._on_run
         world.lbs[:] = [WatchedBalancer(lb) for lb in world.lbs]
@@ -116,11 +118,27 @@ class Watch:
         assert names[0] == "deployment.accepted"
         assert not [each for each in self.world.row().targets.values() if not each.finished]
         _check_order(events)
+        if self._rollout["on_failure"] != "continue":
+            self._check_trip(events)
         if moves_traffic:
             for name in self.before:
                 self._check_left(name)
         self.look()
         assert not self.broken, self.broken
+
+    def _check_trip(self, events: list[dict[str, Any]]) -> None:
+        """Nothing goes forward any more once failures exceed what is allowed, or a canary failed."""
+        planned = [
+            name for event in events if event["event"] == "deployment.started" for name in chain(*event["batches"])
+        ]
+        canaries = planned[: self._rollout["canary"]]
+        failed: list[str] = []
+        for event in events:
+            if event["event"] == "target.finished" and event["status"] in FAILURES:
+                failed.append(event["target"])
+            if event["event"] == "target.started" and event["direction"] == "forward":
+                assert len(failed) <= self._rollout["max_failures"], f"{event['target']} after {failed}"
+                assert not set(failed) & set(canaries), f"{event['target']} after the canary of {failed}"
 
     def _check_left(self, name: str) -> None:
         """Contract section 5."""
@@ -161,7 +179,8 @@ def _check_order(events: list[dict[str, Any]]) -> None:
                 cancelled = True
             case "target.started":
                 key = event["target"], event["direction"]
-                assert not (paused or cancelled), f"{key} started all the same"
+                assert not paused, f"{key} started in a pause"
+                assert not cancelled, f"{key} started after the cancel"
                 assert turned == (event["direction"] == "back")
                 assert key not in started
                 started.add(key)

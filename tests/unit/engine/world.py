@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tests.fakes.hosts import FakeHosts, _FakeHost
 from tests.fakes.inventory import FakeInventory
@@ -253,8 +253,7 @@ class World:
         self.record = Record()
         self.hosts = SlowHosts()
         self.lbs = [
-            FakeLoadBalancer(f"lb{number}", [FakeServer(name) for name in names])
-            for number in range(1, balancers + 1)
+            FakeLoadBalancer(f"lb{number}", [FakeServer(name) for name in names]) for number in range(1, balancers + 1)
         ]
         self.targets = [
             Target(name, f"127.0.0.{number}", 22, "deploy", {"zone": f"z{number % zones}"}, "test")
@@ -270,7 +269,7 @@ class World:
         self.section: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
         self._numbers = 0
 
-    async def __aenter__(self) -> "World":
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -414,4 +413,3 @@ async def one_instance(targets: int = 3, **more: Any) -> AsyncIterator[World]:
 
 READY = (AdminState.READY, 100)
 DRAINED = (AdminState.DRAIN, 100)
-

@@ -57,6 +57,7 @@ class Publishing:
         self._log = log
         self._meters = meters
         self._work = asyncio.Event()
+        self._delivered = asyncio.Event()
         self._busy: set[int] = set()
 
     def wake(self) -> None:
@@ -78,11 +79,14 @@ class Publishing:
     async def flush(self) -> None:
         """Publish until nothing is due any more that this instance may publish. Bound it from outside."""
         while True:
+            self._delivered.clear()
             due = await self._lease()
             if not due and not self._busy:
                 return
-            await asyncio.gather(*(self._deliver(delivery) for delivery in due))
-            await asyncio.sleep(0)
+            if due:
+                await asyncio.gather(*(self._deliver(delivery) for delivery in due))
+            else:
+                await self._delivered.wait()  # what ``run`` has in hand
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         for delivery in await self._lease():
@@ -109,6 +113,7 @@ class Publishing:
             self._log.warning("publishing to {queue} stopped: {error}", queue=_place(delivery), error=str(error))
         finally:
             self._busy.discard(delivery.destination_id)
+            self._delivered.set()
             self._work.set()
 
     async def _deliver_all(self, delivery: Delivery) -> None:

@@ -1,0 +1,91 @@
+"""Control messages in: wishes in the record, and one answer each."""
+
+from typing import Any
+
+import pytest
+from tests.unit.engine.messages import NAMESPACE, Counted, Post, incoming
+from tests.unit.engine.world import InstanceStore, World
+
+from vesemir.domain.states import DeploymentState
+from vesemir.engine.control import Control
+from vesemir.engine.store import StoreAwayError
+
+
+class Desk(Post):
+    """A control handler over a record with one waiting deployment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(1)
+        self.store = InstanceStore(self.world.record, instance="host/1")
+        self.meters = Counted()
+        self.woken = 0
+        self.control = Control(
+            store=self.store,
+            answers=self.answers,
+            log=self.log,
+            meters=self.meters,
+            namespace=NAMESPACE,
+            max_bytes=1000,
+            on_wish=self._wake,
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def say(self, command: str, name: str = "d1", **more: Any) -> dict[str, Any]:
+        body = {"schema": "vesemir.control/1", "command": command, "deployment_id": name, **more}
+        await self.control.handle(incoming(body))
+        return self.answered()[-1]
+
+
+@pytest.fixture
+async def desk() -> Desk:
+    desk = Desk()
+    await desk.world.accept()
+    return desk
+
+
+async def test_a_wish_is_set_and_accepted(desk: Desk) -> None:
+    answer = await desk.say("pause", requested_by="me", reason="lunch")
+    assert (answer["event"], answer["command"], answer["application"]) == ("control.accepted", "pause", "shop")
+    assert desk.world.row().pause == {"requested_by": "me", "reason": "lunch"}
+    assert (desk.woken, desk.meters.controls) == (1, [("pause", True)])
+
+
+async def test_a_waiting_deployment_is_cancelled_at_once(desk: Desk) -> None:
+    assert (await desk.say("cancel"))["event"] == "control.accepted"
+    assert desk.world.row().state is DeploymentState.CANCELLED
+    assert (await desk.world.result())["failure"]["code"] == "deployment.cancelled"
+    assert desk.woken == 1
+
+
+async def test_what_has_ended_cannot_be_paused(desk: Desk) -> None:
+    await desk.say("cancel")
+    answer = await desk.say("pause")
+    assert (answer["event"], answer["failure"]["code"]) == ("control.rejected", "control.not_running")
+    assert (desk.woken, desk.meters.controls[-1]) == (1, ("pause", False))
+
+
+async def test_a_deployment_that_is_not_known_may_come_yet(desk: Desk) -> None:
+    answer = await desk.say("cancel", "d9")
+    assert (answer["failure"]["code"], answer["deployment_id"]) == ("control.unknown_deployment", "d9")
+    assert "try again" in answer["failure"]["message"]
+    assert answer["application"] is None
+
+
+@pytest.mark.parametrize("body", [b"{", b" " * 1001, b'{"schema": "vesemir.control/1", "command": "explode"}'])
+async def test_what_cannot_be_read_is_refused_and_copied(desk: Desk, body: bytes) -> None:
+    await desk.control.handle(incoming(body))
+    (answer,) = desk.answered()
+    assert answer["event"] == "control.rejected"
+    assert [each.body for each in desk.to("vesemir.rejected")] == [body]
+    assert desk.meters.controls == [("unknown", False)]
+    assert desk.woken == 0
+
+
+async def test_a_record_that_is_away_has_the_message_come_again(desk: Desk) -> None:
+    desk.store.cut_off = True
+    with pytest.raises(StoreAwayError):
+        await desk.say("cancel")
+    assert desk.answered() == []

@@ -1,0 +1,152 @@
+"""Deploy events in: each reason to refuse has its code and its answer; what is good is stored once."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.fakes.inventory import FakeInventory
+from tests.unit.engine.messages import NAMESPACE, Counted, Post, incoming
+from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, World
+
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.problem import Problem
+from vesemir.domain.recipe import Parameter, Recipe
+from vesemir.domain.selector import Selector
+from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.intake import Intake, IntakeRules
+from vesemir.engine.observe import Outcome
+from vesemir.engine.store import StoreAwayError
+
+ASKS = Recipe("asks", parameters={"size": Parameter("size", max_length=3)}, steps=RELEASE.steps)
+Change = Callable[[dict[str, Any]], Any]
+
+
+class Door(Post):
+    """An intake, its record and its broker."""
+
+    def __init__(self, inventory: FakeInventory | None = None) -> None:
+        super().__init__()
+        self.world = World(2, recipes=(RELEASE, ONE_STEP, ASKS))
+        self.store = InstanceStore(self.world.record, instance="host/1")
+        self.meters = Counted()
+        self.woken = 0
+        rules = IntakeRules(self.world.book, inventory or self.world.inventory, CAPS, 100_000, NAMESPACE)
+        self.intake = Intake(
+            rules, store=self.store, answers=self.answers, log=self.log, meters=self.meters, on_accepted=self._wake
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def event(self, **more: Any) -> dict[str, Any]:
+        return {**self.world.event(traffic=True), **more}
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+async def test_a_good_event_is_stored_with_its_destination(door: Door) -> None:
+    await door.intake.handle(incoming(door.event(requested_by="somebody", team="payments")))
+    new = door.world.row().new
+    assert (new.version, new.team, new.requested_by, new.user_id) == ("2.0.0", "payments", "somebody", "orchestrator")
+    assert door.world.names() == ["deployment.accepted"]
+    places = [each.where for each in door.world.record.destinations]
+    assert [(each.reply_to, each.correlation_id) for each in places if each] == [("answers", "c-1")]
+    assert (door.woken, door.meters.events, door.broker.published) == (1, [Outcome.ACCEPTED], [])
+
+
+async def test_without_reply_to_only_the_exchange_hears_of_it(door: Door) -> None:
+    await door.intake.handle(incoming(door.event(), reply_to=None))
+    assert [each.where for each in door.world.record.destinations] == [None]
+
+
+async def test_a_repeat_is_no_second_deployment(door: Door) -> None:
+    for _ in range(3):
+        await door.intake.handle(incoming(door.event()))
+    spaced = json.dumps(door.event(), indent=3, sort_keys=True).encode()
+    await door.intake.handle(incoming(spaced))
+    assert list(door.world.record.rows) == ["d1"]
+    assert door.meters.events == [Outcome.ACCEPTED, *[Outcome.REPEATED] * 3]
+    assert door.broker.published == []
+
+
+async def test_the_same_id_with_another_body_is_a_conflict_and_the_first_stays(door: Door) -> None:
+    await door.intake.handle(incoming(door.event()))
+    await door.intake.handle(incoming(door.event(version="9.9.9")))
+    (answer,) = door.answered()
+    assert answer["failure"]["code"] == "request.conflict"
+    assert answer["failure"]["details"][0]["field"] == "deployment_id"
+    assert door.world.row().new.version == "2.0.0"
+    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REJECTED]
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "field"),
+    [
+        (lambda _: b"{", "request.invalid", "body"),
+        (lambda _: b"[]", "request.invalid", "body"),
+        (lambda body: {**body, "on_failur": 1}, "request.invalid", "on_failur"),
+        (lambda body: {**body, "schema": "vesemir.deploy/9"}, "request.invalid", "schema"),
+        (lambda _: b" " * 100_001, "request.too_large", "body"),
+        (lambda body: {**body, "recipe": "nothing"}, "request.unknown_recipe", "recipe"),
+        (lambda body: {**body, "recipe": "asks"}, "request.invalid_parameters", "parameters.size"),
+        (lambda body: {**body, "parameters": {"a": "b"}}, "request.invalid_parameters", "parameters.a"),
+        (
+            lambda body: {**body, "recipe": "one-step", "rollout": {"on_failure": "rollback"}},
+            "request.invalid",
+            "rollout.on_failure",
+        ),
+        (lambda body: {**body, "targets": {"hosts": ["web9"]}}, "targets.unknown_host", "targets.hosts[0]"),
+        (lambda body: {**body, "targets": {"hosts": ["-x"]}}, "targets.unknown_host", "targets.hosts[0]"),
+        (
+            lambda body: {**body, "haproxy": {**body["haproxy"], "targets": {"hosts": ["web1", "lb9"]}}},
+            "targets.unknown_host",
+            "haproxy.targets.hosts[1]",
+        ),
+    ],
+)
+async def test_each_refusal_has_its_code_and_its_place(door: Door, change: Change, code: str, field: str) -> None:
+    message = incoming(change(door.event()))
+    await door.intake.handle(message)
+    (answer,), (topic,) = door.answered(), door.answered("vesemir.events")
+    assert answer == topic
+    assert answer["event"] == "deployment.rejected"
+    assert answer["failure"]["code"] == code
+    assert field in [detail["field"] for detail in answer["failure"]["details"]]
+    (copy,) = door.to("vesemir.rejected")
+    assert (copy.body, copy.headers["x-vesemir-code"]) == (message.body, code)
+    assert not door.world.record.rows
+    assert (door.meters.events, door.woken) == ([Outcome.REJECTED], 0)
+    assert code in door.log.of("warning")[0]
+
+
+async def test_without_recipes_the_refusal_says_none(door: Door) -> None:
+    door.world.book.known.clear()
+    await door.intake.handle(incoming(door.event()))
+    assert door.answered()[0]["failure"]["details"][0]["message"] == "must be one of: none"
+
+
+async def test_a_problem_of_the_inventory_can_have_its_own_code() -> None:
+    class Forbidding(FakeInventory):
+        def refuse(self, selector: Selector) -> list[Problem]:
+            del selector
+            return [Problem("chef.query", "is not allowed", FailureCode.REQUEST_FORBIDDEN)]
+
+    door = Door(Forbidding([]))
+    await door.intake.handle(incoming(door.event()))
+    assert door.answered()[0]["failure"]["code"] == "request.forbidden"
+
+
+async def test_a_record_or_broker_that_is_away_has_the_message_come_again(door: Door) -> None:
+    door.store.cut_off = True
+    with pytest.raises(StoreAwayError):
+        await door.intake.handle(incoming(door.event()))
+    door.broker.away = True
+    with pytest.raises(BrokerAwayError):
+        await door.intake.handle(incoming(b"{"))
+    door.store.cut_off = door.broker.away = False
+    await door.intake.handle(incoming(door.event()))
+    assert list(door.world.record.rows) == ["d1"]

@@ -48,6 +48,11 @@ def away_on_loss(doing: str, *, but: type[Exception] | tuple[()] = ()) -> Iterat
         ) from error
     except CONNECTION_EXCEPTIONS as error:
         raise BrokerAwayError(f"{doing}: {_reason(error)}") from error
+    except Exception as error:
+        # aiormq (base.py, FutureStore) rejects what still waits with a bare Exception when it closes without a reason.
+        if type(error) is Exception:
+            raise BrokerAwayError(f"{doing}: the connection to the broker was closed") from error
+        raise
 
 
 def _reason(error: BaseException | None) -> str:

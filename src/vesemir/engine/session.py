@@ -105,7 +105,7 @@ class TargetSession:
         now = time.monotonic()
         lost_now = error.failure.code is FailureCode.SSH_CONNECTION_LOST
         in_flight = self._row.resumed or lost_at is not None or self._row.touched
-        if not in_flight and not (lost_now and self._steps.began):
+        if not in_flight and not lost_now:
             raise error
         if not error.failure.code.value.startswith("ssh."):
             raise error

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import logging
 import shlex
 import sys
 import tempfile
@@ -79,6 +80,8 @@ async def _show(arguments: argparse.Namespace, folder: Path) -> bool:
 
 def main() -> int:
     arguments = _arguments()
+    for library in ("aio_pika", "aiormq"):  # its own requester is meant to lose its connection
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as temporary:
         folder = (arguments.keep or Path(temporary)).resolve()

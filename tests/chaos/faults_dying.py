@@ -14,48 +14,60 @@ from tests.chaos.verdict import Try
 
 from vesemir.engine.failpoints import EXIT_STATUS, Failpoint
 
-MOST_UNTIL_REACHED = 40
+ARMED = 4
+MOST_ROUNDS = 20
 
 
-async def _dies_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1, together: int = 2) -> Instance:
-    """Deployments, a few at a time, until the armed instance has died at that place; two others run."""
+async def _die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1) -> None:
+    """Deployments, a few at a time, until every armed instance has died at that place; two ordinary ones run on.
+
+    An armed instance takes one deployment at a time, with one target at a time: nothing else of it is in flight.
+    """
     await arena.crew(2)
-    armed = await arena.start(VESEMIR_FAILPOINT=f"{place}:{random.randint(1, most)}")
-    for _ in range(MOST_UNTIL_REACHED):
-        asked = [await arena.deploy(seconds=0.3) for _ in range(together)]
-        blow.look_at(*asked)
-        ended = asyncio.create_task(armed.process.wait())
-        results = [asyncio.create_task(arena.result(each)) for each in asked]
-        both = asyncio.gather(*results, return_exceptions=True)
-        waits: list[asyncio.Future[object]] = [ended, both]  # type: ignore[list-item]
-        await asyncio.wait(waits, return_when="FIRST_COMPLETED")
-        if not armed.running:
-            moment = time.time()
-            await asyncio.gather(*results, return_exceptions=True)
-            blow.recoveries.append(max(0.0, time.time() - moment))
-            break
-        ended.cancel()
-    blow.expect(armed.process.returncode == EXIT_STATUS, f"the instance did not die at {place}")
-    blow.tries = 1
-    return armed
+    armed = await asyncio.gather(
+        *(
+            arena.start(VESEMIR_FAILPOINT=f"{place}:{random.randint(1, most)}", VESEMIR_LIMITS__DEPLOYMENTS="1")
+            for _ in range(ARMED)
+        )
+    )
+    deaths: list[float] = []
+
+    async def watch(instance: Instance) -> None:
+        await instance.process.wait()
+        deaths.append(time.time())
+
+    async with asyncio.TaskGroup() as group:
+        watching = [group.create_task(watch(instance)) for instance in armed]
+        for _ in range(MOST_ROUNDS):
+            if len(deaths) == ARMED:
+                break
+            known = len(deaths)
+            asked = [await arena.deploy(seconds=0.3) for _ in range(ARMED)]
+            blow.look_at(*asked)
+            await asyncio.gather(*(arena.result(each) for each in asked), return_exceptions=True)
+            blow.recoveries += [time.time() - death for death in deaths[known:]]
+        for each in watching:
+            each.cancel()
+    status = [instance.process.returncode for instance in armed]
+    blow.expect(status == [EXIT_STATUS] * ARMED, f"not all instances died at {place}: {status}")
+    blow.tries = ARMED
 
 
 async def before_insert(arena: Arena, blow: Try) -> None:
-    await _dies_at(arena, blow, Failpoint.BEFORE_INSERT)
+    await _die_at(arena, blow, Failpoint.BEFORE_INSERT)
 
 
 async def before_acknowledge(arena: Arena, blow: Try) -> None:
-    await _dies_at(arena, blow, Failpoint.BEFORE_ACKNOWLEDGE)
+    await _die_at(arena, blow, Failpoint.BEFORE_ACKNOWLEDGE)
 
 
 async def before_send(arena: Arena, blow: Try) -> None:
-    """One at a time, so that nothing else of the dying instance is in flight: nothing may be redone."""
-    await _dies_at(arena, blow, Failpoint.BEFORE_SEND, together=1)
+    await _die_at(arena, blow, Failpoint.BEFORE_SEND)
     _nothing_redone(arena, blow)
 
 
 async def before_record(arena: Arena, blow: Try) -> None:
-    await _dies_at(arena, blow, Failpoint.BEFORE_RECORD, together=1)
+    await _die_at(arena, blow, Failpoint.BEFORE_RECORD)
     _nothing_redone(arena, blow)
 
 
@@ -66,11 +78,11 @@ def _nothing_redone(arena: Arena, blow: Try) -> None:
 
 
 async def after_commit(arena: Arena, blow: Try) -> None:
-    await _dies_at(arena, blow, Failpoint.AFTER_COMMIT, most=6)
+    await _die_at(arena, blow, Failpoint.AFTER_COMMIT, most=6)
 
 
 async def before_mark(arena: Arena, blow: Try) -> None:
-    await _dies_at(arena, blow, Failpoint.BEFORE_MARK, most=6)
+    await _die_at(arena, blow, Failpoint.BEFORE_MARK, most=6)
     ids = [
         message_id
         for each in blow.deployments

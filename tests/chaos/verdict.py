@@ -110,7 +110,7 @@ async def _first_event(arena: Arena, deployment: Deployment, moment: float, name
 
 
 async def _check(score: Score, blow: Try, arena: Arena, deployment: Deployment) -> list[str]:
-    seen = arena.requester.events(deployment.id)
+    seen = [each for each in arena.requester.events(deployment.id) if each.body["sequence"] > 0]
     troubles = _check_events(score, deployment, seen)
     results = [each.body for each in seen if each.body["event"] == "deployment.finished"]
     if results and results[0]["status"] != blow.statuses[deployment.id]:
@@ -155,7 +155,7 @@ async def _check_boxes(score: Score, arena: Arena, deployment: Deployment, *, ex
     rows = await arena.record.fetch(
         "SELECT body->>'target' AS target, extract(epoch FROM min(occurred_at))::float8 AS at FROM event "
         "WHERE deployment_id = $1 AND (name = 'target.finished' OR "
-        "(name = 'step.finished' AND body->>'status' = 'succeeded')) GROUP BY 1",
+        "(name = 'step.finished' AND body->>'step' = 'script' AND body->>'status' = 'succeeded')) GROUP BY 1",
         deployment.id,
     )
     finished = {row["target"]: row["at"] for row in rows}

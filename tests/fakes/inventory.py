@@ -9,7 +9,7 @@ from vesemir.domain.target import Target
 
 
 class FakeInventory:
-    """``groups`` maps names to host names; ``chef`` answers every Chef selector.
+    """``groups`` maps names to host names; ``chef`` answers every Chef selector, or is the names by the first tag.
 
     ``failure`` is raised by ``resolve``.
     """
@@ -19,11 +19,11 @@ class FakeInventory:
         targets: Sequence[Target],
         *,
         groups: Mapping[str, Sequence[str]] | None = None,
-        chef: Sequence[str] = (),
+        chef: Sequence[str] | Mapping[str, Sequence[str]] = (),
     ) -> None:
         self._targets = {target.name: target for target in targets}
         self._groups = dict(groups or {})
-        self._chef = tuple(chef)
+        self._chef = chef
         self.failure: FailedError | None = None
         self.asked: list[Selector] = []
 
@@ -54,7 +54,7 @@ class FakeInventory:
             case HostSelector(hosts):
                 names = list(hosts)
             case ChefSelector():
-                names = list(self._chef)
+                names = list(self._chef[selector.tags[0]] if isinstance(self._chef, Mapping) else self._chef)
         if not names:
             raise FailedError(FailureCode.TARGETS_NONE_FOUND, "nothing matches")
         return [self._targets[name] for name in dict.fromkeys(names)]

@@ -19,6 +19,9 @@ from tests.acceptance.web import page
 COMMAND = str(Path(sys.executable).with_name("vesemir"))
 SECONDS = 180
 
+WORKING = ("2.0.0", "1.0.0", "2.1.0")
+"""Releases of the lab that work on every box."""
+
 Event = dict[str, Any]
 
 
@@ -47,6 +50,12 @@ class Server:
 
     status: str
     weight: int
+    admin: int
+
+    @property
+    def is_drained(self) -> bool:
+        """Whatever its checks say, which the status shows first: SRV_ADMF_FDRAIN of HAProxy's management guide."""
+        return bool(self.admin & 0x08)
 
     @property
     def takes_traffic(self) -> bool:
@@ -134,12 +143,12 @@ class Lab(Mapping[str, Any]):
     def other_version(self) -> str:
         """A release that no box runs at this moment."""
         running = {self.current(name) for name in self.names}
-        return next(version for version in ("2.0.0", "1.0.0", "2.1.0") if version not in running)
+        return next(version for version in WORKING if version not in running)
 
     def mend(self) -> None:
         """Every box serves a release that works, and gets its traffic."""
         for name in self.names:
-            if not (self.app_root(name) / "current" / "app.py").exists() or "broken" in self.current(name):
+            if self.current(name) not in WORKING:
                 (self.app_root(name) / "current").unlink()
                 (self.app_root(name) / "current").symlink_to("releases/1.0.0")
                 subprocess.run([self.root(name) / "bin" / "systemctl", "restart", "shop"], check=True, timeout=60)
@@ -159,8 +168,12 @@ class Lab(Mapping[str, Any]):
 
     def servers(self) -> dict[str, Server]:
         rows = self._table("show stat", separator=",")
-        own = [row for row in rows if row["pxname"] == self["backend"] and row["svname"] not in {"FRONTEND", "BACKEND"}]
-        return {row["svname"]: Server(row["status"], int(row["weight"])) for row in own}
+        states = {row["srv_name"]: row for row in self._table(f"show servers state {self['backend']}")}
+        return {
+            row["svname"]: Server(row["status"], int(row["weight"]), int(states[row["svname"]]["srv_admin_state"]))
+            for row in rows
+            if row["pxname"] == self["backend"] and row["svname"] in states
+        }
 
     def sessions(self, server: str) -> int:
         """How many requests it has at this moment."""

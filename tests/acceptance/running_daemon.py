@@ -67,7 +67,7 @@ class Daemon:
 def running(
     lab: Mapping[str, Any], folder: Path, name: str, more: Mapping[str, str], *, healthy: bool = True
 ) -> Iterator[Daemon]:
-    """Started, and healthy unless that is not waited for; at the end SIGTERM, and its exit status is 0 unless the test killed it."""
+    """Started, and healthy unless that is not waited for. At the end SIGTERM, and exit status 0 unless killed."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -12,9 +12,8 @@ pytestmark = pytest.mark.lab
 
 
 @pytest.mark.parametrize(("server", "part"), [("postgres", "database"), ("rabbitmq", "broker")])
-def test_an_outage_is_told_and_survived(lab: Lab, daemon: Callable[..., Daemon], server: str, part: str) -> None:
+def test_an_outage_is_told_and_survived(lab: Lab, instance: Daemon, server: str, part: str) -> None:
     """503 meanwhile, alive all the time, 200 after it, and the next event is carried out by the same process."""
-    instance = daemon()
     with stopped(lab, server):
         instance.wait_until_unhealthy(part)
         assert instance.alive()
@@ -23,7 +22,7 @@ def test_an_outage_is_told_and_survived(lab: Lab, daemon: Callable[..., Daemon],
         assert requester.deploy(lab.script("true", "web1"))["status"] == "succeeded"
 
 
-def test_a_start_while_both_are_away_waits_for_them(lab: Lab, daemon: Callable[..., Daemon]) -> None:
+def test_a_start_while_the_database_is_away_waits_for_it(lab: Lab, daemon: Callable[..., Daemon]) -> None:
     """It says 503 and does not exit."""
     with stopped(lab, "postgres"):
         instance = daemon("early", healthy=False)

@@ -52,7 +52,7 @@ async def start_boxes(topology: Topology, programs: Programs, roster: Roster) ->
 
 
 def _furnish(box: Box) -> None:
-    for part in ("bin", "etc/ssh", "log", "run", "var/lib/vesemir"):
+    for part in ("bin", "etc/ssh", "home", "log", "run", "var/lib/vesemir"):
         (box.root / part).mkdir(parents=True)
 
 
@@ -126,6 +126,7 @@ def _configure_sshd(box: Box, topology: Topology, roster: Roster) -> None:
             AUTHORIZED_KEYS=str(_authorized_keys(topology)),
             USE_PAM="yes" if _locked(topology.user) else "no",
             MARK=f"{TOKEN}={roster.token}",
+            HOME=str(box.root / "home"),
         )
     )
 

@@ -48,6 +48,9 @@ class Scope:
 
     @property
     def reason(self) -> StopReason | None:
+        """None as long as nothing has ended the work, or when it is cancelled by somebody else."""
+        if self._reason is None and self._timeout.expired():
+            return StopReason.BUDGET
         return self._reason
 
     def stop(self, reason: StopReason) -> None:

@@ -129,10 +129,11 @@ class Stepping:
 
     def _put_ended(self, name: str, attempt: int, seconds: float, *, redone: bool = False) -> None:
         """The step was ended from outside. One that the next owner will verify is not said to have ended."""
-        if self._scope.reason in LEFT_ALONE:
+        reason = self._scope.reason
+        if reason is None or reason in LEFT_ALONE:
             return
-        budget = self._scope.reason in {None, StopReason.DEPLOYMENT_TIMED_OUT}
-        status = StepStatus.TIMED_OUT if budget else StepStatus.CANCELLED
+        late = reason in {StopReason.BUDGET, StopReason.DEPLOYMENT_TIMED_OUT}
+        status = StepStatus.TIMED_OUT if late else StepStatus.CANCELLED
         self._put(name, attempt, StepResult(status, None, duration_seconds=seconds), redone=redone)
 
     def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:

@@ -50,6 +50,11 @@ class Row:
         return self.target.name
 
     @property
+    def changed(self) -> bool:
+        """What it serves may be broken by now: if it fails, it gets no traffic back (contract section 5)."""
+        return self.touched or self.direction is Direction.BACK
+
+    @property
     def standing(self) -> Standing:
         return Standing(self.state, self.finished)
 

@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
-from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
@@ -126,6 +125,7 @@ class TargetSession:
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         await self._steps.remember()
         if self._steps.succeeded("enable"):
+            await self._still_in_traffic()
             return  # all of it was done; only the end was not recorded
         await self._out_of_traffic()
         if not row.touched:
@@ -160,6 +160,12 @@ class TargetSession:
             await self._steps.own("health", lambda: traffic.warm_up(self._server, prior))
             await self._steps.own("enable", lambda: traffic.put_back(self._server, prior, self._hold))
 
+    async def _still_in_traffic(self) -> None:
+        """Somebody may have begun to leave it drained after it was back: an earlier owner, at a cancel."""
+        traffic, prior = self._traffic, self._row.traffic
+        if traffic is not None and prior is not None:
+            await traffic.assert_in(self._server, prior)
+
     async def _hold(self, seconds: float, percent: int) -> None:
         """Serve at a reduced weight for a while; the target's budget stands still."""
         del percent
@@ -172,9 +178,8 @@ class TargetSession:
         if failure is None or traffic is None or row.traffic is None:
             return
         prior = row.traffic
-        drained = row.touched or row.direction is Direction.BACK
         work: Callable[[], Awaitable[str | None]]
-        if drained and not traffic.foreign(prior):
+        if row.changed and not traffic.foreign(prior):
             work = lambda: traffic.leave_drained(self._server, prior)  # noqa: E731 - two one-line choices read best side by side
         else:
             work = lambda: traffic.restore(self._server, prior)  # noqa: E731

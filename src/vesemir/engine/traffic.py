@@ -141,15 +141,11 @@ class Traffic:
             states = await read_all(servers)
             if not all(map(_serves, states)):
                 raise self._not_up(servers, states, f"did not stay UP while it had {percent} % of its weight")
-        await self._serve(servers, 100)
-        known = prior_of(prior)
-        for server in self._on_all(name):
-            was = known.get(server.box.name)
-            if was is not None and was.is_taken_out:
-                await server.restore(was)
-            elif was is not None and was.agent:
-                await server.wake_agent()
-        return await self._told(name, servers, known)
+        return await self._serve_fully(name, servers, prior)
+
+    async def assert_in(self, name: str, prior: Prior) -> str:
+        """Read again what was put back, and in again where something took it out since."""
+        return await self._serve_fully(name, self._coming_back(name, prior), prior)
 
     async def restore(self, name: str, prior: Prior) -> str:
         """As it was before the deployment, on each load balancer that can be reached; raises for those that cannot."""
@@ -261,6 +257,18 @@ class Traffic:
             if time.monotonic() >= deadline:
                 raise self._not_up(servers, states, f"is not UP at {percent} % of its weight")
             await asyncio.sleep(STATE_POLL_SECONDS)
+
+    async def _serve_fully(self, name: str, servers: Sequence[ServerOnBox], prior: Prior) -> str:
+        """100 % where it comes back, exactly what was there where it does not, and the agent as before."""
+        await self._serve(servers, 100)
+        known = prior_of(prior)
+        for server in self._on_all(name):
+            was = known.get(server.box.name)
+            if was is not None and was.is_taken_out:
+                await server.restore(was)
+            elif was is not None and was.agent:
+                await server.wake_agent()
+        return await self._told(name, servers, known)
 
     def _not_up(self, servers: Sequence[ServerOnBox], states: Sequence[ServerState], what: str) -> FailedError:
         seen = ", ".join(

@@ -124,7 +124,8 @@ class Lines:
 class InstanceStore(FakeStore):
     """One instance's view, which may be cut off, and which can stop for ever around a commit as a killed process does.
 
-    ``dies_at`` counts commits: the one that makes it 0 is the last; ``after_it`` says whether it is made.
+    ``dies_at`` counts commits: the one that makes it 0 is the last, or the one with a change that ``dies_with`` names;
+    ``after_it`` says whether it is made.
     """
 
     def __init__(self, record: Record, *, instance: str) -> None:
@@ -133,6 +134,7 @@ class InstanceStore(FakeStore):
         self.dead = False
         self.dies_at: int | None = None
         self.after_it = False
+        self.dies_with: Callable[[Change], bool] = lambda _change: False
         self.on_death: Callable[[], None] = lambda: None
         self.groups: list[list[Change]] = []
         self.watch: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
@@ -152,8 +154,9 @@ class InstanceStore(FakeStore):
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         if self.dies_at is not None:
             self.dies_at -= 1
-            if self.dies_at <= 0 and not self.dead:
-                await self._die(claim, changes)
+        last = self.dies_at is not None and self.dies_at <= 0
+        if not self.dead and (last or any(map(self.dies_with, changes))):
+            await self._die(claim, changes)
         await super().commit(claim, changes)
         self.groups.append(list(changes))
 
@@ -214,6 +217,10 @@ class SlowHosts(FakeHosts):
         async with super().open(target, ticket) as host:
             assert isinstance(host, _FakeHost)
             yield _SlowHost(host, self)
+
+    def begun(self, target: str, step: str) -> list[StepKey]:
+        """The tries of a step that a host knows to have begun."""
+        return [key for key in self.box(target).started if key.step == step]
 
     def break_sessions(self, name: str, reason: Exception) -> None:
         """Whatever is connected to that host is not any more."""

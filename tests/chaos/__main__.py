@@ -46,7 +46,10 @@ async def _faults(arguments: argparse.Namespace, folder: Path) -> bool:
     if not chosen:
         raise SystemExit(f"no such fault; there is: {', '.join(fault.number for fault in FAULTS)}")
 
+    order = [fault.number for fault in FAULTS]
+
     def tell(score: Score) -> None:
+        table.merged(arguments.results, [score], order)
         mark = "BROKEN" if score.broken else "ok"
         print(f"{mark:6} {' | '.join(table.row(score))} ({score.seconds:.0f} s)", flush=True)
 
@@ -54,7 +57,7 @@ async def _faults(arguments: argparse.Namespace, folder: Path) -> bool:
         scores = await run_faults(
             lab, chosen, tries=arguments.tries or 1, side_by_side=arguments.side_by_side, tell=tell
         )
-    rows = table.merged(arguments.results, scores, [fault.number for fault in FAULTS])
+    rows = table.merged(arguments.results, scores, order)
     text = table.markdown(rows)
     print(text)
     for score in scores:

@@ -75,7 +75,7 @@ class Arena:
     def environment(self, **own: str) -> dict[str, str]:
         lease = {"VESEMIR_LEASE__SECONDS": str(self.lease)}
         names = {"VESEMIR_AMQP__NAMESPACE": self.name, "VESEMIR_POSTGRES__DSN": self.dsn}
-        return {**self.lab.described["env"], **lease, **names, **own}
+        return {**self.lab.described["env"], **self.lab.bytecode, **lease, **names, **own}
 
     async def start(self, **own: str) -> Instance:
         """One more instance, healthy, with these variables beside the usual ones."""

@@ -63,21 +63,31 @@ async def _kill_owner(arena: Arena, blow: Try) -> None:
 async def dead(folder: Path, tries: int) -> tuple[str, bool]:
     """A tree that will not die, after cancel, timeout and kill -9 of the instance; as root and as an ordinary user."""
     scores = []
-    for name, account in (("as root", None), ("as an ordinary user", Account.found())):
-        place = folder / name.rpartition(" ")[2]
+    account = Account.found()
+    if account is None:
+        return "there is no ordinary user with a shell and an interpreter on this machine", True
+    for who in (None, account):
+        place = folder / ("root" if who is None else "ordinary")
         place.mkdir(exist_ok=True)
-        async with lab_up(place / "lab", boxes=3, account=account) as lab:
+        async with lab_up(place / "lab", boxes=3, account=who) as lab:
             for how in ("cancel", "timeout", "kill"):
-                who = name if account is None else f"as {account.name}"
-                score = Score(how, f"dead after {how}, {who}")
-                async with Arena.opened(lab) as arena:
-                    while score.tries < tries:
-                        blow = Try()
-                        await will_not_die(arena, blow, how=how)
-                        await judged(score, blow, arena)
-                scores.append(score)
+                name = "root" if who is None else f"an ordinary user ({who.name})"
+                scores.append(await _dead_after(lab, how, tries, f"dead after {how}, as {name}"))
     text = "\n".join([table.markdown(scores), *(trouble for score in scores for trouble in score.troubles)])
     return text, any(score.broken for score in scores)
+
+
+async def _dead_after(lab: Lab, how: str, tries: int, title: str) -> Score:
+    score = Score("28", title)
+    async with Arena.opened(lab) as arena:
+        while score.tries < tries:
+            blow = Try()
+            try:
+                await will_not_die(arena, blow, how=how)
+            except Exception as error:  # noqa: BLE001 - a broken try counts as not survived
+                blow.troubles.append(f"the try broke off: {error!r}")
+            await judged(score, blow, arena)
+    return score
 
 
 async def output(folder: Path, tries: int) -> tuple[str, bool]:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
-from vesemir.adapters.inventory.hostgraph import DEFAULT_PORT, refuse_address, refuse_port, refuse_user
 from vesemir.domain.chef_query import Belonging
+from vesemir.domain.login import DEFAULT_PORT, refuse_address, refuse_port, refuse_user
 from vesemir.domain.selector import HOST_NAME
 from vesemir.domain.target import Target
 from vesemir.settings import ChefCluster

@@ -6,16 +6,9 @@ address, port and user; all variables stay variables, as text (lists and mapping
 
 import json
 
-from vesemir.adapters.inventory.hostgraph import (
-    ALL,
-    UNGROUPED,
-    HostGraph,
-    Layer,
-    refuse_address,
-    refuse_port,
-    refuse_user,
-)
+from vesemir.adapters.inventory.hostgraph import ALL, UNGROUPED, HostGraph, Layer
 from vesemir.adapters.inventory.ranges import expand
+from vesemir.domain.login import refuse_address, refuse_port, refuse_user
 
 _ADDRESS = frozenset({"ansible_host", "ansible_ssh_host"})
 _PORT = frozenset({"ansible_port", "ansible_ssh_port"})

@@ -5,10 +5,11 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from vesemir.adapters.inventory.hostgraph import ALL, HostGraph, Layer, refuse_address, refuse_port, refuse_user
+from vesemir.adapters.inventory.hostgraph import ALL, HostGraph, Layer
 from vesemir.adapters.inventory.problem import Findings
 from vesemir.adapters.inventory.ranges import expand
 from vesemir.adapters.toml_lines import KeyPath, line_of, path_text, reason_of
+from vesemir.domain.login import refuse_address, refuse_port, refuse_user
 from vesemir.domain.selector import HOST_NAME
 
 T = TypeVar("T")

@@ -74,11 +74,14 @@ class Database:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, settings: Postgres, *, retry_seconds: float = RETRY_SECONDS) -> AsyncIterator[Self]:
+    async def opened(
+        cls, settings: Postgres, *, retry_seconds: float = RETRY_SECONDS, size: int | None = None
+    ) -> AsyncIterator[Self]:
+        """``size``: connections at most (default: the setting)."""
         pool = asyncpg.create_pool(
             settings.dsn.get_secret_value(),
             min_size=0,
-            max_size=settings.pool_size,
+            max_size=size or settings.pool_size,
             init=prepare,
             reset=_keep,
             timeout=settings.connect_timeout_seconds,

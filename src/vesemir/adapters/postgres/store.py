@@ -36,6 +36,9 @@ from vesemir.engine.store import (
 )
 from vesemir.settings import Postgres
 
+LEASE_CONNECTIONS = 3
+"""For claims, renewals, wishes and the ping."""
+
 
 def _token() -> str:
     """Names one write, so that it can be found again when its answer was lost."""
@@ -45,10 +48,14 @@ def _token() -> str:
 class PostgresStore(Reader):
     """The record. ``instance`` is what the events written through it carry. Made by ``connected``."""
 
-    def __init__(self, database: Database, announcer: Announcer, sections: Sections, *, instance: str) -> None:
+    def __init__(
+        self, database: Database, leases_database: Database, announcer: Announcer, sections: Sections, *, instance: str
+    ) -> None:
         super().__init__(database)
         self._announcer = announcer
         self._sections = sections
+        # Renewals never wait behind the writes of what they are for.
+        self._leases_database = leases_database
         self._instance = instance
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -65,14 +72,15 @@ class PostgresStore(Reader):
         async with (
             Database.opened(settings, retry_seconds=retry_seconds) as database,
             Database.opened(settings, retry_seconds=retry_seconds) as for_sections,
+            Database.opened(settings, retry_seconds=retry_seconds, size=LEASE_CONNECTIONS) as for_leases,
             Announcer.running(database) as announcer,
         ):
             sections = Sections(for_sections, wait_seconds=settings.command_timeout_seconds / 2)
-            yield cls(database, announcer, sections, instance=instance)
+            yield cls(database, for_leases, announcer, sections, instance=instance)
 
     async def ping(self) -> None:
         """Raises ``StoreAwayError`` with the reason unless the database answers and is migrated."""
-        await self._database.ping()
+        await self._leases_database.ping()
 
     # --- messages from outside
 
@@ -100,15 +108,15 @@ class PostgresStore(Reader):
         claimant = leases.Claimant(instance, lease_seconds, max_expiries, _token())
 
         async def once(attempt: int) -> Claim | None:
-            return await leases.claim(self._database, claimant, again=attempt > 0)
+            return await leases.claim(self._leases_database, claimant, again=attempt > 0)
 
-        claimed = await self._database.retried(once)
+        claimed = await self._leases_database.retried(once)
         if claimed is not None and claimed.previous is not None:
             self._announcer.tell("outbox")
         return claimed
 
     async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
-        async with self._database.connection() as connection:
+        async with self._leases_database.connection() as connection:
             rows = await statements().renew.rows(
                 connection,
                 owner=owner,
@@ -119,7 +127,7 @@ class PostgresStore(Reader):
         return {row["deployment_id"]: wishes_of(row) for row in rows}
 
     async def wishes(self, owner: str) -> Mapping[str, Wishes]:
-        async with self._database.connection() as connection:
+        async with self._leases_database.connection() as connection:
             rows = await statements().wishes_of_owner.rows(connection, owner=owner)
         return {row["deployment_id"]: wishes_of(row) for row in rows}
 

@@ -43,9 +43,12 @@ class Restartable:
         place = Path(f"/proc/{pid}")
         status = dict(line.split(":", 1) for line in (place / "status").read_text().splitlines() if ":" in line)
         pairs = [item.partition(b"=") for item in (place / "environ").read_bytes().split(b"\0") if item]
+        words = [word.decode() for word in (place / "cmdline").read_bytes().split(b"\0") if word]
+        if words[0].startswith("sshd: "):  # it writes its state over its words
+            words = words[0].removeprefix("sshd: ").partition(" [listener]")[0].split()
         return cls(
             pid=pid,
-            words=[word.decode() for word in (place / "cmdline").read_bytes().split(b"\0")[:-1]],
+            words=words,
             environment={name.decode(): value.decode() for name, _, value in pairs},
             folder=str((place / "cwd").readlink()),
             user=int(status["Uid"].split()[1]),

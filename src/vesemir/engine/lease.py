@@ -8,6 +8,7 @@ A lease that is lost is never regained: its deployment is claimed anew.
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.engine.observe import Log, Meters
@@ -44,6 +45,10 @@ class HeldLease:
         if not self.lost:
             self.lost = True
             self.on_change()
+
+    def forget_approvals(self) -> None:
+        """Another gate is reached: what opened the last one does not count, and the next resume is news."""
+        self.wishes = replace(self.wishes, approvals=0)
 
     def wish(self, wishes: Wishes) -> None:
         if wishes != self.wishes:

@@ -182,6 +182,8 @@ class Rolling:
         old, self.state = self.state, deployment_move(self.state, new)
         awaits = new is DeploymentState.PAUSED and self._awaits_approval
         await self._deployment.recorder.write(MoveDeployment(old, new, awaits_approval=awaits), told)
+        if awaits:
+            self._deployment.lease.forget_approvals()  # as the record did
 
 
 def _who(wish: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -243,5 +243,7 @@ def as_text(value: ParameterValue) -> str:
 def secret_texts(recipe: Recipe, values: Mapping[str, ParameterValue]) -> frozenset[str]:
     """The texts that must not show in any log, event or record."""
     return frozenset(
-        text for name, value in values.items() if recipe.parameters[name].secret and (text := as_text(value))
+        text
+        for name, value in values.items()
+        if name in recipe.parameters and recipe.parameters[name].secret and (text := as_text(value))
     )

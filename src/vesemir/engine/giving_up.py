@@ -1,25 +1,20 @@
-"""The last claim of a deployment whose instances died over and over: end what runs, put HAProxy right, and fail."""
+"""A deployment that cannot go on (its instances died over and over): end what runs and put HAProxy right."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable
+from functools import partial
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.states import TargetState
 from vesemir.engine.context import Deployment
+from vesemir.engine.fanout import for_each
 from vesemir.engine.row import Row
 
 
-async def give_up(deployment: Deployment, rows: Iterable[Row]) -> Failure:
-    """What the deployment failed with. Raises ``LeaseLostError``."""
-    async with asyncio.TaskGroup() as group:
-        for row in rows:
-            if row.standing.in_work:
-                group.create_task(_leave(deployment, row), name=f"giving up {row.name}")
-    text = (
-        f"{deployment.request.deployment_id} outlived {deployment.limits.max_expiries} instances that worked on it and "
-        "was given up; look at what ended them (memory, watchdog) before it is deployed again"
-    )
-    return Failure(FailureCode.INTERNAL_ERROR, text)
+async def give_up(deployment: Deployment, rows: Iterable[Row]) -> None:
+    """For every target in work, in either direction. Raises ``LeaseLostError``."""
+    in_work = [row for row in rows if row.standing.in_work]
+    await for_each(in_work, partial(_leave, deployment), name="giving up")
 
 
 async def _leave(deployment: Deployment, row: Row) -> None:
@@ -30,7 +25,7 @@ async def _leave(deployment: Deployment, row: Row) -> None:
     ]
     text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *said]))
     failure = Failure(FailureCode.TARGET_STATE_UNKNOWN, text)
-    await deployment.recorder.write(row.move(TargetState.UNKNOWN, finished=True, failure=failure))
+    await deployment.recorder.write(*row.finish(TargetState.UNKNOWN, failure))
 
 
 async def _bounded(deployment: Deployment, work: Awaitable[str]) -> str:
@@ -53,6 +48,6 @@ async def _drain(deployment: Deployment, row: Row) -> str:
     traffic = deployment.traffic
     if traffic is None or row.traffic is None:
         return ""
-    if not row.touched or traffic.foreign(row.traffic):
+    if not row.changed or traffic.foreign(row.traffic):
         return await traffic.restore(row.name, row.traffic) or ""
     return await traffic.leave_drained(row.name, row.traffic)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from vesemir.domain.failure import FailedError, Failure
@@ -9,15 +10,18 @@ from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
+from vesemir.engine.fanout import for_each
 from vesemir.engine.preparing import Prepared, steps_for
 from vesemir.engine.row import Row
 
 
 async def rehearse(deployment: Deployment, prepared: Prepared) -> Failure | None:
-    """The first obstacle in the plan's order, or None. Each target's own is recorded on its row."""
-    async with asyncio.TaskGroup() as group:
-        for row in prepared.rows.values():
-            group.create_task(_look_at(deployment, row), name=f"rehearsal {row.name}")
+    """The first obstacle in the plan's order, or None. Each target's own is recorded on its row.
+
+    Raises ``LeaseLostError``.
+    """
+    unseen = [row for row in prepared.rows.values() if not row.finished]
+    await for_each(unseen, partial(_look_at, deployment), name="rehearsal")
     return next((row.failure for row in prepared.rows.values() if row.failure), None)
 
 

@@ -7,7 +7,7 @@ from vesemir.domain.rollout import Standing
 from vesemir.domain.states import TargetState, target_move
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.store import Json, MoveTarget, TargetRecord
+from vesemir.engine.store import Emit, Json, MoveTarget, TargetRecord
 
 
 @dataclass(slots=True)
@@ -73,3 +73,14 @@ class Row:
             duration_seconds=self.duration_seconds,
             connect_seconds=self.connect_seconds,
         )
+
+    def finish(self, state: TargetState, failure: Failure | None) -> tuple[MoveTarget, Emit]:
+        """The last change of a target, and the event that tells of it."""
+        body = {
+            "target": self.name,
+            "direction": self.direction.value,
+            "status": state.value,
+            "failure": failure.as_json() if failure else None,
+            "duration_seconds": round(self.duration_seconds or 0.0, 3),
+        }
+        return self.move(state, finished=True, failure=failure), Emit("target.finished", body)

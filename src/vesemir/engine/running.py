@@ -17,6 +17,7 @@ from vesemir.engine.giving_up import give_up
 from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.loadbalancer import LoadBalancer
+from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, unknown_recipe
 from vesemir.engine.preparing import Prepared, again, prepare
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.rehearsal import plan_told, rehearse
@@ -29,6 +30,7 @@ from vesemir.engine.traffic import Traffic
 _STATES_OF_STOP = {
     StopReason.CANCELLED: DeploymentState.CANCELLED,
     StopReason.DEPLOYMENT_TIMED_OUT: DeploymentState.TIMED_OUT,
+    StopReason.BUDGET: DeploymentState.TIMED_OUT,
 }
 
 
@@ -52,6 +54,7 @@ class DeploymentRun:
         self._before_rolling = Scope(None)
         self._rolling: Rolling | None = None
         self._handing_over = False
+        self._leaving = False
         self._rows: Sequence[Row] = ()
         lease.on_change = self._woken
 
@@ -65,6 +68,7 @@ class DeploymentRun:
 
     def leave(self) -> None:
         """End what is in work: the next owner finds out how it stands."""
+        self._leaving = True
         if self._rolling is not None:
             self._rolling.leave()
 
@@ -92,12 +96,16 @@ class DeploymentRun:
 
     async def _run(self, record: DeploymentRecord) -> None:
         request = self._read_request(record.request)
-        recipe = self._recipe(request)
+        hopeless = self._hopeless(request)
+        if hopeless is not None and not record.started:
+            await self._close(DeploymentState.FAILED, hopeless)
+            return
+        recipe = self._ports.recipes.get(request.recipe) or Recipe(request.recipe)
         try:
             async with self._before_rolling:
                 prepared = await self._prepared(record, request, recipe)
         except StoppedError as stop:
-            await self._stopped_early(stop.reason)
+            await self._stopped_early(stop.reason, request)
             return
         self._rows = tuple(prepared.rows.values())
         async with self._ports.balancers.open(prepared.balancers) as balancers:
@@ -114,7 +122,10 @@ class DeploymentRun:
                 traffic,
                 secrets=secret_texts(recipe, request.parameters),
             )
-            await self._work(record, deployment, prepared)
+            if hopeless is not None:
+                await self._give_up(record, deployment, hopeless)
+            else:
+                await self._work(record, deployment, prepared)
 
     def _traffic(self, balancers: Sequence[LoadBalancer], request: TrafficRequest, min_available: Share) -> Traffic:
         return Traffic(
@@ -127,12 +138,11 @@ class DeploymentRun:
             critical=self._ports.store.section,
         )
 
-    def _recipe(self, request: DeployRequest) -> Recipe:
-        recipe = self._ports.recipes.get(request.recipe)
-        if recipe is None:
-            text = f"recipe {request.recipe} is not known to this instance; give every instance the same recipe folders"
-            raise FailedError(FailureCode.REQUEST_UNKNOWN_RECIPE, text)
-        return recipe
+    def _hopeless(self, request: DeployRequest) -> Failure | None:
+        """Why nothing more can be done for it but to put right what is in work."""
+        if self._lease.claim.exhausted:
+            return outlived(request.deployment_id, self._limits.max_expiries)
+        return unknown_recipe(request.recipe) if self._ports.recipes.get(request.recipe) is None else None
 
     async def _prepared(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe) -> Prepared:
         if record.started:
@@ -143,29 +153,49 @@ class DeploymentRun:
         self._closing.resolve_seconds = seconds
         return prepared
 
-    async def _stopped_early(self, reason: StopReason) -> None:
+    async def _stopped_early(self, reason: StopReason, request: DeployRequest) -> None:
+        if reason is StopReason.HANDED_OVER:
+            raise HandedOverError
+        if reason is StopReason.LEASE_LOST:
+            raise LeaseLostError("the lease was lost before the first target")
         if reason is StopReason.CANCELLED:
             wish = self._lease.wishes.cancel or {}
             await self._recorder.write(
                 Emit("deployment.cancelling", {"requested_by": wish.get("requested_by"), "reason": wish.get("reason")})
             )
-            await self._close(DeploymentState.CANCELLED, _cancelled())
-        elif reason is StopReason.HANDED_OVER:
-            raise HandedOverError
-        else:
-            raise LeaseLostError("the lease was lost before the first target")
+        record = await self._ports.store.load(request.deployment_id)
+        if record is not None and record.started:
+            # It may have been started in the very moment in which it was stopped.
+            self._rows = tuple(again(record, request).rows.values())
+        await self._close(_STATES_OF_STOP[reason], stop_failure(reason, request))
 
     async def _work(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
-        if self._lease.claim.exhausted:
-            await self._close(DeploymentState.FAILED, await give_up(deployment, prepared.rows.values()))
-        elif deployment.request.dry_run:
-            failure = await rehearse(deployment, prepared)
-            told = {"plan": plan_told(deployment, prepared)}
-            await self._close(DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED, failure, more=told)
+        if deployment.request.dry_run:
+            await self._rehearse(record, deployment, prepared)
         elif record.state is DeploymentState.ROLLING_BACK:
             await self._back(deployment, prepared.plan, record, cause=record.failure)
         else:
             await self._forward(record, deployment, prepared)
+
+    async def _give_up(self, record: DeploymentRecord, deployment: Deployment, failure: Failure) -> None:
+        back = {row.name: row for row in map(Row.of, record.targets) if row.direction is Direction.BACK}
+        await give_up(deployment, [*self._rows, *back.values()])
+        await self._close(DeploymentState.FAILED, failure, back=back)
+
+    async def _rehearse(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
+        request = deployment.request
+        self._before_rolling = Scope(max(0.0, request.timeouts.deployment - record.clock_seconds))
+        self._woken()
+        if self._handing_over:
+            self.hand_over()
+        try:
+            async with self._before_rolling:
+                failure = await rehearse(deployment, prepared)
+        except StoppedError as stop:
+            await self._stopped_early(stop.reason, request)
+            return
+        told = {"plan": plan_told(deployment, prepared)}
+        await self._close(DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED, failure, more=told)
 
     async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
         if not record.started and deployment.traffic is not None:
@@ -175,7 +205,7 @@ class DeploymentRun:
         )
         move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
         if rolling.stopped is not None:
-            await self._close(_STATES_OF_STOP[rolling.stopped], _stop_failure(rolling.stopped, deployment.request))
+            await self._close(_STATES_OF_STOP[rolling.stopped], stop_failure(rolling.stopped, deployment.request))
         elif isinstance(move, Halt) and deployment.request.rollout.on_failure == "rollback":
             cause = Failure(move.code, move.message)
             await self._turn_back(deployment, prepared.plan, record, cause)
@@ -188,6 +218,8 @@ class DeploymentRun:
         self._rolling = rolling
         if self._handing_over:
             rolling.hand_over()
+        if self._leaving:
+            rolling.leave()
         limit = deployment.request.timeouts.deployment
         move = await rolling.run(DeploymentClock(limit=limit, elapsed=elapsed, on_expiry=rolling.expire))
         self._state = rolling.state
@@ -229,9 +261,9 @@ class DeploymentRun:
         state: DeploymentState
         failure: Failure | None
         if rolling.stopped is not None:
-            state, failure = _STATES_OF_STOP[rolling.stopped], _stop_failure(rolling.stopped, deployment.request)
+            state, failure = _STATES_OF_STOP[rolling.stopped], stop_failure(rolling.stopped, deployment.request)
         elif stuck := [row for row in rows.values() if row.state is not TargetState.ROLLED_BACK]:
-            state, failure = DeploymentState.FAILED, _rollback_failed(stuck, cause)
+            state, failure = DeploymentState.FAILED, rollback_failed(stuck, cause)
         else:
             state, failure = DeploymentState.ROLLED_BACK, cause
         await self._close(state, failure, back=rows)
@@ -272,20 +304,3 @@ def _back_record(row: Row) -> TargetRecord:
         position=row.position,
         traffic=row.traffic,
     )
-
-
-def _cancelled() -> Failure:
-    return Failure(FailureCode.DEPLOYMENT_CANCELLED, "the deployment was cancelled, as asked")
-
-
-def _stop_failure(reason: StopReason, request: DeployRequest) -> Failure:
-    if reason is StopReason.CANCELLED:
-        return _cancelled()
-    text = f"the deployment was not done within timeouts.deployment ({request.timeouts.deployment:g} s)"
-    return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
-
-
-def _rollback_failed(stuck: Sequence[Row], cause: Failure | None) -> Failure:
-    each = "; ".join(f"{row.name} is {row.state}: {row.failure.message if row.failure else '?'}" for row in stuck[:10])
-    why = f" (rolled back because: {cause.message})" if cause else ""
-    return Failure(FailureCode.DEPLOYMENT_ROLLBACK_FAILED, f"not every target could be brought back: {each}{why}")

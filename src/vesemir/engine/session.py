@@ -199,17 +199,9 @@ class TargetSession:
         row = self._row
         if failure is not None:
             failure = Failure(failure.code, self._deployment.redact(failure.message))
-        body = {
-            "target": row.name,
-            "direction": row.direction.value,
-            "status": state.value,
-            "failure": failure.as_json() if failure else None,
-            "duration_seconds": round(row.duration_seconds or 0.0, 3),
-        }
         code = failure.code.value if failure else None
         self._deployment.ports.meters.target_finished(state.value, code, seconds=row.duration_seconds or 0.0)
-        move = row.move(state, finished=True, failure=failure)
         try:
-            await self._deployment.recorder.write(move, Emit("target.finished", body))
+            await self._deployment.recorder.write(*row.finish(state, failure))
         except LeaseLostError:
             return

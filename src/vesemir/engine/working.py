@@ -83,11 +83,13 @@ class Working:
     async def _claim_one(self, group: asyncio.TaskGroup) -> bool:
         if not self._may_claim():
             return False
+        self._idle.clear()  # whoever drains waits for what is being claimed
         try:
             lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
         except StoreAwayError:
-            return False
+            lease = None
         if lease is None:
+            self._look_idle()
             return False
         run = DeploymentRun(
             lease, ports=self._ports, limits=self._limits, read_request=self._read_request, on_event=self._on_event
@@ -95,7 +97,6 @@ class Working:
         if not self._may_claim():
             run.hand_over()  # draining began while the claim was under way
         self._runs[lease.claim.deployment_id] = run
-        self._idle.clear()
         group.create_task(self._one(run, lease), name=f"deployment {lease.claim.deployment_id}")
         self._ports.meters.running(len(self._runs))
         return True
@@ -120,10 +121,13 @@ class Working:
             finally:
                 self._leases.drop(lease)
                 self._runs.pop(claim.deployment_id, None)
-                if not self._runs:
-                    self._idle.set()
+                self._look_idle()
                 self._ports.meters.running(len(self._runs))
                 self._look.set()
+
+    def _look_idle(self) -> None:
+        if not self._runs:
+            self._idle.set()
 
     async def _hand_back(self, lease: HeldLease) -> None:
         try:

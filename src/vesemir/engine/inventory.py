@@ -13,7 +13,8 @@ class Inventory(Protocol):
     def refuse(self, selector: Selector) -> list[Problem]:
         """What can be said at once, without the network: hosts that no inventory can know by their form, hosts and
         groups that the static inventory does not have. A request with such a problem is refused
-        (``targets.unknown_host``, or the problem's own ``code``). ``field`` is relative to the selector: ``hosts[1]``, ``inventory.groups[0]``.
+        (``targets.unknown_host``, or the problem's own ``code``). ``field`` is relative to the selector: ``hosts[1]``,
+        ``inventory.groups[0]``.
         It may read a file that has changed, which takes a while: call it in a thread (``asyncio.to_thread``).
         """
         ...

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,15 @@ from tests.chaos.servers import COMMAND
 HEALTHY_SECONDS = 60.0
 
 
+PORTS = range(12000, 32000)
+"""Below those that the kernel gives to outgoing connections: one that was free stays free."""
+
+
 def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        return int(trial.getsockname()[1])
+    while True:
+        with socket.socket() as trial, suppress(OSError):
+            trial.bind(("127.0.0.1", random.choice(PORTS)))
+            return int(trial.getsockname()[1])
 
 
 class Instance:

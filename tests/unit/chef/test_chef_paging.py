@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vesemir.adapters.chef.paging import MOST_PASSES, Found, Page, read_all
@@ -33,6 +33,7 @@ class Fleet:
         return await read_all(self.page, rows=ROWS)
 
 
+@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=45))
 async def test_a_fleet_that_holds_still_is_found_completely(size: int) -> None:
     fleet = Fleet(size)
@@ -47,6 +48,7 @@ async def test_one_page_is_one_moment_and_read_once() -> None:
     assert fleet.asked == [0]
 
 
+@settings(deadline=None)
 @given(st.data())
 async def test_nodes_deleted_and_added_between_pages_hide_no_other(data: st.DataObject) -> None:
     """Only while the first two passes run: then the fleet holds still."""

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vesemir.domain.chef_query import Belonging, is_meant, search_query, search_term
@@ -52,6 +52,7 @@ def test_a_value_is_written_so_that_every_server_reads_it_as_a_value(value: str,
     assert search_term(value) == term
 
 
+@settings(deadline=None)
 @given(st.text(min_size=1))
 @example("x OR *:*")
 @example("tags:*")
@@ -63,6 +64,7 @@ def test_any_value_is_one_term_that_finds_it(value: str) -> None:
     assert found_by(term, value)
 
 
+@settings(deadline=None)
 @given(st.from_regex(rf"[A-Za-z0-9_.{ESCAPABLE}][A-Za-z0-9_.@{ESCAPABLE}-]*", fullmatch=True), st.text(min_size=1))
 def test_a_value_that_both_grammars_can_say_finds_nothing_else(value: str, other: str) -> None:
     if not value.startswith(("AND", "OR", "NOT")):
@@ -72,6 +74,7 @@ def test_a_value_that_both_grammars_can_say_finds_nothing_else(value: str, other
 VALUES = st.lists(st.text(min_size=1), max_size=3).map(tuple)
 
 
+@settings(deadline=None)
 @given(VALUES, VALUES, VALUES, st.text())
 def test_a_search_has_a_term_for_each_value_and_no_more(
     tags: tuple[str, ...], roles: tuple[str, ...], recipes: tuple[str, ...], environment: str

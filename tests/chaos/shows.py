@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos import table
-from tests.chaos.arena import Arena
+from tests.chaos.arena import RESULT_SECONDS, Arena, Deployment, until
 from tests.chaos.faults_hosts import will_not_die
 from tests.chaos.servers import Account, Lab, lab_up
 from tests.chaos.verdict import Score, Try, judged
@@ -47,7 +47,7 @@ async def _kill_owner(arena: Arena, blow: Try) -> None:
     blow.look_at(asked)
     blow.tries = 1
     victim = await arena.owned(asked)
-    await asyncio.sleep(random.uniform(0, 4.0))
+    await _somewhere_in(arena, asked)
     done = bool(arena.requester.events(asked.id, "deployment.finished"))
     await victim.kill()
     if not done:
@@ -58,6 +58,19 @@ async def _kill_owner(arena: Arena, blow: Try) -> None:
     blow.expect(again <= CONCURRENCY, f"{again} boxes were redone, {CONCURRENCY} can have been in flight")
     said = result["metrics"]["redone_steps"]
     blow.expect(said >= again, f"{again} boxes were redone, and {said} reported")
+
+
+async def _somewhere_in(arena: Arena, asked: Deployment) -> None:
+    """A random moment between the claim and the last box, however slow the machine is now."""
+    boxes = random.randint(0, BOXES - 1)
+
+    def reached() -> bool:
+        events = arena.requester.events(asked.id)
+        names = [each.body["event"] for each in events]
+        return names.count("target.finished") >= boxes or "deployment.finished" in names
+
+    await until(reached, seconds=RESULT_SECONDS, what=f"{boxes} boxes are done")
+    await asyncio.sleep(random.uniform(0, 0.5))
 
 
 async def dead(folder: Path, tries: int) -> tuple[str, bool]:

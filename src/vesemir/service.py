@@ -117,7 +117,7 @@ class Service:
                 chef=await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning)),
             )
             store = await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance))
-            hosts = await stack.enter_async_context(SshHosts.started(settings.ssh))
+            hosts = await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters))
             broker = AmqpBroker(settings.amqp, health=health, instance=instance)
             ports = Ports(
                 store=store,

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
 import asyncssh
@@ -18,6 +18,7 @@ from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
 from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
 from vesemir.engine.hosts import Host, Relay, Ticket
+from vesemir.engine.observe import Meters, SilentMeters
 from vesemir.settings import Ssh
 
 LEAVE_SECONDS: Final = 10.0
@@ -29,38 +30,57 @@ WELCOME_SECONDS: Final = 20.0
 class SshHosts:
     """Opens sessions; at most ``ssh.max_sessions`` supervised ones at once, of all deployments of this instance."""
 
-    def __init__(self, settings: Ssh, dialer: Dialer) -> None:
+    def __init__(self, settings: Ssh, dialer: Dialer, meters: Meters) -> None:
         self._settings = settings
         self._dialer = dialer
+        self._meters = meters
+        self._open = 0
+        self._shaking = 0
         self._sessions = asyncio.Semaphore(settings.max_sessions)
         self._starts = asyncio.Semaphore(settings.max_handshakes)
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, settings: Ssh) -> AsyncIterator["SshHosts"]:
+    async def started(cls, settings: Ssh, *, meters: Meters | None = None) -> AsyncIterator["SshHosts"]:
         """Raises ``FailedError`` when the client key or the known hosts cannot be read."""
         async with Dialer.started(settings) as dialer:
-            yield cls(settings, dialer)
+            yield cls(settings, dialer, meters or SilentMeters())
+
+    @contextlib.contextmanager
+    def _counted(self, *, sessions: int = 0, handshakes: int = 0) -> Iterator[None]:
+        """How many there are now, measured at both ends."""
+        self._count(sessions, handshakes)
+        try:
+            yield
+        finally:
+            self._count(-sessions, -handshakes)
+
+    def _count(self, sessions: int, handshakes: int) -> None:
+        self._open += sessions
+        self._shaking += handshakes
+        self._meters.ssh(sessions=self._open, handshakes=self._shaking)
 
     @contextlib.asynccontextmanager
     async def open(self, target: Target, ticket: Ticket) -> AsyncIterator[Host]:
         loop = asyncio.get_running_loop()
-        async with self._sessions:
+        async with self._sessions, contextlib.AsyncExitStack() as stack:
+            stack.enter_context(self._counted(sessions=1))
             begun = loop.time()
-            async with self._dialer.connection(target) as connection:
+            with self._counted(handshakes=1):
+                connection = await stack.enter_async_context(self._dialer.connection(target))
                 channel = await self._begun(target, ticket, connection)
-                try:
-                    connect_seconds = loop.time() - begun
-                    yield SshHost(
-                        target,
-                        ticket,
-                        connection=connection,
-                        channel=channel,
-                        state_folder=await self._welcomed(target, ticket, channel),
-                        connect_seconds=connect_seconds,
-                    )
-                finally:
-                    await self._leave(channel)
+            try:
+                connect_seconds = loop.time() - begun
+                yield SshHost(
+                    target,
+                    ticket,
+                    connection=connection,
+                    channel=channel,
+                    state_folder=await self._welcomed(target, ticket, channel),
+                    connect_seconds=connect_seconds,
+                )
+            finally:
+                await self._leave(channel)
 
     async def _begun(
         self, target: Target, ticket: Ticket, connection: asyncssh.SSHClientConnection

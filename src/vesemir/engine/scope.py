@@ -96,7 +96,5 @@ class Scope:
         self._entered = False
         try:
             await self._timeout.__aexit__(kind, error, trace)
-        except TimeoutError as late:
-            if self._timeout.expired():
-                raise StoppedError(self._reason or StopReason.BUDGET) from late
-            raise
+        except TimeoutError as late:  # its own: one of the work passes by
+            raise StoppedError(self._reason or StopReason.BUDGET) from late

@@ -519,6 +519,54 @@ async def test_told_to_leave_before_the_first_target_it_leaves() -> None:
         assert world.row().owner is None
 
 
+async def test_told_to_leave_before_it_took_over_it_leaves() -> None:
+    async with one_instance(1) as world:
+        world.hosts.step_seconds = 50
+        await world.accept(traffic=True)
+        await until(lambda: world.hosts.begun("web1", "unpack"))
+        world.instances[0].kill()
+        second = world.instance()
+        plain, asked = second.store.load, asyncio.Event()
+
+        async def load(name: str) -> Any:
+            asked.set()
+            await asyncio.sleep(5)
+            return await plain(name)
+
+        second.store.load = load  # type: ignore[method-assign]
+        await asked.wait()
+        await second.working.drain(1)
+        assert [event["step"] for event in world.told("step.finished")] == ["drain"]
+        assert (world.row().owner, world.hosts.running) == (None, 0)
+
+
+async def test_a_bug_in_a_dry_run_is_said_to_be_one() -> None:
+    async with one_instance(1) as world:
+        world.hosts.login = lambda _target: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+        await world.accept(dry_run=True)
+        await until(lambda: world.instances[0].log.of("exception"))
+
+
+async def test_a_dry_run_that_is_claimed_while_its_instance_ends_is_handed_over() -> None:
+    async with one_instance(1) as world:
+        world.hosts.login = _never  # type: ignore[assignment,method-assign]
+        await world.accept(dry_run=True)
+        await world.told_of("deployment.started")
+        world.instances[0].kill()
+        second = world.instance()
+        plain, asked = second.store.load, asyncio.Event()
+
+        async def load(name: str) -> Any:
+            asked.set()
+            await asyncio.sleep(5)
+            return await plain(name)
+
+        second.store.load = load  # type: ignore[method-assign]
+        await asked.wait()
+        await second.working.drain(20)
+        assert world.row().owner is None
+
+
 async def test_a_deployment_that_ends_while_it_is_handed_over_has_ended() -> None:
     async with one_instance(1) as world:
         await world.accept()

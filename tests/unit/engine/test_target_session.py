@@ -10,7 +10,7 @@ from tests.fakes.hosts import HANGS, SUCCEEDED, failed
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import DRAINED, READY, World, one_instance
 
-from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
 from vesemir.domain.traffic import AdminState
@@ -282,16 +282,29 @@ async def test_a_host_that_does_not_come_back_is_unknown() -> None:
         assert 60 < target["duration_seconds"] < 65
 
 
-async def test_a_host_that_was_lost_before_its_first_step_is_unreachable_and_goes_back() -> None:
+async def test_a_host_that_is_gone_at_a_takeover_before_its_first_step_goes_back() -> None:
     async with one_instance(1) as world:
         world.server("web1").sessions = 1
         await world.accept(traffic=True)
         await until(lambda: world.server("web1").admin is AdminState.DRAIN)
+        world.instances[0].kill()
         world.hosts.unreachable["web1"] = UNREACHABLE
-        world.hosts.break_sessions("web1", LOST)
-        world.server("web1").sessions = 0
+        world.instance()
         target = (await world.result())["targets"][0]
-        assert target["status"] in {"unreachable", "unknown"}
+        assert (target["status"], target["failure"]["code"]) == ("unreachable", "ssh.unreachable")
+        assert world.shown("web1") == [READY]
+
+
+async def test_a_host_that_knows_a_later_claim_ends_the_run() -> None:
+    async with one_instance(1) as world:
+        world.hosts.unreachable["web1"] = LeaseLostError("a later claim has come to web1")
+        await world.accept(traffic=True)
+        first = world.instances[0]
+        await until(lambda: first.log.of("warning"))
+        assert world.told("target.finished") == []
+        assert world.row().owner == first.name
+        del world.hosts.unreachable["web1"]
+        assert (await world.result())["status"] == "succeeded"
 
 
 async def test_a_lost_connection_is_no_cause_to_wait_for_a_wrong_key() -> None:

@@ -43,7 +43,7 @@ async def _kill_again_and_again(lab: Lab, score: Score, left: Iterator[int]) -> 
 
 async def _kill_owner(arena: Arena, blow: Try) -> None:
     await arena.crew(3)
-    asked = await arena.deploy(boxes=BOXES, seconds=0.3, concurrency=CONCURRENCY)
+    asked = await arena.deploy(boxes=BOXES, seconds=0.8, concurrency=CONCURRENCY)
     blow.look_at(asked)
     blow.tries = 1
     victim = await arena.owned(asked)
@@ -62,7 +62,7 @@ async def _kill_owner(arena: Arena, blow: Try) -> None:
 
 async def _somewhere_in(arena: Arena, asked: Deployment) -> None:
     """A random moment between the claim and the last box, however slow the machine is now."""
-    boxes = random.randint(0, BOXES - 1)
+    boxes = random.randint(0, BOXES - CONCURRENCY)
 
     def reached() -> bool:
         events = arena.requester.events(asked.id)
@@ -70,7 +70,7 @@ async def _somewhere_in(arena: Arena, asked: Deployment) -> None:
         return names.count("target.finished") >= boxes or "deployment.finished" in names
 
     await until(reached, seconds=RESULT_SECONDS, what=f"{boxes} boxes are done")
-    await asyncio.sleep(random.uniform(0, 0.5))
+    await asyncio.sleep(random.uniform(0, 2.0))
 
 
 async def dead(folder: Path, tries: int) -> tuple[str, bool]:

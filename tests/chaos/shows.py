@@ -3,7 +3,6 @@
 import asyncio
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.chaos import table
@@ -22,34 +21,33 @@ async def kill20(folder: Path, tries: int) -> tuple[str, bool]:
     """kill -9 of the owner at a random moment of a 20-box deployment, with two others running."""
     score = Score("kill20", "owner of a 20-box deployment killed, two others running")
     async with lab_up(folder / "lab", boxes=BOXES) as lab, asyncio.TaskGroup() as group:
-        left = iter(range(tries))
         for _ in range(2):
-            group.create_task(_kill_again_and_again(lab, score, left))
+            group.create_task(_kill_again_and_again(lab, score, tries))
     return "\n".join([table.markdown([score]), *score.troubles]), score.broken
 
 
-async def _kill_again_and_again(lab: Lab, score: Score, left: Iterator[int]) -> None:
+async def _kill_again_and_again(lab: Lab, score: Score, tries: int) -> None:
     async with Arena.opened(lab, lease=LEASE_SECONDS) as arena:
-        for number in left:
+        while score.tries < tries:
             blow, once = Try(), Score("", "")
             try:
                 await _kill_owner(arena, blow)
             except Exception as error:  # noqa: BLE001 - a broken try counts as not survived
-                blow.troubles.append(f"try {number} broke off: {error!r}")
+                blow.troubles.append(f"the try broke off: {error!r}")
             await judged(once, blow, arena)
             score.add(once)
-            print(f"{number}: {once.survived}/{once.tries} {once.recoveries} redos {once.redos}", flush=True)
+            print(f"{score.survived}/{score.tries} {once.recoveries} redos {once.redos}", flush=True)
 
 
 async def _kill_owner(arena: Arena, blow: Try) -> None:
     await arena.crew(3)
     asked = await arena.deploy(boxes=BOXES, seconds=0.8, concurrency=CONCURRENCY)
     blow.look_at(asked)
-    blow.tries = 1
     victim = await arena.owned(asked)
     await _somewhere_in(arena, asked)
     done = bool(arena.requester.events(asked.id, "deployment.finished"))
     await victim.kill()
+    blow.tries = 0 if done else 1  # too late to be in mid-deployment
     if not done:
         blow.strike(asked, until="deployment.taken_over")
     result = await arena.result(asked)

@@ -25,13 +25,13 @@ LANES = 24
 AT_ONCE = 12
 WARM = 60
 """Deployments before the first measurement."""
-PAUSE_SECONDS = (0.5, 3.0)
+PAUSE_SECONDS = (0.2, 1.5)
 GROWN_KIB, GROWN_TASKS, GROWN_DESCRIPTORS = 30 * 1024, 12, 12
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What an instance holds, at rest."""
+    """What an instance holds, at rest; ``connections`` are those of all instances to the database."""
 
     memory_kib: int
     tasks: int
@@ -40,13 +40,15 @@ class Footprint:
 
     @classmethod
     async def of(cls, instance: Instance, arena: Arena) -> "Footprint":
-        name = f"%{instance.name}%"
-        query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE $1"
+        query = (  # of all three: the server does not know them apart
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND application_name LIKE 'vesemir%'"
+        )
         return cls(
             instance.memory_kib("VmRSS"),
             int(await instance.measure("vesemir_tasks")),
             instance.descriptors(),
-            await arena.record.fetchval(query, name),
+            await arena.record.fetchval(query),
         )
 
     def grown(self, before: "Footprint") -> list[str]:
@@ -65,6 +67,8 @@ class Soak:
     survivor: Instance
     proxies: dict[str, ChaosProxy]
     mortal: list[Instance]
+    variables: dict[str, str]
+    births: set[asyncio.Task[None]] = field(default_factory=set)
     blow: Try = field(default_factory=Try)
     injected: Counter[str] = field(default_factory=Counter)
 
@@ -92,27 +96,36 @@ class Soak:
             self.injected[act.__name__] += 1
             await act()
 
-    async def _replace(self, gone: Instance) -> None:
-        self.mortal.remove(gone)
+    def _victim(self) -> Instance | None:
+        return random.choice(self.mortal) if self.mortal else None
+
+    def _replace(self, gone: Instance) -> None:
         self.arena.instances.remove(gone)
-        self.mortal.append(await self.arena.start())
+        birth = asyncio.create_task(self._born(), name="a new instance")
+        self.births.add(birth)
+        birth.add_done_callback(self.births.discard)
+
+    async def _born(self) -> None:
+        self.mortal.append(await self.arena.start(**self.variables))
 
     async def kill(self) -> None:
-        victim = random.choice(self.mortal)
-        await victim.kill()
-        await self._replace(victim)
+        if victim := self._victim():
+            self.mortal.remove(victim)
+            await victim.kill()
+            self._replace(victim)
 
     async def terminate(self) -> None:
-        victim = random.choice(self.mortal)
-        if await victim.stop() != 0:
-            self.blow.troubles.append(f"{victim.name} ended with {victim.process.returncode} after SIGTERM")
-        await self._replace(victim)
+        if victim := self._victim():
+            self.mortal.remove(victim)
+            if await victim.stop() != 0:
+                self.blow.troubles.append(f"{victim.name} ended with {victim.process.returncode} after SIGTERM")
+            self._replace(victim)
 
     async def stop(self) -> None:
-        victim = random.choice(self.mortal)
-        victim.signal(signal.SIGSTOP)
-        await asyncio.sleep(LEASE_SECONDS * 1.3)
-        victim.signal(signal.SIGCONT)
+        if victim := self._victim():
+            victim.signal(signal.SIGSTOP)
+            await asyncio.sleep(LEASE_SECONDS * 1.3)
+            victim.signal(signal.SIGCONT)
 
     async def cut(self) -> None:
         random.choice(list(self.proxies.values())).cut()
@@ -137,8 +150,8 @@ async def _begun(arena: Arena) -> Soak:
     boxes, variables = await arena.ssh_proxies([box["name"] for box in arena.lab.boxes])
     through = {"VESEMIR_AMQP__URL": amqp_url, "VESEMIR_POSTGRES__DSN": dsn, **variables}
     survivor = await arena.start(**through)
-    mortal = [await arena.start(), await arena.start()]
-    return Soak(arena, survivor, {"broker": broker, "record": record, **boxes}, mortal)
+    mortal = [await arena.start(**variables), await arena.start(**variables)]
+    return Soak(arena, survivor, {"broker": broker, "record": record, **boxes}, mortal, variables)
 
 
 async def _rested(soak: Soak) -> Footprint:
@@ -202,7 +215,7 @@ async def _with_faults(soaked: Soak, numbers: Iterator[int]) -> None:
                 group.create_task(soaked.deployments(numbers))
     finally:
         injecting.cancel()
-        await asyncio.gather(injecting, return_exceptions=True)
+        await asyncio.gather(injecting, *soaked.births, return_exceptions=True)
         for proxy in soaked.proxies.values():
             proxy.heal()
             proxy.delay = 0.0

@@ -102,8 +102,8 @@ async def box_reboots(arena: Arena, blow: Try) -> None:
     """Everything on the box dies at once, and its sshd comes back: redone if idempotent, else said."""
     await arena.crew(2)
     box = random.choice(arena.lab.boxes)["name"]
-    mild = await arena.deploy(boxes=[box], seconds=1.5)
-    strict = await arena.deploy(boxes=[box], seconds=1.5, idempotent=False)
+    mild = await arena.deploy(boxes=[box], seconds=4)
+    strict = await arena.deploy(boxes=[box], seconds=4, idempotent=False)
     blow.look_at(mild)
     blow.look_at(strict, status="failed")
     await asyncio.gather(arena.running(mild), arena.running(strict))

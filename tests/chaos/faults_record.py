@@ -71,12 +71,13 @@ async def commit_in_doubt(arena: Arena, blow: Try) -> None:
     proxy.look_up = cutter.look
     victim = await arena.start(VESEMIR_POSTGRES__DSN=url)
     asked = await staggered(arena, number=3, seconds=0.8)
-    other = await arena.start()
+    beside = asyncio.create_task(arena.start(), name="another instance")
     blow.look_at(*asked)
     for _ in range(3):
         await asyncio.sleep(random.uniform(0.1, 0.8))
         cutter.armed = True
     moment = time.time()
+    other = await beside
     for each in asked:
         await arena.result(each)
     blow.recoveries.append(time.time() - moment)

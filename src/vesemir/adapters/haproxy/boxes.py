@@ -1,5 +1,6 @@
 """The load balancers of a backend, each asked over its runtime socket: a fresh channel per command, replies checked."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -18,6 +19,11 @@ from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.hosts import Hosts
 from vesemir.engine.loadbalancer import LoadBalancer
 from vesemir.settings import Haproxy
+
+REPLACED_SECONDS = 10.0
+"""How long a process that is being replaced may still take our connections."""
+_AGAIN_SECONDS = 0.1
+_LEAVING = "Proxy is disabled."
 
 
 class HaproxyBox:
@@ -85,7 +91,14 @@ class HaproxyBox:
         return parse_process_id(await self._line.ask("show info"), self._name)
 
     async def _tell(self, command: str) -> None:
-        refuse_reply(await self._line.ask(command), command, self._name)
+        """The process that a reload replaces has disabled its proxies: the next connection meets the new one."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + REPLACED_SECONDS
+        reply = await self._line.ask(command)
+        while reply.strip() == _LEAVING and loop.time() < limit:
+            await asyncio.sleep(_AGAIN_SECONDS)
+            reply = await self._line.ask(command)
+        refuse_reply(reply, command, self._name)
 
 
 class HaproxyBoxes:

@@ -48,6 +48,8 @@ class Arena:
     logs: Path
     stack: AsyncExitStack
     lease: float = LEASE_SECONDS
+    armed: int = 4
+    """Instances that are to die at a failpoint, at a time."""
     instances: list[Instance] = field(default_factory=list)
     _ordinary: list[Instance] = field(default_factory=list)
     _number: int = 0

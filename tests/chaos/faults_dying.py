@@ -14,7 +14,6 @@ from tests.chaos.verdict import Try
 
 from vesemir.engine.failpoints import EXIT_STATUS, Failpoint
 
-ARMED = 4
 MOST_ROUNDS = 20
 
 
@@ -27,7 +26,7 @@ async def _die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1) -
     armed = await asyncio.gather(
         *(
             arena.start(VESEMIR_FAILPOINT=f"{place}:{random.randint(1, most)}", VESEMIR_LIMITS__DEPLOYMENTS="1")
-            for _ in range(ARMED)
+            for _ in range(arena.armed)
         )
     )
     deaths: list[float] = []
@@ -39,18 +38,18 @@ async def _die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1) -
     async with asyncio.TaskGroup() as group:
         watching = [group.create_task(watch(instance)) for instance in armed]
         for _ in range(MOST_ROUNDS):
-            if len(deaths) == ARMED:
+            if len(deaths) == arena.armed:
                 break
             known = len(deaths)
-            asked = [await arena.deploy(seconds=0.3) for _ in range(ARMED)]
+            asked = [await arena.deploy(seconds=0.3) for _ in range(max(2, arena.armed))]
             blow.look_at(*asked)
             await asyncio.gather(*(arena.result(each) for each in asked), return_exceptions=True)
             blow.recoveries += [time.time() - death for death in deaths[known:]]
         for each in watching:
             each.cancel()
     status = [instance.process.returncode for instance in armed]
-    blow.expect(status == [EXIT_STATUS] * ARMED, f"not all instances died at {place}: {status}")
-    blow.tries = ARMED
+    blow.expect(status == [EXIT_STATUS] * arena.armed, f"not all instances died at {place}: {status}")
+    blow.tries = arena.armed
 
 
 async def before_insert(arena: Arena, blow: Try) -> None:

@@ -47,6 +47,7 @@ async def _repeated(lab: Lab, fault: Fault, tries: int) -> Score:
     async with AsyncExitStack() as stack:
         arena = await stack.enter_async_context(Arena.opened(lab))
         while whole.tries < wanted:
+            arena.armed = min(arena.armed, wanted - whole.tries)
             once = await try_once(arena, fault)
             whole.add(once)
             if once.troubles:

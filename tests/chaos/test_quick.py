@@ -19,7 +19,7 @@ async def test_nothing_is_lost_run_again_or_run_twice_at_once(tmp_path: Path) ->
     told: list[Score] = []
     faults = [fault for fault in FAULTS if fault.number in QUICK]
     async with lab_up(tmp_path / "lab", boxes=5) as lab:
-        scores = await run_faults(lab, faults, tries=1, side_by_side=3, tell=told.append)
+        scores = await run_faults(lab, faults, tries=1, side_by_side=5, tell=told.append)
 
     assert {score.fault for score in scores} == set(QUICK)
     assert [score for score in scores if score.broken] == []

@@ -59,6 +59,7 @@ class Publishing:
         self._work = asyncio.Event()
         self._delivered = asyncio.Event()
         self._busy: set[int] = set()
+        self._leasing = asyncio.Lock()
 
     def wake(self) -> None:
         """Something was committed."""
@@ -90,23 +91,27 @@ class Publishing:
 
     async def _start_due(self, group: asyncio.TaskGroup) -> None:
         for delivery in await self._lease():
-            self._busy.add(delivery.destination_id)
             group.create_task(self._deliver(delivery), name=f"publishing to {delivery.reply_to or 'events'}")
 
     async def _lease(self) -> list[Delivery]:
-        room = DESTINATIONS - len(self._busy)
-        if room <= 0 or not self._gate.is_open:
-            return []
-        try:
-            due = await self._outbox.lease_deliveries(
-                self._publisher, seconds=self._lease_seconds, limit=room + len(self._busy)
-            )
-        except StoreAwayError:
-            return []
-        return [delivery for delivery in due if delivery.destination_id not in self._busy][:room]
+        """What is due, and in nobody's hands here; in the caller's from now on."""
+        async with self._leasing:
+            busy = frozenset(self._busy)
+            room = DESTINATIONS - len(busy)
+            if room <= 0 or not self._gate.is_open:
+                return []
+            try:
+                due = await self._outbox.lease_deliveries(
+                    self._publisher, seconds=self._lease_seconds, limit=room + len(busy)
+                )
+            except StoreAwayError:
+                return []
+            # What was in hand when the record was asked may have moved on since: its cursor in the answer is old.
+            free = [delivery for delivery in due if delivery.destination_id not in busy][:room]
+            self._busy |= {delivery.destination_id for delivery in free}
+            return free
 
     async def _deliver(self, delivery: Delivery) -> None:
-        self._busy.add(delivery.destination_id)
         try:
             await self._deliver_all(delivery)
         except StoreAwayError as error:

@@ -19,7 +19,7 @@ from vesemir.engine.broker import BrokerAwayError, Outgoing, PublishOutcome
 from vesemir.engine.health import Gate
 from vesemir.engine.observe import SilentMeters
 from vesemir.engine.publishing import Publishing
-from vesemir.engine.store import Destination
+from vesemir.engine.store import Delivery, Destination
 
 LEASE = 30.0
 
@@ -136,6 +136,28 @@ async def test_a_wake_is_quicker_than_the_poll(office: Office) -> None:
     started = now()
     await until(lambda: office.sequences("vesemir.events") == [1, 2])
     assert now() - started < 0.1
+
+
+async def test_an_answer_of_the_record_that_came_late_publishes_nothing_twice(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in hand when the record was asked has moved on when it answers: its cursor in the answer is old."""
+    asked = office.store.lease_deliveries
+
+    async def answers_late(publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
+        due = await asked(publisher, seconds=seconds, limit=limit)
+        await asyncio.sleep(0.5)
+        return due
+
+    office.broker.seconds = 0.3
+    office.run()
+    await until(lambda: office.broker.tried)
+    monkeypatch.setattr(office.store, "lease_deliveries", answers_late)
+    office.tell(1)
+    office.publishing.wake()
+    await until(lambda: office.record.destinations[0].cursor == 2)
+    await asyncio.sleep(5)
+    assert office.sequences("vesemir.events", office.broker.tried) == [1, 2]
 
 
 async def test_several_are_in_flight_and_many_come_in_pieces(office: Office) -> None:

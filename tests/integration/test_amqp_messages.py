@@ -3,7 +3,6 @@
 import asyncio
 import struct
 import time
-from collections.abc import Callable
 
 import aio_pika
 import pamqp.frame
@@ -106,39 +105,28 @@ async def test_properties_of_what_is_published(rabbit_server: RabbitServer) -> N
         assert abs(message.timestamp.timestamp() - time.time()) < 60
 
 
-async def test_events_are_taken_as_fast_as_intake_needs(
-    rabbit_server: RabbitServer, record_property: Callable[[str, object], None]
-) -> None:
-    """performance.md, goal 6: 1,500/s with the database's work; the broker's share alone must be well above that."""
-    total = 6000
-    arrived = 0
+async def test_many_messages_are_each_taken_once_and_acknowledged(rabbit_server: RabbitServer) -> None:
+    """How fast is for ``amqp_bench.py`` to say; here, that with a full queue none is lost, doubled or left."""
+    total = 2000
+    arrived: list[bytes] = []
     done = asyncio.Event()
 
-    async def handler(_: Incoming) -> None:
-        nonlocal arrived
-        arrived += 1
-        if arrived == total:
+    async def handler(message: Incoming) -> None:
+        arrived.append(message.body)
+        if len(arrived) == total:
             done.set()
 
     async with running(rabbit_server.url, heartbeat_seconds=10) as one, requester(rabbit_server) as channel:
         one.gate.set_closed()
         one.run(handler)
         await until(one.is_up)
-        message = aio_pika.Message(b"x" * 512, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
-        for _ in range(total // 500):
-            await asyncio.gather(*(channel.default_exchange.publish(message, one.queue) for _ in range(500)))
-        begun = time.perf_counter()
+        for start in range(0, total, 500):
+            bodies = [str(number).encode() for number in range(start, start + 500)]
+            messages = [aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT) for body in bodies]
+            await asyncio.gather(*(channel.default_exchange.publish(message, one.queue) for message in messages))
         one.gate.set_open()
         await done.wait()
-        rate = total / (time.perf_counter() - begun)
-        begun = time.perf_counter()
-        for start in range(0, 2000, 50):
-            await asyncio.gather(*(one.broker.publish(event(number)) for number in range(start, start + 50)))
-        publish_rate = 2000 / (time.perf_counter() - begun)
-    record_property("acknowledged_per_second", round(rate))
-    record_property("published_per_second", round(publish_rate))
-    print(f"acknowledged {rate:.0f}/s, published {publish_rate:.0f}/s")  # noqa: T201
-    assert rate > 1500
+    assert sorted(arrived, key=int) == [str(number).encode() for number in range(total)]
 
 
 async def test_a_reader_hands_out_the_same_bytes_in_the_same_pieces() -> None:

@@ -55,10 +55,14 @@ class IntakeRules:
         _, problems = check_parameters(recipe, request.parameters)
         if problems:
             return _refuse(request, FailureCode.REQUEST_INVALID_PARAMETERS, problems)
-        return self._refused_rollback(request, recipe)
+        return self._refused_rollout(request, recipe)
 
     @staticmethod
-    def _refused_rollback(request: DeployRequest, recipe: Recipe) -> Refusal | None:
+    def _refused_rollout(request: DeployRequest, recipe: Recipe) -> Refusal | None:
+        """What this recipe or this version cannot do is not quietly left out."""
+        if request.rollout.analysis is not None:
+            problem = Problem("rollout.analysis", "is not carried out by this version yet: leave it out")
+            return _refuse(request, FailureCode.REQUEST_INVALID, [problem])
         if request.rollout.on_failure == "rollback" and not recipe.rollback:
             problem = Problem("rollout.on_failure", f"cannot be rollback: recipe {recipe.name} has no way back")
             return _refuse(request, FailureCode.REQUEST_INVALID, [problem])

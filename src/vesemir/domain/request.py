@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vesemir.domain.recipe import ParameterValue
 from vesemir.domain.selector import Selector
 from vesemir.domain.share import Share
-
-ParameterValue = str | int | bool
 
 _NONE = Share(0)
 _ONE = Share(1)

@@ -66,8 +66,11 @@ def test_nobody_listening_is_no_failure(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_the_unit_is_one_that_systemd_understands() -> None:
+def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+    """The program that it starts need not be installed here."""
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/vesemir/current/bin/vesemir", "/bin/true"))
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", UNIT], capture_output=True, text=True, check=False, timeout=60
+        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout + done.stderr) == (0, "")

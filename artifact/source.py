@@ -1,0 +1,46 @@
+"""The tree that an artifact is made of, apart from the checkout: umask, untracked files and edits do not get in."""
+
+import os
+import shutil
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+
+class BuildError(Exception):
+    """The artifact cannot be built; the text says what to do."""
+
+
+def git(*words: str, cwd: Path) -> bytes:
+    try:
+        return subprocess.run(["git", *words], cwd=cwd, check=True, capture_output=True).stdout
+    except FileNotFoundError:
+        raise BuildError("git is not installed; an artifact is built from a commit") from None
+    except subprocess.CalledProcessError as error:
+        said = error.stderr.decode(errors="replace").strip()
+        raise BuildError(
+            f"git {' '.join(words)}: {said}; an artifact is built from a commit of this repository"
+        ) from None
+
+
+def export_commit(repository: Path, commit: str, folder: Path) -> int:
+    """What is committed, into ``folder``; returns the commit's time, in seconds since 1970."""
+    archive = git("archive", "--format=tar", commit, cwd=repository)
+    with tarfile.open(fileobj=BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+    return commit_time(repository, commit)
+
+
+def export_work_tree(repository: Path, folder: Path) -> int:
+    """What is tracked or could be, as it is in the work tree now: for trying out a change before it is committed."""
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=repository)
+    for name in sorted(set(os.fsdecode(listed).split("\0")) - {""}):
+        if (repository / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(repository / name, folder / name)
+    return commit_time(repository, "HEAD")
+
+
+def commit_time(repository: Path, commit: str) -> int:
+    return int(git("show", "--no-patch", "--format=%ct", f"{commit}^{{commit}}", cwd=repository))

@@ -1,0 +1,130 @@
+"""The wheels: the libraries' by the hashes of the lock, for one platform, and our own, built from the tree.
+
+The lock serves every platform and so names many files of each version. What is shipped names exactly one.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+
+from artifact.source import BuildError
+from artifact.tarball import sha256
+
+PYTHON = "3.11"
+PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in range(36, 16, -1)), "manylinux2014_x86_64")
+"""glibc 2.36 is Debian 12's. Newest first: it decides which of several wheels pip takes."""
+TARGET: Mapping[str, str] = {
+    "implementation_name": "cpython",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "platform_python_implementation": "CPython",
+    "platform_system": "Linux",
+    "python_full_version": "3.11.2",
+    "python_version": PYTHON,
+    "sys_platform": "linux",
+    "extra": "",
+}
+"""What markers see: the machine that the artifact is for, not the one that builds it."""
+_LOCKED = re.compile(
+    r"^(?P<requirement>[^\s#-][^\\\n]*?)\s*\\\n(?P<hashes>(?:[ ]+--hash=\S+(?:[ ]*\\)?\n)+)", re.MULTILINE
+)
+_HASH = re.compile(r"--hash=(\S+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """One line of the lock that holds for the target."""
+
+    name: str
+    version: str
+    hashes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    path: Path
+    name: str
+    version: str
+    sha256: str
+
+
+def locked(lock: str) -> list[Locked]:
+    """What of a lock with hashes is for the target, by name."""
+    found = []
+    for match in _LOCKED.finditer(lock):
+        requirement = Requirement(match["requirement"])
+        if requirement.marker is None or requirement.marker.evaluate(dict(TARGET)):
+            version = str(requirement.specifier).removeprefix("==")
+            name = canonicalize_name(requirement.name)
+            found.append(Locked(name, version, tuple(_HASH.findall(match["hashes"]))))
+    if not found:
+        raise BuildError("requirements/runtime.txt locks nothing; write it with script/lock")
+    return sorted(found, key=lambda one: one.name)
+
+
+def download(wanted: list[Locked], folder: Path) -> list[Wheel]:
+    """One wheel of each, with pip and by hash. What ``folder`` has from an earlier build is used; the rest goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not _complete(wanted, folder):
+        lines = [f"{one.name}=={one.version} {' '.join(f'--hash={each}' for each in one.hashes)}\n" for one in wanted]
+        list_file = folder / "wanted.txt"
+        list_file.write_text("".join(lines), encoding="utf-8")
+        where = [word for platform in PLATFORMS for word in ("--platform", platform)]
+        how = ["-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        pip = [sys.executable, "-m", "pip", "download", *how, "--implementation", "cp", "--python-version", PYTHON]
+        words = [*pip, *where, "-d", str(folder), "-r", str(list_file)]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise BuildError(
+                f"pip cannot bring every locked wheel for CPython {PYTHON} on x86-64 Linux:\n{done.stderr}"
+            )
+        list_file.unlink()
+    wheels = _wheels(folder)
+    by_name = {wheel.name: wheel for wheel in wheels}
+    for one in wanted:
+        if f"sha256:{by_name[one.name].sha256}" not in one.hashes:
+            raise BuildError(f"{by_name[one.name].path} is not the file that the lock names; delete it and build again")
+    return [by_name[one.name] for one in wanted]
+
+
+def _complete(wanted: list[Locked], folder: Path) -> bool:
+    have = {(wheel.name, wheel.version, f"sha256:{wheel.sha256}") for wheel in _wheels(folder)}
+    missing = [one for one in wanted if not any((one.name, one.version, each) in have for each in one.hashes)]
+    if missing or len(have) != len(wanted):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        return False
+    return True
+
+
+def _wheels(folder: Path) -> list[Wheel]:
+    wheels = []
+    for path in sorted(folder.glob("*.whl")):
+        name, version, _, _ = parse_wheel_filename(path.name)
+        wheels.append(Wheel(path, name, str(version), sha256(path)))
+    return wheels
+
+
+def build_own(tree: Path, folder: Path, *, epoch: int) -> Wheel:
+    """Our own wheel, by hatchling, which must be installed already (requirements/test.txt)."""
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "LC_ALL": "C.UTF-8"}
+    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(tree)]
+    done = subprocess.run(words, env=environment, check=False, capture_output=True, text=True, umask=0o022)
+    if done.returncode != 0:
+        raise BuildError(f"our own wheel could not be built:\n{done.stdout}{done.stderr}")
+    (wheel,) = (one for one in _wheels(folder) if one.name == "vesemir")
+    return wheel
+
+
+def requirements(wheels: list[Wheel]) -> str:
+    """What `pip install --no-index --require-hashes` reads: one version and one file of each."""
+    lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels]
+    return "".join(sorted(lines))

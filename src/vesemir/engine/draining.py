@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.engine.processes import Processes
 from vesemir.engine.traffic_server import ServerOnBox, boxes_of, read_all
 
 STATE_POLL_SECONDS = 0.2
@@ -16,11 +17,16 @@ TRIES = 3
 """How often a state that a reload took away is set again before the deployment gives up."""
 
 
-async def empty(servers: Sequence[ServerOnBox], request: TrafficRequest) -> str:
-    """Drained, idle, in maint, and seen to be so."""
+async def empty(servers: Sequence[ServerOnBox], request: TrafficRequest, processes: Processes | None = None) -> str:
+    """Drained, idle, in maint, and seen to be so.
+
+    With ``processes``, sessions of a process that a reload replaced are waited for: not needed where it was out before.
+    """
     started = time.monotonic()
     for _ in range(TRIES):
         said = await _wait_until_idle(servers, request)
+        if processes is not None:
+            said += await _wait_for_unseen(servers, request, processes)
         for server in servers:
             if (await server.read()).admin is not AdminState.MAINT:
                 await server.order(AdminState.MAINT)
@@ -46,6 +52,23 @@ async def _wait_until_idle(servers: Sequence[ServerOnBox], request: TrafficReque
         await server.shut_down_sessions()
     await _busy_after(servers, SHUTDOWN_SECONDS)
     return f" (sessions ended by force: {_counts(busy)})"
+
+
+async def _wait_for_unseen(servers: Sequence[ServerOnBox], request: TrafficRequest, processes: Processes) -> str:
+    """After a reload: what the old process still has is not shown, so it gets all of the time that sessions may take.
+
+    All the while the server is drained in the new process, which may be reloaded in its turn.
+    """
+    waited = False
+    while True:
+        await processes.look([server.box for server in servers])
+        ends = max(processes.unseen_until(server.box.name, request.drain_seconds) for server in servers)
+        if time.monotonic() >= ends:
+            return " (HAProxy was reloaded: its old process had time to finish)" if waited else ""
+        waited = True
+        for server in servers:
+            await server.drain()
+        await asyncio.sleep(STATE_POLL_SECONDS)
 
 
 async def _busy_after(servers: Sequence[ServerOnBox], seconds: float) -> list[tuple[ServerOnBox, ServerState]]:

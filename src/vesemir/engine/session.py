@@ -8,6 +8,7 @@ own markers tell decides about the rest (architecture.md, "State").
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
@@ -131,8 +132,9 @@ class TargetSession:
         if not row.touched:
             row.touched = True
             await self._deployment.recorder.write(Touch(row.name, row.direction))
-        for step in steps:
-            await self._steps.remote(host, step, resumed=row.resumed)
+        async with self._kept_out():
+            for step in steps:
+                await self._steps.remote(host, step, resumed=row.resumed)
         await self._back_into_traffic()
 
     async def _out_of_traffic(self) -> None:
@@ -151,6 +153,9 @@ class TargetSession:
         await self._steps.own("drain", lambda: traffic.take_out(self._server, prior, waiting=self.scope.standing_still))
         self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=time.monotonic() - started)
         await traffic.assert_out(self._server)
+
+    def _kept_out(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._traffic is None else self._traffic.kept_out(self._server)
 
     async def _back_into_traffic(self) -> None:
         traffic, prior = self._traffic, self._row.traffic

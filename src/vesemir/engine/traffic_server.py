@@ -41,6 +41,13 @@ class ServerOnBox:
             await self.order(AdminState.DRAIN)
         return state
 
+    async def keep_out(self) -> None:
+        """Maint, whatever a reload or somebody made of it: the application is being worked on."""
+        state = await self.read()
+        await self.silence_agent(state)
+        if state.admin is not AdminState.MAINT:
+            await self.order(AdminState.MAINT)
+
     async def silence_agent(self, state: ServerState) -> None:
         """An agent may say ``ready`` by itself, in maint too."""
         if state.agent_enabled:

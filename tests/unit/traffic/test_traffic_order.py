@@ -13,8 +13,7 @@ from vesemir.domain.request import TrafficRequest
 from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import AdminState
-from vesemir.engine import draining
-from vesemir.engine import traffic as engine_traffic
+from vesemir.engine import capacity, draining, serving, watching
 from vesemir.engine.traffic import Traffic
 
 NONE = Share(0)
@@ -38,9 +37,10 @@ class Sections:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake does not need time between two readings."""
-    monkeypatch.setattr(engine_traffic, "CAPACITY_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(engine_traffic, "STATE_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(engine_traffic, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(capacity, "CAPACITY_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(serving, "STATE_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(serving, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.001)
     monkeypatch.setattr(draining, "STATE_POLL_SECONDS", 0.001)
     monkeypatch.setattr(draining, "SHUTDOWN_SECONDS", 0.05)
 

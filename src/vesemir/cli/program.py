@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Entry] = {
     "resume": Entry("vesemir.cli.control", "resume_command", "Go on with a paused deployment, or approve it."),
     "rollback": Entry("vesemir.cli.rollback", "rollback_command", "Deploy the previous good release again."),
     "history": Entry("vesemir.cli.history", "history_command", "List deployments, newest first."),
+    "stats": Entry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),
     "explain": Entry("vesemir.cli.explain", "explain_command", "Print the runbook's entry of a failure code."),
     "schema": Entry("vesemir.cli.schema", "schema_command", "Show what messages look like."),
     "lab": Entry("vesemir.cli.lab", "lab_app", "A private installation of everything, to try it out."),

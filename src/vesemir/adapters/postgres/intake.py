@@ -119,3 +119,4 @@ async def _cancel_waiting(
         instance=instance,
         token=token,
     )
+    await statements().keep_outcome.run(connection, deployment_id=command.deployment_id)

@@ -62,6 +62,8 @@ async def commit(
             names=[event.event for event in events],
             bodies=[dict(event.body) for event in events],
         )
+    if any(event.event == RESULT_EVENT for event in events):
+        await statements().keep_outcome.run(connection, deployment_id=claim.deployment_id)
 
 
 async def _apply(connection: Connection, deployment_id: str, change: Change) -> None:

@@ -7,6 +7,8 @@ from asyncpg import Record as Row
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of, failure_json, target_of, timestamp, wishes_of
 from vesemir.adapters.postgres.statements import statements
+from vesemir.adapters.postgres.statistics import statistics
+from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.store import TargetRecord
 
 JsonObject = dict[str, Any]
@@ -66,6 +68,11 @@ class Reader:
                 connection, deployment_id=deployment_id, target=target, with_output=with_output
             )
         return [{**row, "recorded_at": timestamp(row["recorded_at"])} for row in rows]
+
+    async def statistics(self, question: Question) -> Statistics:
+        """What became of the deployments that ended in a time, against the time before it."""
+        async with self._database.connection() as connection:
+            return await statistics(connection, question)
 
     async def backlog(self) -> JsonObject:
         """``events`` to publish in all destinations, ``oldest_seconds`` of them, ``parked`` destinations."""

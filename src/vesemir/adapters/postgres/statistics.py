@@ -1,0 +1,73 @@
+"""Statistics of the deployments that ended, as PostgreSQL counts them. Nothing here locks or writes."""
+
+from collections.abc import Sequence
+
+from asyncpg import Record as Row
+
+from vesemir.adapters.postgres.rows import timestamp
+from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.statistics import Day, Group, Grouping, Question, Statistics, Tally, in_order
+
+
+async def statistics(connection: Connection, question: Question) -> Statistics:
+    """Counted one after the other: what ends meanwhile is after ``until``."""
+    period = await statements().statistics_period.row(
+        connection,
+        days=question.days,
+        first_day=question.first_day,
+        last_day=question.last_day,
+        all_days=question.all_days,
+    )
+    assert period is not None  # noqa: S101 -- it selects from what is always one row
+    within = {"since": period["since"], "until": period["until"]}
+    which = {
+        "application": question.application,
+        "environment": question.environment,
+        "team": question.team,
+        "recipe": question.recipe,
+        "selector": question.selector,
+    }
+    totals = await statements().statistics_totals.rows(connection, **within, before=period["before"], **which)
+    days = await statements().statistics_days.rows(connection, **within, **which)
+    groups: dict[Grouping, Sequence[Group]] = {}
+    for grouping in question.by:
+        before = period["since"] if grouping.is_time else period["before"]
+        rows = await statements().statistics_groups.rows(
+            connection, **within, before=before, by=grouping.value, **which
+        )
+        groups[grouping] = in_order(grouping, _groups(rows))
+    by_time = {row["is_now"]: _tally(row) for row in totals}
+    return Statistics(
+        since=timestamp(period["since"]) or "",
+        until=timestamp(period["until"]) or "",
+        before=timestamp(period["before"]) or "",
+        now=by_time.get(True, Tally()),
+        previous=None if period["before"] == period["since"] else by_time.get(False, Tally()),
+        days=[Day(row["day"], row["rated"], row["defects"]) for row in days],
+        groups=groups,
+    )
+
+
+def _groups(rows: Sequence[Row]) -> Sequence[Group]:
+    found: dict[str, dict[bool, Tally]] = {}
+    for row in rows:
+        found.setdefault(row["name"], {})[row["is_now"]] = _tally(row)
+    return [Group(name, of.get(True, Tally()), of.get(False, Tally())) for name, of in found.items()]
+
+
+def _tally(row: Row) -> Tally:
+    durations, waits = row["durations"] or (None, None), row["waits"] or (None, None)
+    return Tally(
+        succeeded=row["succeeded"],
+        failed=row["failed"],
+        timed_out=row["timed_out"],
+        rolled_back=row["rolled_back"],
+        cancelled=row["cancelled"],
+        dry_runs=row["dry_runs"],
+        targets=row["targets"],
+        targets_failed=row["targets_failed"],
+        duration_p50=durations[0],
+        duration_p95=durations[1],
+        wait_p50=waits[0],
+        wait_p95=waits[1],
+    )

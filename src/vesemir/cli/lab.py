@@ -16,6 +16,7 @@ from vesemir.domain.failure import VesemirError
 from vesemir.lab.documents import read_lab
 from vesemir.lab.ending import Ended
 from vesemir.lab.event import DEFAULT_RECIPE, DEFAULT_VERSION, deploy_event
+from vesemir.lab.haproxy import reload_balancer
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.progress import Progress
 from vesemir.lab.up import Up, bring_up, take_down
@@ -39,23 +40,32 @@ INTERRUPTED = 130
 def up(
     folder: Folder = DEFAULT_FOLDER,
     boxes: Annotated[int, typer.Option("--boxes", metavar="N", help="How many boxes.")] = 5,
+    balancers: Annotated[
+        int, typer.Option("--balancers", metavar="N", help="How many HAProxies stand in front of the boxes.")
+    ] = 1,
     chef: Annotated[bool, typer.Option("--chef", help="With a Chef server that has a node for each box.")] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything answers.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the lab; without --detach it stays until Ctrl-C and then takes everything down again."""
     raise typer.Exit(
-        _reporting(lambda: asyncio.run(_up(folder, boxes=boxes, chef=chef, detach=detach, as_json=as_json)))
+        _reporting(
+            lambda: asyncio.run(
+                _up(folder, boxes=boxes, balancers=balancers, chef=chef, detach=detach, as_json=as_json)
+            )
+        )
     )
 
 
-async def _up(folder: Path, *, boxes: int, chef: bool, detach: bool, as_json: bool) -> int:
+async def _up(folder: Path, *, boxes: int, balancers: int, chef: bool, detach: bool, as_json: bool) -> int:
     from vesemir.adapters.postgres import migrate  # noqa: PLC0415 -- only `up` needs the driver, which is slow to import
 
     errors = Console(stderr=True)
     stopping = asyncio.Event()
     with Progress(errors) as progress:
-        starting = asyncio.create_task(bring_up(folder, boxes=boxes, migrate=migrate, progress=progress, chef=chef))
+        starting = asyncio.create_task(
+            bring_up(folder, boxes=boxes, balancers=balancers, migrate=migrate, progress=progress, chef=chef)
+        )
         _on_signals(partial(_stop, starting, stopping))
         try:
             found = await starting
@@ -142,6 +152,25 @@ def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
 
 
 @lab_app.command()
+def reload(
+    folder: Folder = DEFAULT_FOLDER,
+    balancer: Annotated[
+        str | None, typer.Option("--balancer", metavar="NAME", help="Which HAProxy, if there are several: lb1, lb2, …")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Reload HAProxy as in production: its servers' state is written down, then a new process takes over."""
+
+    def work() -> int:
+        places = Places.of(folder, token="")
+        name = asyncio.run(reload_balancer(places, read_lab(places), balancer))
+        print(json.dumps({"reloaded": name}) if as_json else f"HAProxy of {name} was reloaded.")
+        return 0
+
+    raise typer.Exit(_reporting(work))
+
+
+@lab_app.command()
 def env(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
     """Print the variables that `vesemir run` needs: eval "$(vesemir lab env)"."""
 
@@ -208,7 +237,7 @@ def _summary(lab: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         ("RabbitMQ", lab["amqp_url"]),
         ("PostgreSQL", lab["postgres_dsn"]),
-        ("HAProxy", lab["http_url"]),
+        ("HAProxy", ", ".join(balancer["http_url"] for balancer in lab["balancers"])),
         *([("Chef", lab["chef"]["url"])] if lab["chef"] else []),
         ("Boxes", shown + more),
         ("Releases", ", ".join(artifact["version"] for artifact in lab["artifacts"])),

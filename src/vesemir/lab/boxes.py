@@ -23,7 +23,7 @@ _SSHD_FOLDER = Path("/run/sshd")
 
 async def start_boxes(topology: Topology, programs: Programs, roster: Roster) -> None:
     """Build every box and start it; returns when each sshd and each application answers."""
-    hosts = (*topology.boxes, topology.balancer)
+    hosts = topology.hosts
     for box in hosts:
         _furnish(box)
     await _make_keys(topology, programs)
@@ -42,7 +42,7 @@ async def start_boxes(topology: Topology, programs: Programs, roster: Roster) ->
     async def answers(box: Box, child: subprocess.Popen[bytes], log: Path) -> None:
         async with gate:
             await until(_speaks_ssh(box), what=f"{box.name}'s sshd", child=child, log=log, timeout=_START_SECONDS)
-            if box is not topology.balancer:
+            if topology.balancer_of(box) is None:
                 what = f"{box.name}'s application"
                 await until(_serves(box), what=what, child=manager, log=services.log, timeout=_START_SECONDS)
 
@@ -58,7 +58,7 @@ def _furnish(box: Box) -> None:
 
 async def _make_keys(topology: Topology, programs: Programs) -> None:
     """A host key for each box, one key for the client, and the file in which the client has all host keys pinned."""
-    hosts = (*topology.boxes, topology.balancer)
+    hosts = topology.hosts
     gate = asyncio.Semaphore(_KEYGENS_AT_ONCE)
 
     async def generate(file: Path, comment: str) -> None:

@@ -62,7 +62,7 @@ async def _fill(topology: Topology, administrator: "_Administrator") -> None:
             await administrator.post("/nodes", node_of(topology, box, now=time.time()))
 
     async with asyncio.TaskGroup() as group:
-        for box in (*topology.boxes, topology.balancer):
+        for box in topology.hosts:
             group.create_task(add(box))
 
 
@@ -107,7 +107,7 @@ def node_of(topology: Topology, box: Box, *, now: float) -> dict[str, Any]:
 
     What Vesemir's settings look for by default is under ``vesemir``: port, user, and the host's variables.
     """
-    balances = box == topology.balancer
+    balances = topology.balancer_of(box) is not None
     name = f"{box.name}.{APPLICATION}.lab.example"
     recipe = f"{APPLICATION}-{'balancer' if balances else 'web'}"
     return {

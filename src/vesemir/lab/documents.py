@@ -36,12 +36,23 @@ def write_private(file: Path, text: str) -> None:
 
 
 def lab_json(topology: Topology, artifacts: Sequence[Artifact]) -> dict[str, Any]:
-    """Contract section 7: where everything is."""
+    """Contract section 7: where everything is; and ``balancers``, of which there may be several."""
+    first = topology.balancers[0]
     return {
         "amqp_url": topology.amqp_url,
         "postgres_dsn": topology.postgres_dsn,
-        "http_url": topology.http_url,
-        "haproxy_socket": str(topology.haproxy_socket),
+        "http_url": topology.http_url(first),
+        "haproxy_socket": str(first.socket),
+        "balancers": [
+            {
+                "name": balancer.box.name,
+                "address": balancer.box.address,
+                "port": balancer.box.port,
+                "http_url": topology.http_url(balancer),
+                "haproxy_socket": str(balancer.socket),
+            }
+            for balancer in topology.balancers
+        ],
         "backend": BACKEND,
         "application": APPLICATION,
         "environment": ENVIRONMENT,
@@ -82,7 +93,7 @@ def environment(topology: Topology) -> dict[str, str]:
         "VESEMIR_SSH__CLIENT_KEY": str(topology.client_key),
         "VESEMIR_SSH__KNOWN_HOSTS": str(topology.known_hosts),
         "VESEMIR_INVENTORY__FILE": str(topology.places.inventory),
-        "VESEMIR_HAPROXY__SOCKET": str(topology.haproxy_socket),
+        "VESEMIR_HAPROXY__SOCKET": str(topology.balancers[0].socket),
         "VESEMIR_LEASE__SECONDS": str(LEASE_SECONDS),
         **asked,
     }
@@ -99,7 +110,7 @@ def settings(topology: Topology) -> str:
             "known_hosts": str(topology.known_hosts),
         },
         "inventory": {"file": str(topology.places.inventory)},
-        "haproxy": {"socket": str(topology.haproxy_socket)},
+        "haproxy": {"socket": str(topology.balancers[0].socket)},
         "lease": {"seconds": LEASE_SECONDS},
         "recipes": {"folders": [str(topology.places.within("recipes"))]},
         "artifacts": {"roots": [str(topology.places.within("artifacts"))]},
@@ -110,12 +121,12 @@ def settings(topology: Topology) -> str:
 
 
 def inventory(topology: Topology) -> str:
-    """``inventory.toml``: the boxes in one group, the load balancer in another."""
+    """``inventory.toml``: the boxes in one group, the load balancers in another."""
     tables: dict[str, dict[str, object]] = {
         f"groups.{TARGET_GROUP}": {"hosts": [f"web[1:{len(topology.boxes)}]"]},
-        f"groups.{BALANCER_GROUP}": {"hosts": [topology.balancer.name]},
+        f"groups.{BALANCER_GROUP}": {"hosts": [balancer.box.name for balancer in topology.balancers]},
     }
-    for box in (*topology.boxes, topology.balancer):
+    for box in topology.hosts:
         tables[f"hosts.{box.name}"] = {"address": box.address, "port": box.port, "user": topology.user}
         tables[f"hosts.{box.name}.variables"] = dict(host_variables(topology, box))
     return "# The lab's hosts. Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
@@ -124,8 +135,9 @@ def inventory(topology: Topology) -> str:
 def host_variables(topology: Topology, box: Box) -> dict[str, str]:
     """What recipes and Vesemir itself need to know of a box, whichever inventory tells them."""
     own = {"root": str(box.root), "zone": box.zone, "vesemir_state_dir": str(box.state_dir)}
-    if box == topology.balancer:
-        return {"haproxy_socket": str(topology.haproxy_socket), **own}
+    balancer = topology.balancer_of(box)
+    if balancer is not None:
+        return {"haproxy_socket": str(balancer.socket), **own}
     return {
         "app_root": str(box.app_root),
         "health_url": box.health_url,

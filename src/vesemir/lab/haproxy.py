@@ -1,52 +1,102 @@
-"""The lab's HAProxy in front of the boxes, in master-worker mode so that it can be reloaded as in production."""
+"""The lab's HAProxies in front of the boxes, in master-worker mode so that they can be reloaded as in production."""
 
 import asyncio
 import csv
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
+from vesemir.lab.places import LabError, Places
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import until
 from vesemir.lab.resources import template
-from vesemir.lab.roster import Program, Roster
-from vesemir.lab.topology import BACKEND, Topology
+from vesemir.lab.roster import Program, Roster, tail
+from vesemir.lab.topology import BACKEND, Balancer, Topology
 
 _START_SECONDS = 60.0
+_BETWEEN_TRIES_SECONDS = 0.03
 _FEW_BOXES = 50
 _FORCED_MAINT, _FORCED_DRAIN = 0x01, 0x08
 """Bits of srv_admin_state, set by the runtime socket (management guide, 9.3, ``show servers state``)."""
 
 
-async def start_haproxy(topology: Topology, programs: Programs, roster: Roster) -> None:
-    """Start it; returns when its checks have found every box up."""
-    home = topology.places.within("haproxy")
-    log = topology.places.log / "haproxy.log"
-    configuration = home / "haproxy.cfg"
-    state = home / "server-state"
+async def start_balancers(topology: Topology, programs: Programs, roster: Roster) -> None:
+    """Start each; returns when the checks of all have found every box up."""
+    async with asyncio.TaskGroup() as group:
+        for balancer in topology.balancers:
+            group.create_task(_start(balancer, topology, programs, roster))
+
+
+async def _start(balancer: Balancer, topology: Topology, programs: Programs, roster: Roster) -> None:
+    log = topology.places.log / f"{balancer.program}.log"
+    configuration = topology.places.within("haproxy") / f"{balancer.program}.cfg"
+    state = _state_file(topology.places, balancer.program)
     state.write_text("1\n")  # the version line of a state file that knows no server yet
     configuration.write_text(
         template(
             "haproxy.cfg",
-            SOCKET=str(topology.haproxy_socket),
+            SOCKET=str(balancer.socket),
             STATE=str(state),
             ADDRESS=topology.address,
-            PORT=str(topology.http_port),
+            PORT=str(balancer.http_port),
             # Contract section 7 wants 500 ms or faster; hundreds of boxes on one machine get no more than that.
             INTERVAL="300ms" if len(topology.boxes) <= _FEW_BOXES else "500ms",
             SERVERS="\n".join(f"    server {box.name} {box.address}:{box.app_port}" for box in topology.boxes),
         )
     )
-    (child,) = roster.start(
-        [
-            Program(
-                "haproxy", [str(programs.haproxy), "-W", "-f", str(configuration)], log=log, environment={"PATH": PATH}
-            )
-        ]
-    )
+    words = [str(programs.haproxy), "-W", "-f", str(configuration)]
+    (child,) = roster.start([Program(balancer.program, words, log=log, environment={"PATH": PATH})])
 
     async def all_up() -> bool:
-        states = await server_states(str(topology.haproxy_socket))
+        states = await server_states(str(balancer.socket))
         return len(states) == len(topology.boxes) and all(state == "UP" for state in states.values())
 
     await until(all_up, what="HAProxy", child=child, log=log, timeout=_START_SECONDS)
+
+
+def _state_file(places: Places, program: str) -> Path:
+    return places.within("haproxy") / f"{program}.state"
+
+
+async def reload_balancer(places: Places, lab: Mapping[str, Any], name: str | None) -> str:
+    """As ``systemctl reload haproxy`` with ``config/haproxy/``: dump the state, then start a new worker.
+
+    Returns the load balancer's name when the new process answers. The old one ends when its requests have.
+    """
+    known = [balancer["name"] for balancer in lab["balancers"]]
+    if name is not None and name not in known:
+        raise LabError(f"the lab has no load balancer {name!r}; it has {', '.join(known)}")
+    number = 0 if name is None else known.index(name)
+    socket, program = lab["balancers"][number]["haproxy_socket"], "haproxy" if number == 0 else f"haproxy{number + 1}"
+    roster = Roster.read(places.processes)
+    master = (
+        next((entry for entry in roster.entries if entry.name == program and entry.alive), None) if roster else None
+    )
+    if master is None:
+        raise LabError(f"HAProxy of {known[number]} does not run: take the lab down with `vesemir lab down`, then up")
+    before = await _process_id(socket)
+    _state_file(places, program).write_text(await _asked(socket, "show servers state"))
+    os.kill(master.pid, signal.SIGUSR2)
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            while await _process_id(socket) in {before, None}:  # noqa: ASYNC110 -- another process's state
+                await asyncio.sleep(_BETWEEN_TRIES_SECONDS)
+    except TimeoutError:
+        raise LabError(
+            f"HAProxy was not reloaded; {places.log / f'{program}.log'} says:\n{tail(places.log / f'{program}.log')}"
+        ) from None
+    return str(lab["balancers"][number]["name"])
+
+
+async def _process_id(socket: str) -> str | None:
+    """None while nobody answers."""
+    try:
+        lines = (await _asked(socket, "show info")).splitlines()
+    except OSError:
+        return None
+    return next((line.removeprefix("Pid: ") for line in lines if line.startswith("Pid: ")), None)
 
 
 async def server_states(socket: str) -> dict[str, str]:

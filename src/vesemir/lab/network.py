@@ -1,7 +1,7 @@
 """Addresses and ports that nobody else uses.
 
 All of 127.0.0.0/8 is the machine itself, so each lab takes a slice of its own, derived from its folder: the servers
-at ``127.X.Y.1``, the load balancer at ``127.X.Y.2``, boxes from ``127.X.(Y+1).1`` on. Ports come from below the range
+at ``127.X.Y.1``, load balancers from ``127.X.Y.2`` on, boxes from ``127.X.(Y+1).1`` on. Ports come from below the range
 from which the kernel takes those of outgoing connections, and all are tried by binding before they are given out.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from vesemir.lab.places import LabError
 
 MOST_BOXES = 1750
+MOST_BALANCERS = 9
 _PER_NET = 250
 _NETS = 8
 _FIRST_PORT, _LAST_PORT = 12000, 32000
@@ -40,9 +41,9 @@ class Slice:
     def servers(self) -> str:
         return f"127.{self.second}.{self.third}.1"
 
-    @property
-    def balancer(self) -> str:
-        return f"127.{self.second}.{self.third}.2"
+    def balancer(self, number: int) -> str:
+        """The address of the load balancer box with that number, counted from 1."""
+        return f"127.{self.second}.{self.third}.{1 + number}"
 
     def box(self, number: int) -> str:
         """The address of the box with that number, counted from 1."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesemir.lab.accounts import login_user
-from vesemir.lab.network import MOST_BOXES, Ports, Slice
+from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, Ports, Slice
 from vesemir.lab.places import LabError, Places
 
 APPLICATION = "shop"
@@ -48,6 +48,16 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Balancer:
+    """One HAProxy and the box that it is administered over. ``program`` is its name among the lab's processes."""
+
+    box: Box
+    program: str
+    http_port: int
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Topology:
     """The whole lab."""
 
@@ -59,9 +69,8 @@ class Topology:
     epmd_port: int
     distribution_port: int
     postgres_port: int
-    http_port: int
-    haproxy_socket: Path
-    balancer: Box
+    balancers: tuple[Balancer, ...]
+    """All in front of the same boxes; the first is the one that ``lab.json`` has outside of its list."""
     boxes: tuple[Box, ...]
     chef_port: int | None = None
     """None: without a Chef server."""
@@ -83,9 +92,17 @@ class Topology:
     def postgres_dsn(self) -> str:
         return f"postgresql://{SERVER_USER}:{self.password}@{self.address}:{self.postgres_port}/{DATABASE}"
 
+    def http_url(self, balancer: Balancer) -> str:
+        return f"http://{self.address}:{balancer.http_port}/"
+
     @property
-    def http_url(self) -> str:
-        return f"http://{self.address}:{self.http_port}/"
+    def hosts(self) -> tuple[Box, ...]:
+        """Every box with an sshd."""
+        return (*self.boxes, *(balancer.box for balancer in self.balancers))
+
+    def balancer_of(self, box: Box) -> Balancer | None:
+        """None for a box that is none."""
+        return next((balancer for balancer in self.balancers if balancer.box == box), None)
 
     @property
     def client_key(self) -> Path:
@@ -96,15 +113,18 @@ class Topology:
         return self.places.within("keys") / "known_hosts"
 
 
-def plan(places: Places, *, boxes: int, chef: bool = False) -> Topology:
+def plan(places: Places, *, boxes: int, balancers: int = 1, chef: bool = False) -> Topology:
     """Choose everything for a lab with so many boxes."""
     if not 1 <= boxes <= MOST_BOXES:
         raise LabError(f"--boxes must be between 1 and {MOST_BOXES}, not {boxes}")
+    if not 1 <= balancers <= MOST_BALANCERS:
+        raise LabError(f"--balancers must be between 1 and {MOST_BALANCERS}, not {balancers}")
     net = Slice.of(places.folder)
     ports = Ports()
     addresses = [net.box(number) for number in range(1, boxes + 1)]
     # One number for all sshds and one for all applications: the addresses tell them apart.
-    ssh_port = ports.free([net.balancer, *addresses])
+    entries = [net.balancer(number) for number in range(1, balancers + 1)]
+    ssh_port = ports.free([*entries, *addresses])
     app_port = ports.free(addresses)
     folder = places.within("boxes")
     return Topology(
@@ -117,9 +137,15 @@ def plan(places: Places, *, boxes: int, chef: bool = False) -> Topology:
         epmd_port=ports.free(["127.0.0.1", "::1"]),
         distribution_port=ports.free(["127.0.0.1"]),
         postgres_port=ports.free([net.servers]),
-        http_port=ports.free([net.servers]),
-        haproxy_socket=places.socket("haproxy.sock"),
-        balancer=Box("lb1", net.balancer, ssh_port, 0, folder / "lb1", zone="a"),
+        balancers=tuple(
+            Balancer(
+                Box(f"lb{number}", address, ssh_port, 0, folder / f"lb{number}", zone="ab"[(number - 1) % 2]),
+                program="haproxy" if number == 1 else f"haproxy{number}",
+                http_port=ports.free([net.servers]),
+                socket=places.socket("haproxy.sock" if number == 1 else f"haproxy{number}.sock"),
+            )
+            for number, address in enumerate(entries, start=1)
+        ),
         boxes=tuple(
             Box(f"web{number}", address, ssh_port, app_port, folder / f"web{number}", zone="ab"[(number - 1) % 2])
             for number, address in enumerate(addresses, start=1)

@@ -15,7 +15,7 @@ from vesemir.lab.artifacts import write_artifacts
 from vesemir.lab.boxes import start_boxes
 from vesemir.lab.documents import lab_json, read_lab, write_documents, write_private
 from vesemir.lab.ending import Ended, end, stop_owner
-from vesemir.lab.haproxy import start_haproxy
+from vesemir.lab.haproxy import start_balancers
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.postgres import start_postgres
 from vesemir.lab.programs import Programs, find_programs
@@ -36,7 +36,9 @@ class Up:
     already: bool
 
 
-async def bring_up(folder: Path, *, boxes: int, migrate: Migrate, progress: Progress, chef: bool = False) -> Up:
+async def bring_up(
+    folder: Path, *, boxes: int, migrate: Migrate, progress: Progress, chef: bool = False, balancers: int = 1
+) -> Up:
     """Start a lab in ``folder``, with a Chef server if asked for, or find that one is up there already.
 
     If it fails or is cancelled, everything that it started is ended again before the error goes on.
@@ -54,7 +56,7 @@ async def bring_up(folder: Path, *, boxes: int, migrate: Migrate, progress: Prog
         roster = Roster.new(places.processes, token=token)
         try:
             start = _Start(places, programs, roster, progress)
-            lab = await start.everything(boxes=boxes, migrate=migrate, chef=chef)
+            lab = await start.everything(boxes=boxes, balancers=balancers, migrate=migrate, chef=chef)
         except BaseException:
             progress.say("taking everything down again")
             _finish(places, roster)
@@ -91,18 +93,18 @@ class _Start:
     roster: Roster
     progress: Progress
 
-    async def everything(self, *, boxes: int, migrate: Migrate, chef: bool) -> dict[str, Any]:
+    async def everything(self, *, boxes: int, balancers: int, migrate: Migrate, chef: bool) -> dict[str, Any]:
         """All parts side by side; returns what ``lab.json`` says."""
         self.places.clear()
         self.places.make()
-        topology = plan(self.places, boxes=boxes, chef=chef)
+        topology = plan(self.places, boxes=boxes, balancers=balancers, chef=chef)
         artifacts = write_artifacts(self.places.within("artifacts"))
         write_documents(topology)
         show = self.progress.of
         async with _one_error(), asyncio.TaskGroup() as group:
             group.create_task(show("RabbitMQ", start_rabbitmq(topology, self.programs, self.roster)))
             group.create_task(show("PostgreSQL, migrated", self._database(topology, migrate)))
-            group.create_task(show(f"{boxes} boxes behind HAProxy", self._web(topology)))
+            group.create_task(show(_behind(boxes, balancers), self._web(topology)))
             if chef:
                 from vesemir.lab.chef import start_chef  # noqa: PLC0415 -- aiohttp is slow to import
 
@@ -117,7 +119,11 @@ class _Start:
 
     async def _web(self, topology: Topology) -> None:
         await start_boxes(topology, self.programs, self.roster)
-        await start_haproxy(topology, self.programs, self.roster)
+        await start_balancers(topology, self.programs, self.roster)
+
+
+def _behind(boxes: int, balancers: int) -> str:
+    return f"{boxes} boxes behind {'HAProxy' if balancers == 1 else f'{balancers} HAProxies'}"
 
 
 @asynccontextmanager

@@ -116,6 +116,31 @@ def test_a_connection_is_kept_for_the_next_request_and_closed_when_asked(manager
     assert received.count(b"Connection: close") == 1
 
 
+def test_a_slow_page_takes_its_time_and_keeps_nobody_else_waiting(manager: Manager) -> None:
+    with socket.create_connection(("127.0.0.1", manager.port), timeout=10) as client:
+        began = time.monotonic()
+        client.sendall(
+            b"GET /slow?seconds=0.5 HTTP/1.1\r\nHost: a\r\n\r\nGET /health HTTP/1.1\r\nConnection: close\r\n\r\n"
+        )
+        assert manager.get()[0] == 200
+        assert time.monotonic() - began < 0.5
+        received = b""
+        while chunk := client.recv(4096):
+            received += chunk
+    assert time.monotonic() - began >= 0.5
+    assert received.index(b'"version": "1.0.0"') < received.index(b"healthy"), "in the order of the requests"
+    assert manager.get("/slow?seconds=x")[0] == 200
+
+
+def test_a_slow_page_is_answered_before_the_application_ends(manager: Manager) -> None:
+    with socket.create_connection(("127.0.0.1", manager.port), timeout=10) as client:
+        client.sendall(b"GET /slow?seconds=1 HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert manager.get()[0] == 200, "the slow request has arrived: a later one was answered"
+        assert manager.systemctl("stop", "shop").returncode == 0
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 OK\r\n")
+        assert client.recv(4096) == b""
+
+
 def test_restart_serves_the_release_that_is_there_now(manager: Manager) -> None:
     manager.install("2.0.0")
     assert json.loads(manager.get()[1])["version"] == "1.0.0"

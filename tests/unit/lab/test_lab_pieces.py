@@ -14,10 +14,10 @@ import pytest
 from vesemir.lab.artifacts import BROKEN_VERSION, VERSIONS, pack, release_files, write_artifacts
 from vesemir.lab.documents import environment, inventory, lab_json, settings
 from vesemir.lab.event import deploy_event
-from vesemir.lab.network import MOST_BOXES, Ports, Slice
+from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, Ports, Slice
 from vesemir.lab.places import LONGEST_SOCKET_PATH, LabError, Places
 from vesemir.lab.resources import template
-from vesemir.lab.topology import Box, Topology
+from vesemir.lab.topology import Balancer, Box, Topology
 
 
 @pytest.fixture
@@ -34,9 +34,10 @@ def topology(tmp_path: Path) -> Topology:
         epmd_port=2,
         distribution_port=3,
         postgres_port=4,
-        http_port=5,
-        haproxy_socket=tmp_path / "sockets" / "haproxy.sock",
-        balancer=box("lb1", 9),
+        balancers=(
+            Balancer(box("lb1", 9), "haproxy", 5, tmp_path / "sockets" / "haproxy.sock"),
+            Balancer(box("lb2", 10), "haproxy2", 6, tmp_path / "sockets" / "haproxy2.sock"),
+        ),
         boxes=(box("web1", 11), box("web2", 12)),
     )
 
@@ -64,7 +65,11 @@ def test_the_digest_and_url_of_an_artifact_are_those_of_its_file(tmp_path: Path)
 
 def test_addresses_are_loopback_and_all_different() -> None:
     net = Slice.of(Path("/somewhere/.lab"))
-    addresses = [net.servers, net.balancer, *(net.box(number) for number in range(1, MOST_BOXES + 1))]
+    addresses = [
+        net.servers,
+        *(net.balancer(number) for number in range(1, MOST_BALANCERS + 1)),
+        *(net.box(number) for number in range(1, MOST_BOXES + 1)),
+    ]
     assert len(set(addresses)) == len(addresses)
     assert all(socket.inet_aton(address)[0] == 127 for address in addresses)
     assert Slice.of(Path("/elsewhere/.lab")) != net
@@ -104,20 +109,24 @@ def test_lab_json_has_what_the_contract_names(topology: Topology, tmp_path: Path
     (tmp_path / "artifacts").mkdir()
     found = lab_json(topology, write_artifacts(tmp_path / "artifacts"))
     assert set(found) == {
-        "amqp_url", "postgres_dsn", "http_url", "haproxy_socket", "backend", "application", "environment", "boxes",
-        "artifacts", "client_key", "known_hosts", "chef", "env",
+        "amqp_url", "postgres_dsn", "http_url", "haproxy_socket", "balancers", "backend", "application", "environment",
+        "boxes", "artifacts", "client_key", "known_hosts", "chef", "env",
     }  # fmt: skip
     assert set(found["boxes"][0]) == {"name", "address", "port", "user", "root", "app_root"}
-    assert [box["name"] for box in found["boxes"]] == ["web1", "web2"], "the load balancer is none of them"
+    assert [box["name"] for box in found["boxes"]] == ["web1", "web2"], "the load balancers are none of them"
+    first, second = found["balancers"]
+    assert (first["http_url"], first["haproxy_socket"]) == (found["http_url"], found["haproxy_socket"])
+    assert (second["name"], second["http_url"]) == ("lb2", "http://127.9.8.1:6/")
     assert all(isinstance(value, str) for value in found["env"].values())
     assert json.loads(json.dumps(found)) == found
 
 
 def test_inventory_and_settings_are_toml_that_says_the_same_as_the_environment(topology: Topology) -> None:
     hosts = tomllib.loads(inventory(topology))
-    assert hosts["groups"] == {"shop-web": {"hosts": ["web[1:2]"]}, "shop-lb": {"hosts": ["lb1"]}}
+    assert hosts["groups"] == {"shop-web": {"hosts": ["web[1:2]"]}, "shop-lb": {"hosts": ["lb1", "lb2"]}}
     assert hosts["hosts"]["web2"]["variables"]["health_url"] == "http://127.9.8.12:8000/"
-    assert hosts["hosts"]["lb1"]["variables"]["haproxy_socket"] == str(topology.haproxy_socket)
+    for balancer in topology.balancers:
+        assert hosts["hosts"][balancer.box.name]["variables"]["haproxy_socket"] == str(balancer.socket)
     tables, variables = tomllib.loads(settings(topology)), environment(topology)
     for name in ("amqp.url", "postgres.dsn", "ssh.user", "ssh.client_key", "inventory.file", "lease.seconds"):
         table, key = name.split(".")

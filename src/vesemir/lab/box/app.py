@@ -1,7 +1,8 @@
 """The lab's application: a small web server in one thread on epoll(7), quick to start.
 
-``GET /`` tells application, version and box, ``GET /health`` answers 200. On SIGTERM it stops listening, answers
-what was asked already, and ends. It reads its version from the release folder that it lies in.
+``GET /`` tells application, version and box, ``GET /health`` answers 200, and ``GET /slow?seconds=3`` tells the same as
+``/`` after so many seconds. On SIGTERM it stops listening, answers what was asked already, and ends. It reads its
+version from the release folder that it lies in.
 """
 
 import os
@@ -12,6 +13,7 @@ import time
 
 _LONGEST_REQUEST = 16 * 1024
 _GRACE_SECONDS = 5.0
+_SLOWEST_SECONDS = 60.0
 _ANSWER = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n%s\r\n%s"
 
 
@@ -21,15 +23,21 @@ def _json(text: str) -> str:
 
 
 class Connection:
-    """One client: what came and is not yet answered, what is not yet sent."""
+    """One client: what came and is not yet answered, what is not yet sent, and what is to be sent when it is due."""
 
-    __slots__ = ("closing", "incoming", "outgoing", "socket")
+    __slots__ = ("closing", "due", "incoming", "late", "outgoing", "socket")
 
     def __init__(self, accepted: socket.socket) -> None:
         self.socket = accepted
         self.incoming = b""
         self.outgoing = b""
+        self.late = b""
+        self.due = 0.0
         self.closing = False
+
+    @property
+    def idle(self) -> bool:
+        return not (self.incoming or self.outgoing or self.late)
 
 
 class Application:
@@ -39,6 +47,8 @@ class Application:
         self.answer = answer
         self.epoll = select.epoll()
         self.connections: dict[int, Connection] = {}
+        self.waiting: set[int] = set()
+        """Connections with an answer that is to come late."""
         self.stopping = 0.0
         self.listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -54,14 +64,14 @@ class Application:
             self.epoll.unregister(self.listener.fileno())
             self.listener.close()
             for number, connection in list(self.connections.items()):
-                if not connection.incoming and not connection.outgoing:
+                if connection.idle:
                     self.close(number, connection)
 
     def run(self, woken: int) -> None:
         """Serve until stopped; ``woken`` becomes readable when a signal came."""
         self.epoll.register(woken, select.EPOLLIN)
         while not self.stopping or (self.connections and time.monotonic() < self.stopping):
-            for number, events in self.epoll.poll(0.5 if self.stopping else -1):
+            for number, events in self.epoll.poll(self.patience()):
                 if number == woken:
                     os.read(woken, 64)
                     self.stop()
@@ -69,6 +79,21 @@ class Application:
                     self.serve(number, self.connections[number], events)
                 elif not self.stopping:
                     self.accept()
+            self.answer_late()
+
+    def patience(self) -> float:
+        """Seconds until something is to be done though nobody asks; -1 for never."""
+        dues = [self.connections[number].due - time.monotonic() for number in self.waiting]
+        if self.stopping:
+            dues.append(0.5)
+        return max(0.0, min(dues)) if dues else -1
+
+    def answer_late(self) -> None:
+        for number in [each for each in self.waiting if self.connections[each].due <= time.monotonic()]:
+            connection = self.connections[number]
+            self.waiting.discard(number)
+            connection.outgoing, connection.late = connection.late, b""
+            self.serve(number, connection, 0)
 
     def accept(self) -> None:
         try:
@@ -87,7 +112,7 @@ class Application:
                 if not received or len(connection.incoming) > _LONGEST_REQUEST:
                     self.close(number, connection)
                     return
-                self.reply(connection)
+            self.reply(number, connection)
             if connection.outgoing:
                 sent = connection.socket.send(connection.outgoing)
                 connection.outgoing = connection.outgoing[sent:]
@@ -98,14 +123,14 @@ class Application:
             return
         if connection.outgoing:
             self.epoll.modify(number, select.EPOLLIN | select.EPOLLOUT)
-        elif connection.closing or (self.stopping and not connection.incoming):
+        elif (connection.closing and not connection.late) or (self.stopping and connection.idle):
             self.close(number, connection)
         else:
             self.epoll.modify(number, select.EPOLLIN)
 
-    def reply(self, connection: Connection) -> None:
-        """Answer every whole request that has come; requests have no body here."""
-        while b"\r\n\r\n" in connection.incoming and not connection.closing:
+    def reply(self, number: int, connection: Connection) -> None:
+        """Answer every whole request that has come, in their order; requests have no body here."""
+        while b"\r\n\r\n" in connection.incoming and not connection.closing and not connection.late:
             head, connection.incoming = connection.incoming.split(b"\r\n\r\n", 1)
             line, _, headers = head.partition(b"\r\n")
             words = line.split(b" ")
@@ -115,14 +140,20 @@ class Application:
             status, body = self.page(words)
             shown = b"" if words[0] == b"HEAD" else body
             lasting = b"Connection: close\r\n" if connection.closing else b"Connection: keep-alive\r\n"
-            connection.outgoing += _ANSWER % (status, len(body), lasting, shown)
+            answer = _ANSWER % (status, len(body), lasting, shown)
+            delay = _delay(words)
+            if delay > 0:
+                connection.late, connection.due = answer, time.monotonic() + delay
+                self.waiting.add(number)
+            else:
+                connection.outgoing += answer
 
     def page(self, words: list[bytes]) -> tuple[bytes, bytes]:
         """Status line and body for a request line. Doubled slashes at the start count as one."""
         if len(words) != 3 or words[0] not in (b"GET", b"HEAD"):  # noqa: PLR2004 -- method, path, version
             return b"405 Method Not Allowed", b'{"error": "only GET"}\n'
         path = b"/" + words[1].split(b"?", 1)[0].lstrip(b"/")
-        if path == b"/":
+        if path in (b"/", b"/slow"):
             return b"200 OK", self.answer
         if path == b"/health":
             return b"200 OK", b'{"healthy": true}\n'
@@ -130,8 +161,18 @@ class Application:
 
     def close(self, number: int, connection: Connection) -> None:
         del self.connections[number]
+        self.waiting.discard(number)
         self.epoll.unregister(number)
         connection.socket.close()
+
+
+def _delay(words: list[bytes]) -> float:
+    """Seconds that ``/slow?seconds=3`` asks for; 0 for every other page, and for what is no number."""
+    path, _, query = words[1].partition(b"?") if len(words) > 1 else (b"", b"", b"")
+    asked = query.removeprefix(b"seconds=").decode("latin-1")
+    if path.strip(b"/") != b"slow" or not asked.replace(".", "", 1).isdigit():
+        return 0.0
+    return min(float(asked), _SLOWEST_SECONDS)
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ UPDATE deployment SET
     failure = coalesce(:failure, failure),
     awaits_approval = :awaits_approval::boolean,
     approvals = CASE WHEN :awaits_approval THEN 0 ELSE approvals END,
+    approved_batch = greatest(approved_batch, :approves::integer),
     paused_since = CASE WHEN :new::text = 'paused' THEN clock_timestamp() END,
     paused_seconds = CASE
         WHEN :resets_clock::boolean THEN 0
@@ -106,11 +107,12 @@ ORDER BY done.number;
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
 SELECT deployment_id, request, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds, balancers,
-       awaits_approval, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
+       awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,
        coalesce(EXTRACT(epoch FROM coalesce(paused_since, finished_at, clock_timestamp()) - clock_started_at)
            - paused_seconds, 0)::double precision AS clock_seconds,
+       coalesce(EXTRACT(epoch FROM clock_timestamp() - paused_since), 0)::double precision AS paused_for_seconds,
        coalesce(EXTRACT(epoch FROM coalesce(finished_at, clock_timestamp()) - claimed_at), 0)::double precision
            AS total_seconds
 FROM deployment WHERE deployment_id = :deployment_id;

@@ -264,6 +264,8 @@ def limits_of(settings: Settings) -> EngineLimits:
         deployments=limits.deployments,
         targets=limits.targets,
         output_bytes=limits.output_bytes,
+        approval_seconds=limits.approval_seconds,
+        pause_seconds=limits.pause_seconds,
         caps=caps_of(settings),
         python=settings.ssh.python,
     )

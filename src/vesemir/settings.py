@@ -204,6 +204,10 @@ class Limits(Section):
     deployment_seconds: Seconds = 4 * 3600
     target_seconds: Seconds = 3600
     step_seconds: Seconds = 3600
+    approval_seconds: Seconds = 24 * 3600
+    """How long ``rollout.approve_after`` waits for a ``resume`` before the deployment is cancelled."""
+    pause_seconds: Seconds = 7 * 24 * 3600
+    """The same for a pause that somebody asked for."""
     shutdown_seconds: Seconds = 20
 
 

@@ -12,6 +12,7 @@ from tests.contract.store_suite import (
     a_target,
     accepted_and_claimed,
     event_names,
+    eventually,
     finish,
     move,
     started,
@@ -75,6 +76,30 @@ async def test_start_keeps_the_plan(store: Store) -> None:
     assert (record.started, record.resolve_seconds, before) == (True, 0.25, 0)
     assert record.clock_seconds >= 0
     assert record.total_seconds >= record.clock_seconds
+
+
+async def test_what_was_approved_stays_approved(store: Store) -> None:
+    claimed = await started(store)
+    assert (await loaded(store)).approved_batch == 0
+    for approves in (3, 2):
+        await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, PAUSED, awaits_approval=True)])
+        await store.commit(claimed, [MoveDeployment(PAUSED, DeploymentState.RUNNING, approves=approves)])
+        assert (await loaded(store)).approved_batch == 3
+
+
+async def test_a_pause_is_timed_by_the_record(store: Store) -> None:
+    claimed = await started(store)
+    assert (await loaded(store)).paused_seconds == 0
+    await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, PAUSED)])
+    first = (await loaded(store)).paused_seconds
+    assert (await eventually(lambda: _longer(store, first))) > 0
+    await store.commit(claimed, [MoveDeployment(PAUSED, DeploymentState.RUNNING)])
+    assert (await loaded(store)).paused_seconds == 0
+
+
+async def _longer(store: Store, first: float) -> float | None:
+    seconds = (await loaded(store)).paused_seconds
+    return seconds if seconds > first else None
 
 
 async def test_it_starts_once(store: Store) -> None:

@@ -45,6 +45,7 @@ class Row:
     resume: Json | None = None
     approvals: int = 0
     awaits_approval: bool = False
+    approved_batch: int = 0
     claimed_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
@@ -109,6 +110,8 @@ class Row:
             targets=tuple(sorted(self.targets.values(), key=_plan_order)),
             balancers=self.balancers,
             awaits_approval=self.awaits_approval,
+            approved_batch=self.approved_batch,
+            paused_seconds=0.0 if self.paused_since is None else now - self.paused_since,
         )
 
 

@@ -377,6 +377,7 @@ def _move_deployment(row: Row, change: MoveDeployment, now: float) -> None:
     row.failure = change.failure or row.failure
     row.awaits_approval = change.awaits_approval
     row.approvals = 0 if change.awaits_approval else row.approvals
+    row.approved_batch = max(row.approved_batch, change.approves)
     if row.paused_since is not None:
         row.paused_seconds += now - max(row.paused_since, row.clock_started_at or 0)
     row.paused_since = now if change.new is DeploymentState.PAUSED else None

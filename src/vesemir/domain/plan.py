@@ -39,13 +39,18 @@ class Plan:
     def names(self) -> tuple[str, ...]:
         return tuple(name for batch in self.batches for name in batch.names)
 
-    def only(self, names: frozenset[str]) -> "Plan":
-        """The same order and batches for some of the targets (a rollback of those that were changed)."""
-        kept = (tuple(name for name in batch.names if name in names) for batch in self.batches)
+    def way_back(self, changed: frozenset[str], *, broken: frozenset[str]) -> "Plan":
+        """A rollback of the targets that were changed, in the same order and batches.
+
+        Those that are ``broken`` come first: they are out of traffic, so bringing them back costs no capacity, and
+        while they are out there may be too little of it for the others to leave (``min_available``).
+        """
+        parts = (changed & broken, changed - broken)
+        kept = (tuple(name for name in batch.names if name in part) for part in parts for batch in self.batches)
         batches = [
             Batch(number, chosen, canary=False, group=0) for number, chosen in enumerate(filter(None, kept), start=1)
         ]
-        return Plan(tuple(batches), self.concurrency, len(names), on_failure="continue")
+        return Plan(tuple(batches), self.concurrency, len(changed), on_failure="continue")
 
 
 def make_plan(targets: Sequence[Target], rollout: Rollout) -> Plan:

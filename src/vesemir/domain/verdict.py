@@ -31,7 +31,7 @@ def target_state_of(failure: Failure | None, direction: Direction) -> TargetStat
 def message_of_stop(reason: str, target: str, target_seconds: float) -> Failure:
     """What a target is told that was ended from outside; ``reason`` is a ``StopReason``'s value."""
     match reason:
-        case "cancelled":
+        case "cancelled" | "not_resumed":
             return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"the deployment was cancelled while {target} was in work")
         case "deployment_timed_out":
             text = f"the deployment's time ran out while {target} was in work; see timeouts.deployment"

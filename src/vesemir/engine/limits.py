@@ -9,7 +9,8 @@ from vesemir.domain.request import Timeouts
 class EngineLimits:
     """``reconnect_seconds``: how long a host that was lost in mid-step is tried again before it is ``unknown``.
 
-    ``settle_seconds`` bounds what is done for a target after it failed (HAProxy put right).
+    ``settle_seconds`` bounds what is done for a target after it failed (HAProxy put right). ``approval_seconds`` and
+    ``pause_seconds`` are how long a gate and any other pause wait for a ``resume``.
     """
 
     lease_seconds: float
@@ -24,5 +25,7 @@ class EngineLimits:
     deployments: int
     targets: int
     output_bytes: int
+    approval_seconds: float
+    pause_seconds: float
     caps: Timeouts
     python: str = "python3"

@@ -7,19 +7,19 @@ everything again. It is the same for the way forward and for the way back.
 import asyncio
 from collections.abc import Mapping
 
-from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, Standing, next_move
+from vesemir.domain.rollout import Begin, Complete, Halt, Move, Standing, next_move
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.context import Deployment
 from vesemir.engine.gate import Gate
+from vesemir.engine.outcome import stop_failure
+from vesemir.engine.pausing import PauseLimit
 from vesemir.engine.row import Row
 from vesemir.engine.scope import StopReason
 from vesemir.engine.session import TargetSession
-from vesemir.engine.store import Emit, MoveDeployment, Wishes
-
-APPROVAL_REASON = "waits for an approval (rollout.approve_after); vesemir resume lets it go on"
+from vesemir.engine.store import DeploymentRecord, Emit, MoveDeployment, Wishes
 
 
 class HandedOverError(Exception):
@@ -27,7 +27,10 @@ class HandedOverError(Exception):
 
 
 class Rolling:
-    """One direction of one deployment, until ``Halt``, ``Complete`` or a stop."""
+    """One direction of one deployment, until ``Halt``, ``Complete`` or a stop.
+
+    ``earlier`` is the deployment as it was loaded, for its pauses and approvals; None on the way back, which has none.
+    """
 
     def __init__(
         self,
@@ -36,7 +39,7 @@ class Rolling:
         rows: Mapping[str, Row],
         *,
         state: DeploymentState,
-        awaits_approval: bool = False,
+        earlier: DeploymentRecord | None = None,
     ) -> None:
         self._deployment = deployment
         self._plan = plan
@@ -46,9 +49,16 @@ class Rolling:
         self._sessions: dict[str, TargetSession] = {}
         self._changed = asyncio.Event()
         self._handing_over = False
-        self._awaits_approval = awaits_approval
-        self._approved = False
-        self._gate = Gate(deployment.request.rollout, plan, on_change=self._changed.set)
+        self._awaits_approval = earlier is not None and earlier.awaits_approval
+        self._paused_before = 0.0 if earlier is None else earlier.paused_seconds
+        self._pause_limit = PauseLimit(deployment.limits, on_overdue=self._changed.set)
+        self._gate = Gate(
+            deployment.request.rollout,
+            plan,
+            approved=0 if earlier is None else earlier.approved_batch,
+            asks=earlier is not None,
+            on_change=self._changed.set,
+        )
 
     def wake(self) -> None:
         """Something changed: look again."""
@@ -67,6 +77,17 @@ class Rolling:
         """The deployment's time is over."""
         self._stop(StopReason.DEPLOYMENT_TIMED_OUT)
 
+    @property
+    def failure(self) -> Failure | None:
+        """What the deployment ends with after a stop."""
+        match self.stopped:
+            case None:
+                return None
+            case StopReason.NOT_RESUMED:
+                return self._pause_limit.failure
+            case reason:
+                return stop_failure(reason, self._deployment.request)
+
     def _stop(self, reason: StopReason) -> None:
         if self.stopped is not None:
             return
@@ -80,7 +101,9 @@ class Rolling:
 
         Raises ``LeaseLostError``, ``HandedOverError``.
         """
-        if self.state is not DeploymentState.PAUSED:
+        if self.state is DeploymentState.PAUSED:
+            self._pause_limit.begin(approval=self._awaits_approval, elapsed=self._paused_before)
+        else:
             clock.go()
         try:
             async with asyncio.TaskGroup() as group:
@@ -90,6 +113,7 @@ class Rolling:
                 outcome = await self._loop(group, clock)
         finally:
             clock.stand_still()
+            self._pause_limit.end()
         if self.stopped is StopReason.LEASE_LOST:
             raise LeaseLostError(f"{self._deployment.request.deployment_id} was lost")
         if outcome is None and self.stopped in {None, StopReason.HANDED_OVER}:
@@ -104,7 +128,7 @@ class Rolling:
                 await self._obey(clock)
                 if self._changed.is_set():
                     continue  # a wish came while the last one was written: nothing starts before it is looked at
-                move = next_move(self._plan, {name: self._standing(name) for name in self._plan.names})
+                move = self._next()
                 if self.stopped is None and isinstance(move, Halt | Complete):
                     return move
                 if self.stopped is not None or self._handing_over:
@@ -120,6 +144,9 @@ class Rolling:
                     return None
             await self._changed.wait()
 
+    def _next(self) -> Move:
+        return next_move(self._plan, {name: self._standing(name) for name in self._plan.names})
+
     def _standing(self, name: str) -> Standing:
         """As recorded; a session that was started but had no turn yet counts as in work."""
         standing = self._rows[name].standing
@@ -130,13 +157,10 @@ class Rolling:
         if self.state is DeploymentState.PAUSED:
             return
         if move.opens is not None:
-            if self._gate.needs_approval(move.opens) and not self._approved:
+            if self._gate.needs_approval(move.opens):
                 self._awaits_approval = True
-                await self._pause({"requested_by": None, "reason": APPROVAL_REASON}, clock)
+                await self._pause({"requested_by": None, "reason": self._pause_limit.reason}, clock)
                 return
-            if self._approved:
-                self._gate.approve(move.opens)
-                self._approved = False
             if self._gate.paused(move.opens):
                 return
         for name in move.names:
@@ -167,23 +191,38 @@ class Rolling:
         elif self.state is DeploymentState.RUNNING and wishes.pause is not None:
             await self._pause(_who(wishes.pause), clock)
         elif self.state is DeploymentState.PAUSED and self._may_resume(wishes):
-            self._approved, self._awaits_approval = self._awaits_approval, False
-            await self._move(DeploymentState.RUNNING, Emit("deployment.resumed", _who(wishes.resume or {})))
-            clock.go()
+            await self._resume(_who(wishes.resume or {}), clock)
+        elif self.state is DeploymentState.PAUSED and self._pause_limit.overdue:
+            told = {"requested_by": None, "reason": self._pause_limit.failure.message}
+            await self._deployment.recorder.write(Emit("deployment.cancelling", told))
+            self._stop(StopReason.NOT_RESUMED)
 
     def _may_resume(self, wishes: Wishes) -> bool:
         return wishes.pause is None and (not self._awaits_approval or wishes.approvals > 0)
 
     async def _pause(self, who: Mapping[str, str | None], clock: DeploymentClock) -> None:
         clock.stand_still()
-        await self._move(DeploymentState.PAUSED, Emit("deployment.paused", who))
-
-    async def _move(self, new: DeploymentState, told: Emit) -> None:
-        old, self.state = self.state, deployment_move(self.state, new)
-        awaits = new is DeploymentState.PAUSED and self._awaits_approval
-        await self._deployment.recorder.write(MoveDeployment(old, new, awaits_approval=awaits), told)
-        if awaits:
+        old, self.state = self.state, deployment_move(self.state, DeploymentState.PAUSED)
+        change = MoveDeployment(old, self.state, awaits_approval=self._awaits_approval)
+        await self._deployment.recorder.write(change, Emit("deployment.paused", who))
+        if self._awaits_approval:
             self._deployment.lease.forget_approvals()  # as the record did
+        self._pause_limit.begin(approval=self._awaits_approval)
+
+    async def _resume(self, who: Mapping[str, str | None], clock: DeploymentClock) -> None:
+        approved = self._batch_ahead() if self._awaits_approval else 0
+        old, self.state = self.state, deployment_move(self.state, DeploymentState.RUNNING)
+        change = MoveDeployment(old, self.state, approves=approved)
+        await self._deployment.recorder.write(change, Emit("deployment.resumed", who))
+        self._pause_limit.end()
+        self._awaits_approval = False
+        self._gate.approve(approved)
+        clock.go()
+
+    def _batch_ahead(self) -> int:
+        """The batch whose gate was reached: nothing has changed since, because nothing is in work before a gate."""
+        move = self._next()
+        return move.opens.number if isinstance(move, Begin) and move.opens is not None else 0
 
 
 def _who(wish: Mapping[str, str | None]) -> dict[str, str | None]:

@@ -17,7 +17,7 @@ from vesemir.engine.giving_up import give_up
 from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.loadbalancer import LoadBalancer
-from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, unknown_recipe
+from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, unknown_recipe, where_each_stands
 from vesemir.engine.preparing import Prepared, again, prepare
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.rehearsal import plan_told, rehearse
@@ -29,6 +29,7 @@ from vesemir.engine.traffic import Traffic
 
 _STATES_OF_STOP = {
     StopReason.CANCELLED: DeploymentState.CANCELLED,
+    StopReason.NOT_RESUMED: DeploymentState.CANCELLED,
     StopReason.DEPLOYMENT_TIMED_OUT: DeploymentState.TIMED_OUT,
     StopReason.BUDGET: DeploymentState.TIMED_OUT,
 }
@@ -200,12 +201,10 @@ class DeploymentRun:
     async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
         if not record.started and deployment.traffic is not None:
             await _refuse_weights(deployment.traffic, prepared.plan)
-        rolling = Rolling(
-            deployment, prepared.plan, prepared.rows, state=self._state, awaits_approval=record.awaits_approval
-        )
+        rolling = Rolling(deployment, prepared.plan, prepared.rows, state=self._state, earlier=record)
         move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
         if rolling.stopped is not None:
-            await self._close(_STATES_OF_STOP[rolling.stopped], stop_failure(rolling.stopped, deployment.request))
+            await self._close(_STATES_OF_STOP[rolling.stopped], rolling.failure)
         elif isinstance(move, Halt) and deployment.request.rollout.on_failure == "rollback":
             cause = Failure(move.code, move.message)
             await self._turn_back(deployment, prepared.plan, record, cause)
@@ -256,14 +255,18 @@ class DeploymentRun:
         """The way back. ``fresh`` is None after a takeover: the rows are the record's then."""
         records = fresh if fresh is not None else [each for each in record.targets if each.direction is Direction.BACK]
         rows = {each.name: Row.of(each) for each in records}
-        rolling = Rolling(deployment, plan.only(frozenset(rows)), rows, state=DeploymentState.ROLLING_BACK)
+        broken = frozenset(row.name for row in self._rows if row.state is not TargetState.SUCCEEDED)
+        plan_back = plan.way_back(frozenset(rows), broken=broken)
+        rolling = Rolling(deployment, plan_back, rows, state=DeploymentState.ROLLING_BACK)
         await self._roll(rolling, deployment, elapsed=0.0 if fresh is not None else record.clock_seconds)
         state: DeploymentState
         failure: Failure | None
+        where = where_each_stands(self._rows, rows, deployment.request.version)
         if rolling.stopped is not None:
-            state, failure = _STATES_OF_STOP[rolling.stopped], stop_failure(rolling.stopped, deployment.request)
-        elif stuck := [row for row in rows.values() if row.state is not TargetState.ROLLED_BACK]:
-            state, failure = DeploymentState.FAILED, rollback_failed(stuck, cause)
+            stop = stop_failure(rolling.stopped, deployment.request)
+            state, failure = _STATES_OF_STOP[rolling.stopped], Failure(stop.code, f"{stop.message}; {where}")
+        elif any(row.state is not TargetState.ROLLED_BACK for row in rows.values()):
+            state, failure = DeploymentState.FAILED, rollback_failed(where, cause)
         else:
             state, failure = DeploymentState.ROLLED_BACK, cause
         await self._close(state, failure, back=rows)

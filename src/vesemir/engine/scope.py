@@ -16,6 +16,7 @@ class StopReason(StrEnum):
 
     BUDGET = "budget"
     CANCELLED = "cancelled"
+    NOT_RESUMED = "not_resumed"
     DEPLOYMENT_TIMED_OUT = "deployment_timed_out"
     LEASE_LOST = "lease_lost"
     HANDED_OVER = "handed_over"

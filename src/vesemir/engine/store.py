@@ -146,6 +146,10 @@ class DeploymentRecord:
     targets: tuple[TargetRecord, ...] = ()
     balancers: tuple[Target, ...] = ()
     awaits_approval: bool = False
+    approved_batch: int = 0
+    """The gates before this batch and all earlier ones were opened (``rollout.approve_after``)."""
+    paused_seconds: float = 0.0
+    """For how long it has been paused now; 0 when it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,7 @@ class MoveDeployment:
     """``failure`` is kept when given. ``resets_clock``: a rollback gets the deployment's time again.
 
     ``awaits_approval``: a move to ``paused`` that only a resume from now on ends; earlier approvals do not count.
+    ``approves``: the batch whose gate is open from now on, so that no later owner asks for it again.
     """
 
     old: DeploymentState
@@ -178,6 +183,7 @@ class MoveDeployment:
     failure: Failure | None = None
     resets_clock: bool = False
     awaits_approval: bool = False
+    approves: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,11 +56,23 @@ def test_every_target_is_in_exactly_one_batch(
         assert all(len({zone[name] for name in batch.names}) == 1 for batch in plan.batches)
 
 
-@given(count=st.integers(1, 60), chosen=st.sets(st.integers(1, 60)), concurrency=SHARES)
-def test_a_plan_for_some_keeps_the_order(count: int, chosen: set[int], concurrency: Share) -> None:
+@given(
+    count=st.integers(1, 60),
+    chosen=st.sets(st.integers(1, 60)),
+    broken=st.sets(st.integers(1, 60)),
+    concurrency=SHARES,
+)
+def test_the_way_back_has_each_changed_target_once_and_the_broken_ones_first(
+    count: int, chosen: set[int], broken: set[int], concurrency: Share
+) -> None:
     plan = make_plan(targets(count), Rollout(concurrency=concurrency))
-    names = frozenset(f"web{n}" for n in chosen if n <= count)
-    assert plan.only(names).names == tuple(name for name in plan.names if name in names)
+    changed = frozenset(f"web{n}" for n in chosen if n <= count)
+    out = frozenset(f"web{n}" for n in broken)
+    back = plan.way_back(changed, broken=out)
+    in_order = [name for name in plan.names if name in changed]
+    assert list(back.names) == sorted(in_order, key=lambda name: name not in out)
+    assert all(len(batch.names) <= back.concurrency for batch in back.batches)
+    assert [batch.number for batch in back.batches] == list(range(1, len(back.batches) + 1))
 
 
 def test_none_and_too_few_are_failures_of_their_own() -> None:

@@ -15,7 +15,7 @@ from vesemir.domain.recipe import Parameter, Recipe, Step, Variable
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.engine.hosts import Ticket
-from vesemir.engine.store import AddTargets, ControlAnswer, Emit, MoveTarget, Start
+from vesemir.engine.store import AddTargets, ControlAnswer, Emit, MoveDeployment, MoveTarget, Start
 
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")
 
@@ -222,6 +222,73 @@ async def test_a_pause_while_an_approval_is_waited_for_needs_its_own_resume() ->
         assert (await world.result())["status"] == "succeeded"
 
 
+async def test_an_approval_counts_also_for_whoever_takes_over_before_the_batch_begins() -> None:
+    async with one_instance(3) as world:
+        store = world.instances[0].store
+        store.dies_with = lambda change: isinstance(change, MoveDeployment) and change.new is DeploymentState.RUNNING
+        store.after_it = True
+        await world.accept(rollout={"approve_after": "batch"})
+        await world.told_of("deployment.paused")
+        await world.control("resume")
+        await until(lambda: store.dead)
+        assert world.row().approved_batch == 2
+        world.instance()
+        await world.told_of("deployment.paused", count=2)
+        assert world.statuses_now() == {"web1": "succeeded", "web2": "succeeded", "web3": "pending"}
+
+
+async def test_an_approval_that_does_not_come_ends_it() -> None:
+    async with World(2) as world:
+        world.instance(approval_seconds=300)
+        await world.accept(rollout={"approve_after": "batch"}, timeouts={"deployment": 60})
+        told = await world.told_of("deployment.paused")
+        assert "for at most 300 s (limits.approval_seconds)" in told["reason"]
+        result = await world.result()
+        assert (result["status"], result["failure"]["code"]) == ("cancelled", "deployment.cancelled")
+        assert "no approval came within 300 s" in result["failure"]["message"]
+        assert "no approval came" in world.told("deployment.cancelling")[0]["reason"]
+        assert world.statuses() == {"web1": "succeeded", "web2": "skipped"}
+        assert 300 < now() < 310
+
+
+async def test_a_pause_that_nobody_ends_has_its_end_too() -> None:
+    async with World(2) as world:
+        world.instance(pause_seconds=900)
+        await world.accept()
+        await world.told_of("target.started")
+        await world.control("pause")
+        result = await world.result()
+        assert result["status"] == "cancelled"
+        assert "nobody resumed it within 900 s (limits.pause_seconds)" in result["failure"]["message"]
+        assert world.statuses() == {"web1": "succeeded", "web2": "skipped"}
+
+
+async def test_the_time_for_an_approval_goes_on_under_another_owner() -> None:
+    """It is the record's clock that counts, also while nobody is there."""
+    async with World(2) as world:
+        world.instance(approval_seconds=10_000)
+        await world.accept(rollout={"approve_after": "batch"})
+        await world.told_of("deployment.paused")
+        await asyncio.sleep(2_000)
+        world.instances[0].kill()
+        world.record.skip(7_900)
+        began = now()
+        world.instance(approval_seconds=10_000)
+        assert (await world.result())["status"] == "cancelled"
+        assert now() - began < 200
+
+
+async def test_an_approval_in_time_is_followed_by_a_new_time_for_the_next() -> None:
+    async with World(3) as world:
+        world.instance(approval_seconds=300)
+        await world.accept(rollout={"approve_after": "batch"})
+        for number in (1, 2):
+            await world.told_of("deployment.paused", count=number)
+            await asyncio.sleep(250)
+            await world.control("resume")
+        assert (await world.result())["status"] == "succeeded"
+
+
 async def test_a_cancel_while_hosts_are_looked_up() -> None:
     async with World(1) as world:
         looking = _slow_inventory(world, 60)
@@ -374,7 +441,7 @@ async def test_every_changed_target_is_brought_back() -> None:
         result = await world.result()
         assert (result["status"], result["failure"]["code"]) == ("rolled_back", "rollout.too_many_failures")
         assert list(world.statuses().values()) == ["rolled_back", "rolled_back", "skipped", "skipped"]
-        assert world.hosts.ran("switch-back") == ["web1", "web2"]
+        assert world.hosts.ran("switch-back") == ["web2", "web1"]
         assert [world.shown(target.name) for target in world.targets] == [[READY]] * 4
         assert world.told("deployment.rolling_back")[0]["failure"]["code"] == "rollout.too_many_failures"
 
@@ -394,9 +461,44 @@ async def test_a_rollback_that_fails_says_which_target_stands_where() -> None:
         result = await world.result()
         assert (result["status"], result["failure"]["code"]) == ("failed", "deployment.rollback_failed")
         assert "web1 is failed: step switch-back failed on web1" in result["failure"]["message"]
+        assert "left drained" in result["failure"]["message"]
+        assert "on the release before again: web2; never changed: web3" in result["failure"]["message"]
         assert "(rolled back because: 1 of 3" in result["failure"]["message"]
         assert world.statuses() == {"web1": "failed", "web2": "rolled_back", "web3": "skipped"}
         assert world.shown("web1") == [DRAINED]
+
+
+async def test_a_rollback_that_fails_names_every_target_however_many() -> None:
+    async with one_instance(14) as world:
+        world.hosts.steps |= {"web13:verify": failed(1), "switch-back": failed(1)}
+        world.hosts.steps["web1:switch-back"] = SUCCEEDED
+        await world.accept(rollout=BACK)
+        message = (await world.result())["failure"]["message"]
+        named = [f"web{number}" for number in range(2, 14)]
+        assert f"{', '.join(named)} are failed (step.failed), the first because: step switch-back failed" in message
+        assert "on the release before again: web1; never changed: web14" in message
+
+
+async def test_a_rollback_that_is_cancelled_says_which_target_stands_where() -> None:
+    async with one_instance(4) as world:
+        world.hosts.steps |= {"web3:verify": failed(1), "web1:switch-back": HANGS}
+        await world.accept(traffic=True, rollout=BACK)
+        await until(lambda: world.hosts.begun("web1", "switch-back"))
+        await world.control("cancel")
+        message = (await world.result())["failure"]["message"]
+        assert message.startswith("the deployment was cancelled, as asked; web1 is cancelled: ")
+        assert "not brought back, still on 2.0.0: web2" in message
+        assert "on the release before again: web3; never changed: web4" in message
+
+
+async def test_a_rollback_that_did_not_come_to_all_says_how_the_others_were_left() -> None:
+    async with one_instance(3) as world:
+        world.hosts.steps |= {"verify": failed(1), "web1:switch-back": HANGS}
+        await world.accept(rollout={**BACK, "max_failures": 1})
+        await until(lambda: world.hosts.begun("web1", "switch-back"))
+        await world.control("cancel")
+        message = (await world.result())["failure"]["message"]
+        assert "not begun, left as the way forward left them (see their failures): web2; never changed: web3" in message
 
 
 async def test_a_rollback_from_a_pause() -> None:
@@ -421,11 +523,11 @@ async def test_a_rollback_is_cancelled_and_cannot_be_paused() -> None:
     async with one_instance(2) as world:
         world.hosts.steps |= {"web2:switch": failed(1), "switch-back": HANGS}
         await world.accept(traffic=True, rollout=BACK)
-        await until(lambda: world.hosts.begun("web1", "switch-back"))
+        await until(lambda: world.hosts.begun("web2", "switch-back"))
         assert await world.control("pause") is ControlAnswer.NOT_RUNNING
         await world.control("cancel")
         assert (await world.result())["status"] == "cancelled"
-        assert [world.shown("web1"), world.shown("web2")] == [[DRAINED], [DRAINED]]
+        assert [world.shown("web1"), world.shown("web2")] == [[READY], [DRAINED]]
 
 
 @pytest.mark.parametrize("commits", range(1, 10))
@@ -446,6 +548,64 @@ async def test_a_rollback_is_finished_by_another_instance(commits: int) -> None:
         assert (await world.result())["status"] == "rolled_back"
         assert sorted(world.hosts.ran("switch-back")) == ["web1", "web2"]
         assert [world.shown("web1"), world.shown("web2")] == [[READY], [READY]]
+
+
+async def test_a_rollback_needs_no_approval() -> None:
+    """It goes to the release that was trusted before, and nobody may be there to approve it."""
+    async with one_instance(3) as world:
+        world.hosts.steps["web2:verify"] = failed(1)
+        await world.accept(rollout={**BACK, "approve_after": "batch"})
+        await world.told_of("deployment.paused")
+        await world.control("resume")
+        assert (await world.result())["status"] == "rolled_back"
+        assert list(world.statuses().values()) == ["rolled_back", "rolled_back", "skipped"]
+        assert len(world.told("deployment.paused")) == 1
+
+
+async def test_what_is_out_of_traffic_is_brought_back_first() -> None:
+    """Those that still serve cannot be taken out before: nobody else would be up (``min_available``)."""
+    async with one_instance(2) as world:
+        world.hosts.steps["web2:verify"] = failed(1)
+        await world.accept(traffic=True, rollout={**BACK, "min_available": 1})
+        assert (await world.result())["status"] == "rolled_back"
+        assert world.hosts.ran("switch-back") == ["web2", "web1"]
+        assert now() < 60
+        assert [world.shown("web1"), world.shown("web2")] == [[READY], [READY]]
+
+
+async def test_a_rollback_keeps_concurrency_and_pauses() -> None:
+    async with one_instance(5) as world:
+        world.hosts.steps["web5:verify"] = failed(1)
+        await world.accept(rollout={**BACK, "concurrency": 2, "pause_seconds": 100})
+        await world.told_of("deployment.rolling_back")
+        began, world.hosts.most_running = now(), 0
+        assert (await world.result())["status"] == "rolled_back"
+        assert world.hosts.most_running == 2
+        assert 200 < now() - began < 220
+        back = [event["target"] for event in world.told("target.started") if event["direction"] == "back"]
+        assert back == ["web5", "web1", "web2", "web3", "web4"]
+
+
+@pytest.mark.parametrize("commits", range(1, 10))
+async def test_a_takeover_in_a_rollback_touches_nothing_that_was_not_changed(commits: int) -> None:
+    async with one_instance(4) as world:
+        store = world.instances[0].store
+        world.hosts.steps["web3:verify"] = failed(1)
+
+        def begins(change: object) -> bool:
+            if isinstance(change, AddTargets):
+                store.dies_at = commits
+            return False
+
+        store.dies_with = begins
+        await world.accept(traffic=True, rollout={**BACK, "min_available": 2, "pause_seconds": 1})
+        await until(lambda: store.dead)
+        world.instance()
+        assert (await world.result())["status"] == "rolled_back"
+        assert sorted(world.hosts.ran("switch-back")) == ["web1", "web2", "web3"]
+        assert world.statuses()["web4"] == "skipped"
+        assert not [line for lb in world.lbs for line in lb.told if "web4" in str(line)]
+        assert [world.shown(target.name) for target in world.targets] == [[READY]] * 4
 
 
 # --- handing over -----------------------------------------------------------------------------------------------------
@@ -633,12 +793,12 @@ async def test_given_up_in_a_rollback_no_server_stays_drained_unsaid() -> None:
         world.instance(max_expiries=2)
         world.hosts.steps |= {"web2:verify": failed(1), "switch-back": HANGS}
         await world.accept(traffic=True, rollout=BACK, timeouts={"step": 1000, "target": 3000})
-        await until(lambda: world.hosts.begun("web1", "switch-back"))
+        await until(lambda: world.hosts.begun("web2", "switch-back"))
         await _outlive(world, 3)
         result = await world.result()
-        assert world.statuses() == {"web1": "unknown", "web2": "failed"}
-        assert world.shown("web1") == [DRAINED]
-        assert "left drained" in result["targets"][0]["failure"]["message"]
+        assert world.statuses() == {"web1": "succeeded", "web2": "unknown"}
+        assert world.shown("web2") == [DRAINED]
+        assert "left drained" in result["targets"][1]["failure"]["message"]
 
 
 async def test_a_host_that_is_away_when_it_is_given_up_is_said() -> None:

@@ -157,7 +157,7 @@ async def test_which_batches_need_an_approval(approve_after: str | None, needed:
     gate = Gate(Rollout(approve_after=approve_after), PLAN, on_change=lambda: None)  # type: ignore[arg-type]
     assert [gate.needs_approval(batch) for batch in PLAN.batches[1:]] == needed
     for batch in PLAN.batches[1:]:
-        gate.approve(batch)
+        gate.approve(batch.number)
     assert [gate.needs_approval(batch) for batch in PLAN.batches[1:]] == [False, False]
 
 

@@ -55,6 +55,8 @@ LIMITS = EngineLimits(
     deployments=10,
     targets=100,
     output_bytes=65536,
+    approval_seconds=24 * 3600,
+    pause_seconds=7 * 24 * 3600,
     caps=CAPS,
 )
 
@@ -398,6 +400,11 @@ class World:
 
     def statuses(self, name: str = "d1") -> dict[str, str]:
         return {target["name"]: target["status"] for target in self.told("deployment.finished", name)[0]["targets"]}
+
+    def statuses_now(self, name: str = "d1") -> dict[str, str]:
+        """How the targets stand on the way forward."""
+        rows = self.row(name).targets.items()
+        return {target: row.state.value for (direction, target), row in rows if direction is Direction.FORWARD}
 
     def state(self, target: str, name: str = "d1", direction: Direction = Direction.FORWARD) -> TargetState:
         return self.row(name).targets[direction, target].state

@@ -104,6 +104,7 @@ async def _move_deployment(connection: Connection, deployment_id: str, change: M
         failure=failure_json(change.failure),
         resets_clock=change.resets_clock,
         awaits_approval=change.awaits_approval,
+        approves=change.approves,
         final=final,
     )
     if moved is None:

@@ -111,4 +111,6 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         targets=targets,
         balancers=tuple(Target(**box) for box in row["balancers"]),
         awaits_approval=row["awaits_approval"],
+        approved_batch=row["approved_batch"],
+        paused_seconds=row["paused_for_seconds"],
     )

@@ -60,16 +60,17 @@ UPDATE deployment AS taken SET
     last_write = :token
 FROM head
 WHERE taken.deployment_id = head.deployment_id
-RETURNING taken.deployment_id, taken.epoch, taken.next_sequence, head.last_owner AS previous, head.expiries AS expired;
+RETURNING taken.deployment_id, taken.epoch, taken.next_sequence, head.last_owner AS previous, head.expiries,
+    head.owner IS NOT NULL AS ran_out;
 
 -- name: doubt_running_targets!
 -- What a former owner had in work must be verified before anything is redone.
 UPDATE target SET state = 'unknown' WHERE deployment_id = :deployment_id AND state = 'running';
 
 -- name: find_claim
--- Whether a claim whose answer was lost is there. Whether it counted as an expiry is not told: rather one try too many.
+-- Whether a claim whose answer was lost is there. Whether it counted as an expiry is not known: rather one try too many.
 SELECT taken.deployment_id, taken.epoch, taken.next_sequence, told.body ->> 'previous_instance' AS previous,
-       greatest(taken.expiries - 1, 0) AS expired
+       greatest(taken.expiries - 1, 0) AS expiries, false AS ran_out
 FROM deployment AS taken
 LEFT JOIN event AS told ON told.deployment_id = taken.deployment_id AND told.name = 'deployment.taken_over'
     AND told.sequence = taken.next_sequence - 1

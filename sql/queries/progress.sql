@@ -89,6 +89,17 @@ UPDATE target SET traffic = :traffic
 WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name
 RETURNING name;
 
+-- name: leave_drained!
+-- Its server stays out of traffic beyond this deployment.
+INSERT INTO left_drained (lane, target, deployment_id)
+SELECT lane, :name, deployment_id FROM deployment WHERE deployment_id = :deployment_id
+ON CONFLICT (lane, target) DO UPDATE SET deployment_id = excluded.deployment_id, since = excluded.since;
+
+-- name: back_in_traffic!
+-- Its server was found in traffic, or put back into it.
+DELETE FROM left_drained USING deployment
+WHERE deployment.deployment_id = :deployment_id AND left_drained.lane = deployment.lane AND left_drained.target = :name;
+
 -- name: insert_steps
 -- Finished tries of steps, in the order they happened.
 INSERT INTO step (

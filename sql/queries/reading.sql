@@ -39,14 +39,52 @@ ORDER BY step_id;
 
 -- name: backlog
 -- How much the outbox still has to publish, since when, and how many destinations were given up.
+-- A requester's queue that refuses its events is its own trouble, and does not make the outbox old.
 SELECT coalesce(sum(next_sequence - 1 - cursor) FILTER (WHERE parked_at IS NULL), 0)::bigint AS events,
        count(*) FILTER (WHERE parked_at IS NOT NULL) AS parked,
+       count(*) FILTER (WHERE parked_at IS NULL AND failing_since IS NOT NULL) AS failing,
        coalesce(EXTRACT(epoch FROM clock_timestamp() - min((
            SELECT occurred_at FROM event
            WHERE event.deployment_id = destination.deployment_id AND event.sequence = destination.cursor + 1
-       )) FILTER (WHERE parked_at IS NULL)), 0)::double precision AS oldest_seconds
+       )) FILTER (WHERE parked_at IS NULL AND (failing_since IS NULL OR reply_to IS NULL))), 0)::double precision
+           AS oldest_seconds
 FROM destination JOIN deployment USING (deployment_id)
 WHERE NOT done AND cursor < next_sequence - 1;
+
+-- name: waiting
+-- Deployments that nobody works on, by what they wait for: the first of a lane for an instance with room, the others
+-- for the one before them, which somebody may have paused.
+WITH unfinished AS (
+    SELECT owner, lease_expires_at, accepted_at,
+           row_number() OVER lane_order = 1 AS is_first, first_value(state) OVER lane_order AS first_state
+    FROM deployment WHERE finished_at IS NULL
+    WINDOW lane_order AS (PARTITION BY lane ORDER BY arrival)
+)
+SELECT CASE WHEN is_first THEN 'instance' WHEN first_state = 'paused' THEN 'pause' ELSE 'lane' END AS waits_for,
+       count(*) AS deployments,
+       EXTRACT(epoch FROM clock_timestamp() - min(accepted_at))::double precision AS oldest_seconds
+FROM unfinished
+WHERE NOT is_first OR owner IS NULL OR lease_expires_at < clock_timestamp()
+GROUP BY waits_for;
+
+-- name: count_left_drained
+-- Servers out of traffic because of a result.
+SELECT count(*) FROM left_drained;
+
+-- name: left_drained
+-- The same, with what it takes to look at them in HAProxy.
+SELECT left_drained.deployment_id, left_drained.target, deployment.request -> 'haproxy' ->> 'backend' AS backend,
+       deployment.balancers, target.traffic
+FROM left_drained
+JOIN deployment USING (deployment_id)
+JOIN target ON target.deployment_id = left_drained.deployment_id AND target.name = left_drained.target
+    AND target.direction = 'forward'
+WHERE target.traffic IS NOT NULL
+ORDER BY left_drained.since, left_drained.target;
+
+-- name: seen_in_traffic!
+-- Unless a later deployment has left it drained since.
+DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :target;
 
 -- name: ping
 -- Whether it answers and is migrated.

@@ -21,7 +21,15 @@ from vesemir.adapters.chef import ChefInventory
 from vesemir.adapters.haproxy import HaproxyBoxes
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.inventory import InventoryRouter, StaticInventory
-from vesemir.adapters.observe import PrometheusMeters, engine_log, redact, set_up_logging, watch_backlog, watch_loop_lag
+from vesemir.adapters.observe import (
+    PrometheusMeters,
+    engine_log,
+    gc_watched,
+    redact,
+    set_up_logging,
+    watch_backlog,
+    watch_loop_lag,
+)
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.recipes import load_recipes, local_artifact
 from vesemir.adapters.ssh import SshHosts
@@ -34,6 +42,7 @@ from vesemir.engine.control import Control
 from vesemir.engine.health import HealthRegistry, PartState
 from vesemir.engine.intake import Intake, IntakeRules
 from vesemir.engine.lease import Leases
+from vesemir.engine.left_out import LeftOut
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.publishing import Publishing
 from vesemir.engine.store import StoreAwayError
@@ -89,6 +98,7 @@ class Service:
             read_request=partial(stored_request, caps=caps_of(settings)),
             on_event=self._publishing.wake,
         )
+        self._drained = LeftOut(store, ports.balancers, log=ports.log, seconds=settings.lease.seconds)
         self._intake = Intake(
             rules, store=store, answers=answers, log=ports.log, meters=ports.meters, on_accepted=self._wake
         )
@@ -109,6 +119,7 @@ class Service:
         own files. Raises ``VesemirError`` for those."""
         async with AsyncExitStack() as stack:
             health, meters, log = HealthRegistry(), PrometheusMeters(), engine_log(instance=instance)
+            stack.enter_context(gc_watched(meters.gc_paused))
             health.expect(DATABASE)
             recipes = load_recipes([recipes_folder(), *settings.recipes.folders])
             static = settings.inventory.file
@@ -160,6 +171,7 @@ class Service:
                     ("working", self._working.run()),
                     ("loop lag", watch_loop_lag(self._meters)),
                     ("backlog", watch_backlog(self._store.backlog, self._meters)),
+                    ("left drained", self._drained.watch()),
                     ("watchdog", self._systemd.watch()),
                 )
             ]

@@ -125,7 +125,7 @@ async def test_an_expired_lease_is_taken_over(stores: Stores) -> None:
 
     new = await expired(other, "b/2")
 
-    assert (new.previous, new.exhausted) == ("a/1", False)
+    assert (new.previous, new.expired, new.exhausted) == ("a/1", True, False)
     assert new.epoch > old.epoch
     record = await other.load("d1")
     assert record is not None
@@ -193,7 +193,7 @@ async def test_handed_back_is_claimed_at_once_and_is_no_expiry(stores: Stores) -
         await store.hand_back(claimed)
         claimed = await claim(other, "b/2", max_expiries=1)
 
-    assert not claimed.exhausted
+    assert (claimed.expired, claimed.exhausted) == (False, False)
     record = await other.load("d1")
     assert record is not None
     assert (record.state, record.takeovers) == (DeploymentState.ROLLING_BACK, 3)

@@ -1,6 +1,7 @@
 """The port to the record, on the fake and on PostgreSQL: what a running deployment commits."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.contract.store_suite import (
@@ -27,10 +28,12 @@ from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.engine.store import (
     AddTargets,
+    BackInTraffic,
     Change,
     Claim,
     DeploymentRecord,
     Emit,
+    LeftDrained,
     MoveDeployment,
     MoveTarget,
     RecordStep,
@@ -314,3 +317,71 @@ async def test_hints_come_for_work_wishes_and_events(stores: Stores) -> None:
         assert claimed is not None
         await finish(other, claimed)
         await asyncio.gather(until("work"))
+
+
+# --- servers left drained --------------------------------------------------------------------------------------------
+
+PRIOR = {"server": "web1", "boxes": {}}
+LB = Target("lb1", "127.0.0.9", 2200, "deploy", {}, "inventory")
+
+
+async def with_traffic(store: Store, name: str) -> Claim:
+    """A deployment of the lane, started, that has seen how web1 stands in HAProxy."""
+    request = {"schema": "vesemir.deploy/1", "deployment_id": name, "haproxy": {"backend": "shop"}}
+    await store.accept(replace(a_deployment(name), request=request), None)
+    claimed = await store.claim("a/1", lease_seconds=30, max_expiries=5)
+    assert claimed is not None
+    await store.commit(
+        claimed,
+        [Start((a_target(),), resolve_seconds=0.1, balancers=(LB,)), RecordTraffic("web1", FORWARD, PRIOR)],
+    )
+    return claimed
+
+
+async def left_by(store: Store) -> list[str]:
+    return [server.deployment_id for server in await store.left_drained()]
+
+
+async def test_a_server_is_left_drained_until_a_deployment_finds_it_in_traffic(store: Store) -> None:
+    """Whoever looks at it gets what that takes; the newest result that left it so is the one that counts."""
+    first = await with_traffic(store, "d1")
+    await store.commit(first, [LeftDrained("web1")])
+    await finish(store, first)
+
+    (server,) = await store.left_drained()
+    assert (server.target, server.backend, server.traffic, server.balancers) == ("web1", "shop", PRIOR, (LB,))
+
+    second = await with_traffic(store, "d2")
+    assert await left_by(store) == ["d1"]
+    await store.commit(second, [BackInTraffic("web1")])
+    assert await left_by(store) == []
+    await store.commit(second, [LeftDrained("web1")])
+    assert await left_by(store) == ["d2"]
+
+
+async def test_seen_in_traffic_it_is_left_drained_no_more(store: Store) -> None:
+    """Unless a deployment has left it so since it was looked at."""
+    first = await with_traffic(store, "d1")
+    await store.commit(first, [LeftDrained("web1")])
+    await finish(store, first)
+    (old,) = await store.left_drained()
+    second = await with_traffic(store, "d2")
+    await store.commit(second, [LeftDrained("web1")])
+
+    await store.seen_in_traffic(old)
+    assert await left_by(store) == ["d2"]
+
+    (new,) = await store.left_drained()
+    await store.seen_in_traffic(new)
+    assert await left_by(store) == []
+
+
+async def test_another_lane_s_target_of_the_same_name_is_another_one(store: Store) -> None:
+    first = await with_traffic(store, "d1")
+    await store.commit(first, [LeftDrained("web1")])
+    other = replace(a_deployment("d2", application="blog"), request={"haproxy": {"backend": "blog"}})
+    await store.accept(other, None)
+    claimed = await store.claim("a/1", lease_seconds=30, max_expiries=5)
+    assert claimed is not None
+    await store.commit(claimed, [Start((a_target(),), resolve_seconds=0.1), BackInTraffic("web1")])
+    assert await left_by(store) == ["d1"]

@@ -156,6 +156,8 @@ class Record:
     known: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     destinations: list[FakeDestination] = field(default_factory=list)
+    left_drained: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By lane and target: the deployment that left it so."""
     listeners: list[Callable[[str], Any]] = field(default_factory=list)
     sections: dict[str, asyncio.Lock] = field(default_factory=dict)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))

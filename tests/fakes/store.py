@@ -18,6 +18,7 @@ from vesemir.domain.step import Direction
 from vesemir.engine.store import (
     AcceptKind,
     AddTargets,
+    BackInTraffic,
     Change,
     Claim,
     ControlAnswer,
@@ -26,7 +27,9 @@ from vesemir.engine.store import (
     DeploymentIdentity,
     DeploymentRecord,
     Destination,
+    DrainedServer,
     Emit,
+    LeftDrained,
     MoveDeployment,
     MoveTarget,
     NewDeployment,
@@ -216,7 +219,12 @@ class FakeStore(FakeOutbox):
             return None
         row = min(due, key=lambda head: head.accepted_at)
         claim = Claim(
-            row.new.deployment_id, instance, next(self.record.epochs), row.last_owner, row.expiries >= max_expiries
+            row.new.deployment_id,
+            instance,
+            next(self.record.epochs),
+            row.last_owner,
+            expired=row.owner is not None,
+            exhausted=row.expiries >= max_expiries,
         )
         row.expiries += row.owner is not None
         row.state = DeploymentState.RUNNING if row.state is DeploymentState.PENDING else row.state
@@ -277,11 +285,36 @@ class FakeStore(FakeOutbox):
         after = replace(row, targets=dict(row.targets), steps=list(row.steps), events=list(row.events))
         for change in changes:
             _apply(after, change, instance=self._instance, now=now)
+        self._note_drained(after, changes)
         self.record.rows[claim.deployment_id] = after
         if any(isinstance(change, Emit) for change in changes):
             self.record.hint("outbox")
         if after.final:
             self.record.hint("work")
+
+    def _note_drained(self, row: Row, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if isinstance(change, LeftDrained):
+                self.record.left_drained[row.lane, change.name] = row.new.deployment_id
+            elif isinstance(change, BackInTraffic):
+                self.record.left_drained.pop((row.lane, change.name), None)
+
+    async def left_drained(self) -> Sequence[DrainedServer]:
+        await self._turn()
+        found = []
+        for (_, name), deployment_id in self.record.left_drained.items():
+            row = self.record.rows[deployment_id]
+            traffic = row.targets[Direction.FORWARD, name].traffic
+            if traffic is not None:
+                backend = row.new.request["haproxy"]["backend"]
+                found.append(DrainedServer(deployment_id, name, backend, traffic, row.balancers))
+        return found
+
+    async def seen_in_traffic(self, server: DrainedServer) -> None:
+        await self._turn()
+        key = self.record.rows[server.deployment_id].lane, server.target
+        if self.record.left_drained.get(key) == server.deployment_id:
+            del self.record.left_drained[key]
 
     @asynccontextmanager
     async def section(self, name: str) -> AsyncIterator[None]:
@@ -320,6 +353,8 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
             _add_targets(row, change.targets)
         case RecordStep():
             row.steps.append(change.record)
+        case LeftDrained() | BackInTraffic():
+            pass  # kept beyond the deployment, see _note_drained
         case _:
             _apply_to_targets(row, change)
 

@@ -26,6 +26,7 @@ from vesemir.adapters.postgres import statements as statements_module
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.engine.observe import Backlog, WaitsFor
 from vesemir.engine.store import Destination, Emit, MoveDeployment, MoveTarget, RecordStep
 from vesemir.settings import Postgres
 from vesemir.shipped import sql_folder
@@ -109,7 +110,7 @@ async def test_events_and_steps_are_read_as_json(store: PostgresStore) -> None:
 
 async def test_the_backlog(store: PostgresStore) -> None:
     """What is parked is counted apart: it is nothing that waits to be published."""
-    assert await store.backlog() == {"events": 0, "oldest_seconds": 0.0, "parked": 0}
+    assert await store.backlog() == Backlog()
     await accepted_and_claimed(store)
     for delivery in await store.lease_deliveries("p", seconds=5, limit=9):
         if delivery.reply_to:
@@ -117,8 +118,38 @@ async def test_the_backlog(store: PostgresStore) -> None:
 
     backlog = await store.backlog()
 
-    assert (backlog["events"], backlog["parked"]) == (1, 1)
-    assert backlog["oldest_seconds"] > 0
+    assert (backlog.events, backlog.parked, backlog.failing) == (1, 1, 0)
+    assert backlog.oldest_seconds > 0
+
+
+async def test_a_queue_that_refuses_its_events_does_not_make_the_outbox_old(store: PostgresStore) -> None:
+    """It is its requester's trouble; a topic exchange that refuses them is ours."""
+    await accepted_and_claimed(store)
+    for delivery in await store.lease_deliveries("p", seconds=5, limit=9):
+        if delivery.reply_to:
+            await store.postpone(delivery.destination_id, "p", seconds=60, reason="no such queue")
+        else:
+            await store.advance(delivery.destination_id, "p", 1, release=True)
+
+    backlog = await store.backlog()
+
+    assert (backlog.events, backlog.failing, backlog.oldest_seconds) == (1, 1, 0.0)
+
+
+async def test_what_waits_is_told_by_what_it_waits_for(store: PostgresStore) -> None:
+    """For the deployment before it, for one that is paused, or for an instance with room."""
+    for lane, names in {"shop": ("s1", "s2", "s3"), "blog": ("b1", "b2"), "mail": ("m1",)}.items():
+        for name in names:
+            await store.accept(a_deployment(name, application=lane), None)
+    for paused in (False, True):
+        claimed = await claim(store)
+        if paused:
+            await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, DeploymentState.PAUSED)])
+
+    backlog = await store.backlog()
+
+    assert backlog.waiting == {WaitsFor.LANE: 2, WaitsFor.PAUSE: 1, WaitsFor.INSTANCE: 1}
+    assert backlog.waiting_oldest_seconds > 0
 
 
 async def test_text_that_postgresql_cannot_hold_blocks_nothing(store: PostgresStore) -> None:

@@ -60,10 +60,11 @@ class Closing:
         }
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         await self._recorder.write(*skips, MoveDeployment(old, new, failure), Emit("deployment.finished", body))
-        code = failure.code.value if failure else None
-        self._ports.meters.deployment_finished(
-            new.value, code, seconds=seconds, queued_seconds=self._record.queued_seconds
-        )
+        code = failure.code if failure else None
+        self._ports.meters.deployment_finished(new, code, seconds=seconds)
+        for state, _ in ends:
+            if state is TargetState.SKIPPED:
+                self._ports.meters.target_finished(state, None, seconds=None)
 
     @staticmethod
     def _end(row: Row, back: Row | None) -> tuple[TargetState, Row]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vesemir.contract import CommonFields, ControlRequest, Refusal, parse_control
 from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.states import DeploymentState
 from vesemir.engine.answers import Answers
 from vesemir.engine.broker import Incoming
 from vesemir.engine.observe import Log, Meters
@@ -52,6 +53,8 @@ class Control:
             deployment_id=parsed.deployment_id,
             answer=answer.value,
         )
+        if answer is ControlAnswer.FINISHED:
+            self._meters.deployment_finished(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, seconds=None)
         if failure is None:
             self._on_wish()
         await self._answers.control(message, _common(parsed.deployment_id, identity), parsed.command, failure)

@@ -9,6 +9,7 @@ from vesemir.domain.states import TargetState
 from vesemir.engine.context import Deployment
 from vesemir.engine.fanout import for_each
 from vesemir.engine.row import Row
+from vesemir.engine.store import LeftDrained
 
 
 async def give_up(deployment: Deployment, rows: Iterable[Row]) -> None:
@@ -25,7 +26,19 @@ async def _leave(deployment: Deployment, row: Row) -> None:
     ]
     text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *said]))
     failure = Failure(FailureCode.TARGET_STATE_UNKNOWN, text)
-    await deployment.recorder.write(*row.finish(TargetState.UNKNOWN, failure))
+    stays_out = _stays_out(deployment, row)
+    left = [LeftDrained(row.name)] if stays_out else []
+    await deployment.recorder.write(*row.finish(TargetState.UNKNOWN, failure), *left)
+    meters = deployment.ports.meters
+    meters.target_finished(TargetState.UNKNOWN, failure.code, seconds=None)
+    if stays_out:
+        meters.left_drained()
+
+
+def _stays_out(deployment: Deployment, row: Row) -> bool:
+    """What it serves may be broken, and nobody but this deployment took it out."""
+    traffic = deployment.traffic
+    return traffic is not None and row.traffic is not None and row.changed and not traffic.foreign(row.traffic)
 
 
 async def _bounded(deployment: Deployment, work: Awaitable[str]) -> str:
@@ -48,6 +61,6 @@ async def _drain(deployment: Deployment, row: Row) -> str:
     traffic = deployment.traffic
     if traffic is None or row.traffic is None:
         return ""
-    if not row.changed or traffic.foreign(row.traffic):
-        return await traffic.restore(row.name, row.traffic) or ""
-    return await traffic.leave_drained(row.name, row.traffic)
+    if _stays_out(deployment, row):
+        return await traffic.leave_drained(row.name, row.traffic)
+    return await traffic.restore(row.name, row.traffic) or ""

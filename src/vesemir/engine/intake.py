@@ -120,7 +120,7 @@ class Intake:
         self._on_accepted()
 
     async def _refuse(self, message: Incoming, refusal: Refusal) -> None:
-        self._meters.event_received(Outcome.REJECTED)
+        self._meters.event_received(Outcome.REJECTED, refusal.code)
         self._log.warning(
             "deploy event refused: {code}: {reason}",
             code=refusal.code.value,

@@ -86,6 +86,8 @@ class Leases:
         """The run has ended: nothing is renewed any more."""
         if self._held.get(lease.claim.deployment_id) is lease:
             del self._held[lease.claim.deployment_id]
+            if lease.lost:
+                self._meters.lease_lost()
 
     async def hand_back(self, lease: HeldLease) -> None:
         """Let another instance go on at once."""
@@ -118,8 +120,8 @@ class Leases:
             lease = self._held.get(name)
             if lease is None or lease.claim.epoch != epoch:
                 continue
-            self._meters.lease_renewed(ok=name in renewed)
             if name in renewed:
+                self._meters.lease_renewed(ok=True)
                 lease.trust(sent + self._seconds * 2 / 3)
                 lease.wish(renewed[name])
             else:

@@ -1,8 +1,14 @@
 """The ports to what watches: measures, and the context of log lines. Small on purpose; neither fails its caller."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
+
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import StepStatus
 
 
 class Outcome(StrEnum):
@@ -16,32 +22,77 @@ class Outcome(StrEnum):
 class Phase(StrEnum):
     """Stretches of a deployment whose time is of interest by itself."""
 
+    QUEUE = "queue"
     RESOLVE = "resolve"
     DRAIN = "drain"
     CONNECT = "connect"
 
 
-class Meters(Protocol):
-    """Counts and times. Seconds are float seconds; ``code`` is a failure code or None for none."""
+class WaitsFor(StrEnum):
+    """What a deployment that nobody works on waits for."""
 
-    def event_received(self, outcome: Outcome) -> None: ...
+    INSTANCE = "instance"
+    """It is the first of its lane: an instance with room."""
+    LANE = "lane"
+    """The deployment before it in its lane."""
+    PAUSE = "pause"
+    """A deployment before it that somebody paused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What waits in the record, of all instances together.
+
+    ``events`` wait to be published, the oldest of those that nothing but us keeps back for ``oldest_seconds``;
+    ``failing`` destinations are tried again, ``parked`` ones are given up. ``waiting`` deployments by what they wait
+    for, the oldest for ``waiting_oldest_seconds``. ``left_drained``: servers out of traffic because of a result.
+    """
+
+    events: int = 0
+    oldest_seconds: float = 0.0
+    failing: int = 0
+    parked: int = 0
+    waiting: Mapping[WaitsFor, int] = field(default_factory=dict)
+    waiting_oldest_seconds: float = 0.0
+    left_drained: int = 0
+
+
+class Meters(Protocol):
+    """Counts and times. Seconds are float seconds; ``code`` is a failure code or None for none.
+
+    Never an id, a host or an application: whoever sends requests could make up any number of them.
+    """
+
+    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None: ...
 
     def control_received(self, command: str, *, accepted: bool) -> None: ...
 
-    def deployment_finished(self, status: str, code: str | None, *, seconds: float, queued_seconds: float) -> None: ...
+    def deployment_finished(self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None) -> None:
+        """``seconds`` since it was claimed first; None if it never was."""
+        ...
 
-    def target_finished(self, status: str, code: str | None, *, seconds: float) -> None: ...
+    def target_finished(self, status: TargetState, code: FailureCode | None, *, seconds: float | None) -> None:
+        """``seconds`` None: it never began, or nobody knows when."""
+        ...
 
-    def step_finished(self, status: str, *, seconds: float) -> None: ...
+    def left_drained(self) -> None:
+        """A target ended so that its server was left drained."""
+        ...
+
+    def step_finished(self, status: StepStatus, *, seconds: float, redone: bool) -> None: ...
 
     def phase_finished(self, phase: Phase, *, seconds: float) -> None: ...
 
     def lease_renewed(self, *, ok: bool) -> None:
-        """``ok`` False: the lease was lost."""
+        """``ok`` False: the database did not answer; the lease is trusted for some time yet."""
         ...
 
-    def taken_over(self) -> None:
-        """This instance goes on with another's deployment."""
+    def lease_lost(self) -> None:
+        """The run was stopped, because another instance may go on with its deployment."""
+        ...
+
+    def taken_over(self, *, expired: bool) -> None:
+        """This instance goes on with another's deployment: its lease ran out, or it was handed back."""
         ...
 
     def running(self, deployments: int) -> None: ...
@@ -50,10 +101,16 @@ class Meters(Protocol):
         """How many are open now, and how many are shaking hands now."""
         ...
 
-    def outbox(self, *, depth: int, oldest_seconds: float, parked: int) -> None: ...
+    def backlog(self, backlog: Backlog | None) -> None:
+        """None: the database does not answer, so nobody knows."""
+        ...
 
     def published(self, outcome: str, *, seconds: float) -> None:
         """``outcome``: a ``PublishOutcome``, or ``away``."""
+        ...
+
+    def parked(self) -> None:
+        """A destination was given up."""
         ...
 
     def loop_lag(self, seconds: float) -> None: ...
@@ -62,29 +119,37 @@ class Meters(Protocol):
 class SilentMeters:
     """Measures nothing."""
 
-    def event_received(self, outcome: Outcome) -> None: ...
+    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None: ...
 
     def control_received(self, command: str, *, accepted: bool) -> None: ...
 
-    def deployment_finished(self, status: str, code: str | None, *, seconds: float, queued_seconds: float) -> None: ...
+    def deployment_finished(
+        self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None
+    ) -> None: ...
 
-    def target_finished(self, status: str, code: str | None, *, seconds: float) -> None: ...
+    def target_finished(self, status: TargetState, code: FailureCode | None, *, seconds: float | None) -> None: ...
 
-    def step_finished(self, status: str, *, seconds: float) -> None: ...
+    def left_drained(self) -> None: ...
+
+    def step_finished(self, status: StepStatus, *, seconds: float, redone: bool) -> None: ...
 
     def phase_finished(self, phase: Phase, *, seconds: float) -> None: ...
 
     def lease_renewed(self, *, ok: bool) -> None: ...
 
-    def taken_over(self) -> None: ...
+    def lease_lost(self) -> None: ...
+
+    def taken_over(self, *, expired: bool) -> None: ...
 
     def running(self, deployments: int) -> None: ...
 
     def ssh(self, *, sessions: int, handshakes: int) -> None: ...
 
-    def outbox(self, *, depth: int, oldest_seconds: float, parked: int) -> None: ...
+    def backlog(self, backlog: Backlog | None) -> None: ...
 
     def published(self, outcome: str, *, seconds: float) -> None: ...
+
+    def parked(self) -> None: ...
 
     def loop_lag(self, seconds: float) -> None: ...
 

@@ -196,6 +196,7 @@ class Publishing:
                 problem=problem,
             )
             await self._outbox.park(delivery.destination_id, self._publisher, reason=problem)
+            self._meters.parked()
             return
         wait = min(LONGEST_WAIT_SECONDS, max(POLL_SECONDS, failing / 2))
         await self._outbox.postpone(delivery.destination_id, self._publisher, seconds=wait, reason=problem)

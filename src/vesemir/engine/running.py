@@ -17,6 +17,7 @@ from vesemir.engine.giving_up import give_up
 from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.loadbalancer import LoadBalancer
+from vesemir.engine.observe import Phase
 from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, unknown_recipe, where_each_stands
 from vesemir.engine.preparing import Prepared, again, prepare
 from vesemir.engine.recorder import Recorder
@@ -87,6 +88,8 @@ class DeploymentRun:
         if record is None:
             raise LeaseLostError(f"{self._lease.claim.deployment_id} is not in the record any more")
         self._lease.wish(record.wishes)
+        if self._lease.claim.previous is None:
+            self._ports.meters.phase_finished(Phase.QUEUE, seconds=record.queued_seconds)
         async with self._recorder:
             self._closing = Closing(record, self._recorder, self._ports)
             self._state = record.state

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
+from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
@@ -20,7 +21,7 @@ from vesemir.engine.preparing import steps_for
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StoppedError
 from vesemir.engine.stepping import Stepping
-from vesemir.engine.store import Emit, RecordTraffic, StoreAwayError, Touch
+from vesemir.engine.store import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, StoreAwayError, Touch
 
 _RETRY_PAUSE_SECONDS = 1.0
 
@@ -34,6 +35,7 @@ class TargetSession:
         self._traffic = deployment.traffic
         self._server = row.name
         self._settled = ""
+        self._left_drained = False
         self.scope = Scope(deployment.request.timeouts.target)
         self._steps = Stepping(deployment, row, self.scope)
 
@@ -144,7 +146,10 @@ class TargetSession:
         if row.traffic is None:
             self._deployment.lease.ensure()
             row.traffic = await traffic.observe(self._server)
-            await self._deployment.recorder.write(RecordTraffic(row.name, row.direction, row.traffic))
+            changes: list[Change] = [RecordTraffic(row.name, row.direction, row.traffic)]
+            if not traffic.foreign(row.traffic):
+                changes.append(BackInTraffic(row.name))
+            await self._deployment.recorder.write(*changes)
         prior = row.traffic
         if self._steps.succeeded("drain"):
             await traffic.assert_out(self._server)
@@ -184,7 +189,8 @@ class TargetSession:
             return
         prior = row.traffic
         work: Callable[[], Awaitable[str | None]]
-        if row.changed and not traffic.foreign(prior):
+        self._left_drained = row.changed and not traffic.foreign(prior)
+        if self._left_drained:
             work = lambda: traffic.leave_drained(self._server, prior)  # noqa: E731 - two one-line choices read best side by side
         else:
             work = lambda: traffic.restore(self._server, prior)  # noqa: E731
@@ -204,9 +210,21 @@ class TargetSession:
         row = self._row
         if failure is not None:
             failure = Failure(failure.code, self._deployment.redact(failure.message))
-        code = failure.code.value if failure else None
-        self._deployment.ports.meters.target_finished(state.value, code, seconds=row.duration_seconds or 0.0)
         try:
-            await self._deployment.recorder.write(*row.finish(state, failure))
+            await self._deployment.recorder.write(*row.finish(state, failure), *self._left(failure))
         except LeaseLostError:
             return
+        meters = self._deployment.ports.meters
+        meters.target_finished(state, failure.code if failure else None, seconds=row.duration_seconds)
+        if self._left_drained:
+            meters.left_drained()
+
+    def _left(self, failure: Failure | None) -> list[Change]:
+        """Which servers are left out of traffic is remembered beyond this deployment."""
+        if self._left_drained:
+            return [LeftDrained(self._row.name)]
+        traffic, row = self._traffic, self._row
+        if failure is not None or traffic is None or row.traffic is None or traffic.foreign(row.traffic):
+            return []
+        # A way back may begin at a server that the way forward left drained; a way forward has looked already.
+        return [BackInTraffic(row.name)] if row.direction is Direction.BACK else []

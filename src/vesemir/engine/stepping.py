@@ -163,5 +163,5 @@ class Stepping:
             "output": tail,
             "output_truncated": truncated or cut,
         }
-        self._deployment.ports.meters.step_finished(result.status.value, seconds=result.duration_seconds)
+        self._deployment.ports.meters.step_finished(result.status, seconds=result.duration_seconds, redone=redone)
         return self._deployment.recorder.put(RecordStep(record), Emit("step.finished", body))

@@ -57,13 +57,15 @@ class AcceptKind(StrEnum):
 class Claim:
     """One claim of one deployment. ``previous`` is the instance that had it before, if it ran already.
 
-    ``exhausted``: its leases expired too often; it is claimed a last time to clean up and fail.
+    ``expired``: its lease had run out, it was not handed back. ``exhausted``: that happened too often; it is claimed a
+    last time to clean up and fail.
     """
 
     deployment_id: str
     owner: str
     epoch: int
     previous: str | None = None
+    expired: bool = False
     exhausted: bool = False
 
 
@@ -242,11 +244,48 @@ class RecordTraffic:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftDrained:
+    """This target's server stays out of traffic beyond the deployment: counted until it is seen in traffic again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackInTraffic:
+    """This target's server was found in traffic, or put back into it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class RecordStep:
     record: StepRecord
 
 
-Change = Emit | MoveDeployment | Start | AddTargets | MoveTarget | SkipPending | Touch | RecordTraffic | RecordStep
+Change = (
+    Emit
+    | MoveDeployment
+    | Start
+    | AddTargets
+    | MoveTarget
+    | SkipPending
+    | Touch
+    | RecordTraffic
+    | LeftDrained
+    | BackInTraffic
+    | RecordStep
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedServer:
+    """A server that a result left drained. ``deployment_id`` names the deployment, in whose lane ``target`` is."""
+
+    deployment_id: str
+    target: str
+    backend: str
+    traffic: Json
+    balancers: tuple[Target, ...]
 
 
 class ControlAnswer(StrEnum):
@@ -359,6 +398,14 @@ class Store(Outbox, Protocol):
 
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         """All or nothing, fenced. Raises ``LeaseLostError``."""
+        ...
+
+    async def left_drained(self) -> Sequence[DrainedServer]:
+        """Every server that a result left drained and nobody has seen in traffic since."""
+        ...
+
+    async def seen_in_traffic(self, server: DrainedServer) -> None:
+        """Somebody put it back: it is left drained no more, unless a later deployment has left it so."""
         ...
 
     def section(self, name: str) -> AbstractAsyncContextManager[None]:

@@ -106,7 +106,7 @@ class Working:
         with log.context(deployment_id=claim.deployment_id, epoch=claim.epoch):
             try:
                 if claim.previous is not None:
-                    self._ports.meters.taken_over()
+                    self._ports.meters.taken_over(expired=claim.expired)
                     log.info("taken over from {previous}", previous=claim.previous)
                     self._on_event()
                 await run.run()

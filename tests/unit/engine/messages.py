@@ -7,6 +7,8 @@ from tests.fakes.broker import FakeBroker
 from tests.unit.engine.world import Lines
 
 from vesemir.contract.events import validate_event
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.states import DeploymentState
 from vesemir.engine.answers import Answers
 from vesemir.engine.broker import Incoming, Outgoing
 from vesemir.engine.observe import Outcome, SilentMeters
@@ -26,10 +28,16 @@ class Counted(SilentMeters):
 
     def __init__(self) -> None:
         self.events: list[Outcome] = []
+        self.codes: list[FailureCode] = []
         self.controls: list[tuple[str, bool]] = []
+        self.finished: list[tuple[DeploymentState, FailureCode | None, float | None]] = []
 
-    def event_received(self, outcome: Outcome) -> None:
+    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None:
         self.events.append(outcome)
+        self.codes.extend([code] if code else [])
+
+    def deployment_finished(self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None) -> None:
+        self.finished.append((status, code, seconds))
 
     def control_received(self, command: str, *, accepted: bool) -> None:
         self.controls.append((command, accepted))

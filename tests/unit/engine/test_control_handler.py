@@ -6,6 +6,7 @@ import pytest
 from tests.unit.engine.messages import NAMESPACE, Counted, Post, incoming
 from tests.unit.engine.world import InstanceStore, World
 
+from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.control import Control
 from vesemir.engine.store import StoreAwayError
@@ -58,6 +59,7 @@ async def test_a_waiting_deployment_is_cancelled_at_once(desk: Desk) -> None:
     assert desk.world.row().state is DeploymentState.CANCELLED
     assert (await desk.world.result())["failure"]["code"] == "deployment.cancelled"
     assert desk.woken == 1
+    assert desk.meters.finished == [(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, None)]
 
 
 async def test_what_has_ended_cannot_be_paused(desk: Desk) -> None:

@@ -125,6 +125,7 @@ async def test_each_refusal_has_its_code_and_its_place(door: Door, change: Chang
     assert (copy.body, copy.headers["x-vesemir-code"]) == (message.body, code)
     assert not door.world.record.rows
     assert (door.meters.events, door.woken) == ([Outcome.REJECTED], 0)
+    assert door.meters.codes == [code]
     assert code in door.log.of("warning")[0]
 
 

@@ -1,28 +1,39 @@
 """Every measure of the engine's port arrives in the exposition, and no label can be made up by a requester."""
 
 import asyncio
+import gc
 import inspect
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+import math
+from pathlib import Path
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from vesemir.adapters.observe import PrometheusMeters, watch_backlog, watch_loop_lag
-from vesemir.engine.health import Part, PartState
-from vesemir.engine.observe import Meters, Outcome, Phase, SilentLog, SilentMeters
+from vesemir.adapters.observe import PrometheusMeters, gc_watched, watch_backlog, watch_loop_lag
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.states import FINAL, DeploymentState, TargetState
+from vesemir.domain.step import StepStatus
+from vesemir.engine.health import HealthRegistry, PartState
+from vesemir.engine.observe import Backlog, Meters, Outcome, Phase, SilentLog, SilentMeters, WaitsFor
 from vesemir.engine.store import StoreAwayError
 
-SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 
 
-def samples(meters: PrometheusMeters, *parts: Part) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    text, _ = meters.exposition(parts, takes_work=False)
+def exposed(meters: PrometheusMeters, health: HealthRegistry | None = None) -> list[Metric]:
+    text, _ = meters.exposition(health or HealthRegistry())
+    return list(text_string_to_metric_families(text.decode()))
+
+
+def samples(
+    meters: PrometheusMeters, health: HealthRegistry | None = None
+) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text.decode())
+        for family in exposed(meters, health)
         for sample in family.samples
+        if not sample.name.endswith("_created")
     }
 
 
@@ -30,69 +41,144 @@ def value(meters: PrometheusMeters, name: str, **labels: str) -> float:
     return samples(meters)[name, frozenset(labels.items())]
 
 
-def test_what_is_reported_is_shown() -> None:
-    meters = PrometheusMeters()
+def report_everything(meters: Meters) -> None:
+    """Each measure of the port once, twice or with each of its meanings."""
     meters.event_received(Outcome.ACCEPTED)
-    meters.event_received(Outcome.REJECTED)
+    meters.event_received(Outcome.REJECTED, FailureCode.REQUEST_INVALID)
     meters.event_received(Outcome.REPEATED)
-    meters.deployment_finished("failed", "step.failed", seconds=12, queued_seconds=3)
-    meters.target_finished("succeeded", None, seconds=4)
-    meters.step_finished("timed_out", seconds=300)
+    meters.control_received("cancel", accepted=True)
+    meters.deployment_finished(DeploymentState.FAILED, FailureCode.STEP_FAILED, seconds=12)
+    meters.deployment_finished(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, seconds=None)
+    meters.target_finished(TargetState.SUCCEEDED, None, seconds=4)
+    meters.target_finished(TargetState.UNKNOWN, FailureCode.TARGET_STATE_UNKNOWN, seconds=None)
+    meters.left_drained()
+    meters.step_finished(StepStatus.TIMED_OUT, seconds=300, redone=False)
+    meters.step_finished(StepStatus.SUCCEEDED, seconds=1, redone=True)
     meters.phase_finished(Phase.DRAIN, seconds=5)
     meters.lease_renewed(ok=True)
     meters.lease_renewed(ok=False)
-    meters.taken_over()
+    meters.lease_lost()
+    meters.taken_over(expired=True)
+    meters.taken_over(expired=False)
     meters.running(2)
     meters.ssh(sessions=40, handshakes=5)
-    meters.outbox(depth=9, oldest_seconds=1.5, parked=1)
+    meters.backlog(
+        Backlog(
+            events=9,
+            oldest_seconds=1.5,
+            failing=2,
+            parked=1,
+            waiting={WaitsFor.LANE: 7},
+            waiting_oldest_seconds=60,
+            left_drained=3,
+        )
+    )
     meters.published("confirmed", seconds=0.002)
+    meters.parked()
     meters.loop_lag(0.004)
+
+
+def test_what_is_reported_is_shown() -> None:
+    meters = PrometheusMeters()
+    report_everything(meters)
     expected = {
-        ("vesemir_events_received_total", "rejected"): 1.0,
-        ("vesemir_lease_renewals_total", "lost"): 1.0,
-        ("vesemir_events_published_total", "confirmed"): 1.0,
-        ("vesemir_events_published_total", "away"): 0.0,
+        ("vesemir_events_received_total", "outcome=rejected"): 1,
+        ("vesemir_events_rejected_total", "code=request.invalid"): 1,
+        ("vesemir_control_received_total", "command=cancel outcome=accepted"): 1,
+        ("vesemir_deployments_finished_total", "status=cancelled"): 1,
+        ("vesemir_deployment_failures_total", "code=step.failed"): 1,
+        ("vesemir_deployment_duration_seconds_sum", "status=failed"): 12,
+        ("vesemir_deployment_duration_seconds_count", "status=cancelled"): 0,
+        ("vesemir_targets_finished_total", "status=succeeded"): 1,
+        ("vesemir_target_failures_total", "code=target.state_unknown"): 1,
+        ("vesemir_target_duration_seconds_count", "status=unknown"): 0,
+        ("vesemir_targets_left_drained_total", ""): 1,
+        ("vesemir_steps_finished_total", "status=timed_out"): 1,
+        ("vesemir_steps_redone_total", ""): 1,
+        ("vesemir_step_duration_seconds_sum", ""): 301,
+        ("vesemir_phase_duration_seconds_sum", "phase=drain"): 5,
+        ("vesemir_lease_renewals_total", "outcome=renewed"): 1,
+        ("vesemir_lease_renewals_total", "outcome=unanswered"): 1,
+        ("vesemir_leases_lost_total", ""): 1,
+        ("vesemir_takeovers_total", "reason=expired"): 1,
+        ("vesemir_takeovers_total", "reason=handed_back"): 1,
+        ("vesemir_events_published_total", "outcome=confirmed"): 1,
+        ("vesemir_events_published_total", "outcome=away"): 0,
+        ("vesemir_destinations_parked_total", ""): 1,
+        ("vesemir_deployments_running", ""): 2,
+        ("vesemir_ssh_sessions", ""): 40,
+        ("vesemir_ssh_handshakes", ""): 5,
+        ("vesemir_outbox_events", ""): 9,
+        ("vesemir_outbox_oldest_seconds", ""): 1.5,
+        ("vesemir_outbox_failing_destinations", ""): 2,
+        ("vesemir_outbox_parked_destinations", ""): 1,
+        ("vesemir_deployments_waiting", "waits_for=lane"): 7,
+        ("vesemir_deployments_waiting", "waits_for=instance"): 0,
+        ("vesemir_deployments_waiting_oldest_seconds", ""): 60,
+        ("vesemir_servers_left_drained", ""): 3,
+        ("vesemir_loop_lag_seconds_count", ""): 1,
     }
-    for (name, outcome), number in expected.items():
-        assert value(meters, name, outcome=outcome) == number
-    assert value(meters, "vesemir_deployments_finished_total", status="failed", code="step.failed") == 1
-    assert value(meters, "vesemir_deployment_seconds_sum") == 12
-    assert value(meters, "vesemir_deployment_queued_seconds_sum") == 3
-    assert value(meters, "vesemir_targets_finished_total", status="succeeded", code="") == 1
-    assert value(meters, "vesemir_steps_finished_total", status="timed_out") == 1
-    assert value(meters, "vesemir_phase_seconds_sum", phase="drain") == 5
-    assert value(meters, "vesemir_takeovers_total") == 1
-    assert value(meters, "vesemir_deployments_running") == 2
-    assert value(meters, "vesemir_ssh_sessions") == 40
-    assert value(meters, "vesemir_ssh_handshakes") == 5
-    assert value(meters, "vesemir_outbox_events") == 9
-    assert value(meters, "vesemir_outbox_oldest_seconds") == 1.5
-    assert value(meters, "vesemir_outbox_parked_destinations") == 1
-    assert value(meters, "vesemir_loop_lag_seconds_count") == 1
+    for (name, labels), number in expected.items():
+        assert value(meters, name, **dict(each.split("=") for each in labels.split())) == number, (name, labels)
+
+
+def test_the_series_are_the_same_on_the_last_day_as_on_the_first() -> None:
+    """A rate needs a first value, and nobody who sends requests can make up a label."""
+    meters = PrometheusMeters()
+    before = samples(meters).keys()
+    report_everything(meters)
+    for code in FailureCode:
+        meters.event_received(Outcome.REJECTED, code)
+        meters.target_finished(TargetState.FAILED, code, seconds=1)
+        for status in FINAL:
+            meters.deployment_finished(status, code, seconds=1)
+    meters.control_received('x"} 1\n\ud800', accepted=False)
+    assert samples(meters).keys() == before
+    assert len(before) < 1000
 
 
 def test_the_instance_itself_is_measured() -> None:
     shown = {name for name, _ in samples(PrometheusMeters())}
-    assert {"process_cpu_seconds_total", "process_open_fds", "vesemir_build_info"} <= shown
+    assert {"process_cpu_seconds_total", "process_open_fds", "process_resident_memory_bytes"} <= shown
+    assert {"vesemir_build_info", "vesemir_gc_pause_seconds_count"} <= shown
+
+
+def test_what_is_in_the_record_is_not_known_while_the_database_is_away() -> None:
+    """An instance that is cut off must not go on saying what was true when it was."""
+    meters = PrometheusMeters()
+    meters.backlog(Backlog(events=9, left_drained=3, waiting={WaitsFor.LANE: 7}))
+    meters.backlog(None)
+    for name in ("vesemir_outbox_events", "vesemir_servers_left_drained"):
+        assert math.isnan(value(meters, name))
+    assert math.isnan(value(meters, "vesemir_deployments_waiting", waits_for="lane"))
 
 
 def test_a_part_that_is_not_up_is_0() -> None:
-    meters = PrometheusMeters()
-    shown = samples(
-        meters,
-        Part("broker", PartState.UP, since=SINCE),
-        Part("database", PartState.STARTING, since=SINCE),
-    )
+    health = HealthRegistry()
+    health.report("broker", PartState.UP)
+    health.expect("database")
+    shown = samples(PrometheusMeters(), health)
     assert shown["vesemir_part_up", frozenset({("part", "broker")})] == 1
     assert shown["vesemir_part_up", frozenset({("part", "database")})] == 0
+    assert (shown["vesemir_takes_work", frozenset()], shown["vesemir_draining", frozenset()]) == (0, 0)
+    health.drain()
+    assert samples(PrometheusMeters(), health)["vesemir_draining", frozenset()] == 1
 
 
 def test_a_command_that_is_none_is_counted_as_unknown() -> None:
     meters = PrometheusMeters()
-    meters.control_received("cancel", accepted=True)
     meters.control_received('x"} 1\n\ud800', accepted=False)
-    assert value(meters, "vesemir_control_received_total", command="cancel", outcome="accepted") == 1
     assert value(meters, "vesemir_control_received_total", command="unknown", outcome="rejected") == 1
+
+
+def test_a_full_collection_of_garbage_is_a_pause() -> None:
+    paused: list[float] = []
+    with gc_watched(paused.append):
+        gc.collect(0)
+        assert paused == []
+        gc.collect()
+    gc.collect()
+    assert [seconds > 0 for seconds in paused] == [True]
 
 
 @pytest.mark.parametrize("implementation", [PrometheusMeters, SilentMeters])
@@ -128,24 +214,21 @@ async def test_a_blocked_loop_is_noticed() -> None:
 
 
 async def test_the_backlog_is_read_again_after_the_database_was_away() -> None:
-    seen: asyncio.Queue[tuple[int, float, int]] = asyncio.Queue()
-    answers: list[Mapping[str, Any] | Exception] = [
-        StoreAwayError("away"),
-        {},
-        {"events": 3, "oldest_seconds": None, "parked": 1},
-    ]
+    seen: asyncio.Queue[Backlog | None] = asyncio.Queue()
+    answers: list[Backlog | Exception] = [StoreAwayError("away"), Backlog(events=3)]
 
     class Meter(SilentMeters):
-        def outbox(self, *, depth: int, oldest_seconds: float, parked: int) -> None:
-            seen.put_nowait((depth, oldest_seconds, parked))
+        def backlog(self, backlog: Backlog | None) -> None:
+            seen.put_nowait(backlog)
 
-    async def read() -> Mapping[str, Any]:
+    async def read() -> Backlog:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     task = asyncio.create_task(watch_backlog(read, Meter(), seconds=0.001))
-    assert await asyncio.wait_for(seen.get(), 5) == (3, 0.0, 1)
+    told = [await asyncio.wait_for(seen.get(), 5) for _ in range(2)]
+    assert told == [None, Backlog(events=3)]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,6 +1,5 @@
 """The paths of contract section 4 and who answers them."""
 
-from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Protocol
 
@@ -9,7 +8,7 @@ from pydantic import SecretStr
 
 from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
 from vesemir.adapters.http.deployments import Deployments
-from vesemir.engine.health import HealthRegistry, Part
+from vesemir.engine.health import HealthRegistry
 from vesemir.engine.reading import DeploymentReader
 
 SMALL = 64 * 1024
@@ -19,7 +18,7 @@ SMALL = 64 * 1024
 class Exposition(Protocol):
     """The measures as Prometheus reads them."""
 
-    def exposition(self, parts: Iterable[Part], *, takes_work: bool) -> tuple[bytes, str]:
+    def exposition(self, health: HealthRegistry) -> tuple[bytes, str]:
         """The text and its content type."""
         ...
 
@@ -37,7 +36,7 @@ def http_app(
         return json_answer({"status": "ok"})
 
     async def metrics(_: web.Request) -> web.Response:
-        text, content_type = meters.exposition(health.parts, takes_work=health.takes_work)
+        text, content_type = meters.exposition(health)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     deployments = Deployments(reader)

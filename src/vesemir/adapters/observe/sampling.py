@@ -1,14 +1,18 @@
 """Measures that nobody reports by himself and that have to be looked at now and then."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+import gc
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
-from vesemir.engine.observe import Meters
+from vesemir.engine.observe import Backlog, Meters
 from vesemir.engine.store import StoreAwayError
 
 LAG_SECONDS = 0.25
 BACKLOG_SECONDS = 10.0
+FULL_COLLECTION = 2
+"""The oldest generation; the younger ones take microseconds."""
 
 
 async def watch_loop_lag(meters: Meters, *, seconds: float = LAG_SECONDS) -> None:
@@ -21,18 +25,33 @@ async def watch_loop_lag(meters: Meters, *, seconds: float = LAG_SECONDS) -> Non
 
 
 async def watch_backlog(
-    read: Callable[[], Awaitable[Mapping[str, Any]]], meters: Meters, *, seconds: float = BACKLOG_SECONDS
+    read: Callable[[], Awaitable[Backlog]], meters: Meters, *, seconds: float = BACKLOG_SECONDS
 ) -> None:
-    """For ever: what waits to be published. ``read`` gives ``events``, ``oldest_seconds`` and ``parked``."""
+    """For ever: what waits in the record."""
     while True:
         try:
-            backlog = await read()
+            meters.backlog(await read())
         except StoreAwayError:
-            backlog = {}  # the database's state is a measure of its own
-        if backlog:
-            meters.outbox(
-                depth=int(backlog["events"] or 0),
-                oldest_seconds=float(backlog["oldest_seconds"] or 0.0),
-                parked=int(backlog["parked"] or 0),
-            )
+            meters.backlog(None)
         await asyncio.sleep(seconds)
+
+
+@contextmanager
+def gc_watched(paused: Callable[[float], None]) -> Iterator[None]:
+    """Within the context, ``paused`` is told the seconds of every full collection of garbage."""
+    begun = 0.0
+
+    def heard(phase: str, info: dict[str, int]) -> None:
+        nonlocal begun
+        if info["generation"] < FULL_COLLECTION:
+            return
+        if phase == "start":
+            begun = time.perf_counter()
+        else:
+            paused(time.perf_counter() - begun)
+
+    gc.callbacks.append(heard)
+    try:
+        yield
+    finally:
+        gc.callbacks.remove(heard)

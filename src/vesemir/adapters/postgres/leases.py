@@ -69,5 +69,6 @@ def _claim_of(row: asyncpg.Record, claimant: Claimant) -> Claim:
         owner=claimant.instance,
         epoch=row["epoch"],
         previous=row["previous"],
-        exhausted=row["expired"] >= claimant.max_expiries,
+        expired=row["ran_out"],
+        exhausted=row["expiries"] >= claimant.max_expiries,
     )

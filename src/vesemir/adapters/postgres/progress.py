@@ -17,9 +17,11 @@ from vesemir.domain.states import (
 )
 from vesemir.engine.store import (
     AddTargets,
+    BackInTraffic,
     Change,
     Claim,
     Emit,
+    LeftDrained,
     MoveDeployment,
     MoveTarget,
     RecordStep,
@@ -88,6 +90,10 @@ async def _apply(connection: Connection, deployment_id: str, change: Change) -> 
             await _on_target(connection, deployment_id, "touch_target", change)
         case RecordTraffic():
             await _on_target(connection, deployment_id, "record_traffic", change, traffic=dict(change.traffic))
+        case LeftDrained() | BackInTraffic():
+            left = isinstance(change, LeftDrained)
+            statement = statements().leave_drained if left else statements().back_in_traffic
+            await statement.run(connection, deployment_id=deployment_id, name=change.name)
         case RecordStep():
             await _insert_steps(connection, deployment_id, [change.record])
         case _:

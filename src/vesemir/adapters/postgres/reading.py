@@ -9,6 +9,7 @@ from vesemir.adapters.postgres.rows import event_of, failure_json, target_of, ti
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.statistics import statistics
 from vesemir.domain.statistics import Question, Statistics
+from vesemir.engine.observe import Backlog, WaitsFor
 from vesemir.engine.store import TargetRecord
 
 JsonObject = dict[str, Any]
@@ -74,11 +75,18 @@ class Reader:
         async with self._database.connection() as connection:
             return await statistics(connection, question)
 
-    async def backlog(self) -> JsonObject:
-        """``events`` to publish in all destinations, ``oldest_seconds`` of them, ``parked`` destinations."""
+    async def backlog(self) -> Backlog:
+        """What waits: to be published, to be worked on, to be put back into traffic."""
         async with self._database.connection() as connection:
-            row = await statements().backlog.row(connection)
-        return dict(row or {})
+            outbox = await statements().backlog.row(connection)
+            waiting = await statements().waiting.rows(connection)
+            drained = await statements().count_left_drained.value(connection)
+        return Backlog(
+            **dict(outbox or {}),
+            waiting={WaitsFor(row["waits_for"]): row["deployments"] for row in waiting},
+            waiting_oldest_seconds=max((row["oldest_seconds"] for row in waiting), default=0.0),
+            left_drained=drained,
+        )
 
 
 def _deployment_json(row: Row) -> JsonObject:

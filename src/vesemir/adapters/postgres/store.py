@@ -16,6 +16,7 @@ from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
 from vesemir.engine.store import (
     AcceptKind,
     Change,
@@ -26,6 +27,7 @@ from vesemir.engine.store import (
     DeploymentIdentity,
     DeploymentRecord,
     Destination,
+    DrainedServer,
     Emit,
     MoveDeployment,
     NewDeployment,
@@ -218,6 +220,17 @@ class PostgresStore(Reader):
             await statements().park.run(
                 connection, destination_id=destination_id, publisher=publisher, reason=clean_text(reason)
             )
+
+    # --- servers left drained
+
+    async def left_drained(self) -> Sequence[DrainedServer]:
+        async with self._database.connection() as connection:
+            rows = await statements().left_drained.rows(connection)
+        return [DrainedServer(**{**row, "balancers": tuple(Target(**box) for box in row["balancers"])}) for row in rows]
+
+    async def seen_in_traffic(self, server: DrainedServer) -> None:
+        async with self._database.connection() as connection:
+            await statements().seen_in_traffic.run(connection, deployment_id=server.deployment_id, target=server.target)
 
     # --- sections and hints
 

@@ -7,8 +7,17 @@ SELECT deployment.*,
            AS queued_seconds,
        coalesce(EXTRACT(epoch FROM coalesce(finished_at, clock_timestamp()) - claimed_at), 0)::double precision
            AS duration_seconds,
-       (SELECT count(*) FROM step WHERE step.deployment_id = deployment.deployment_id) AS steps_total
+       (SELECT count(*) FROM step WHERE step.deployment_id = deployment.deployment_id) AS steps_total,
+       coalesce(lease_expires_at < clock_timestamp(), false) AS lease_expired,
+       EXTRACT(epoch FROM clock_timestamp() - paused_since)::double precision AS paused_for_seconds
 FROM deployment WHERE deployment_id = :deployment_id;
+
+-- name: waits_for
+-- What of its lane comes before a deployment and has not ended, the next one first.
+SELECT before.deployment_id, before.version, before.state, before.requested_by, before.accepted_at
+FROM deployment AS waiting JOIN deployment AS before ON before.lane = waiting.lane AND before.arrival < waiting.arrival
+WHERE waiting.deployment_id = :deployment_id AND waiting.finished_at IS NULL AND before.finished_at IS NULL
+ORDER BY before.arrival;
 
 -- name: destinations_of
 -- Where its events go, how far they are, and which are parked.
@@ -89,3 +98,29 @@ DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :targ
 -- name: ping
 -- Whether it answers and is migrated.
 SELECT name FROM vesemir_migration LIMIT 1;
+
+-- name: going_on
+-- What runs, then what waits, the oldest first: over the index of what has not ended, however much has. With how many of its lane
+-- are before it, and how far it is on its way forward.
+SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
+       started_at, finished_at,
+       coalesce(EXTRACT(epoch FROM clock_timestamp() - claimed_at), 0)::double precision AS duration_seconds,
+       row_number() OVER (PARTITION BY lane ORDER BY arrival) - 1 AS before_it,
+       targets_total, targets_done, targets_failed
+FROM deployment CROSS JOIN LATERAL (
+    SELECT count(*) AS targets_total,
+           count(*) FILTER (WHERE target.state = 'succeeded') AS targets_done,
+           count(*) FILTER (WHERE finished AND target.state IN ('failed', 'unreachable', 'timed_out', 'unknown'))
+               AS targets_failed
+    FROM target WHERE target.deployment_id = deployment.deployment_id AND direction = 'forward'
+) AS counted
+WHERE finished_at IS NULL
+ORDER BY state = 'pending', accepted_at, deployment_id LIMIT :limit;
+
+-- name: last_ended
+-- The last ones that ended, the last first.
+SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
+       started_at, finished_at,
+       coalesce(EXTRACT(epoch FROM finished_at - claimed_at), 0)::double precision AS duration_seconds
+FROM deployment WHERE finished_at IS NOT NULL
+ORDER BY finished_at DESC, deployment_id DESC LIMIT :limit;

@@ -111,11 +111,10 @@ def test_a_broken_recipe_is_named_with_its_line(environment: dict[str, str], tmp
 def test_every_failure_code_is_explained(environment: dict[str, str]) -> None:
     done = vesemir(environment, "explain", "step.failed")
     assert done.returncode == 0
-    assert done.stdout.startswith("## ")
+    assert done.stdout.startswith("step.failed\n\nMeaning. ")
     wrong = vesemir(environment, "explain", "step.faild")
-    assert (wrong.returncode, wrong.stderr) == (
-        1, "vesemir: step.faild is no failure code; did you mean step.failed?\n",
-    )  # fmt: skip
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    assert wrong.stderr.startswith("vesemir: step.faild is no failure code; did you mean step.failed")
 
 
 def test_a_reader_that_has_enough_is_no_trouble(environment: dict[str, str]) -> None:

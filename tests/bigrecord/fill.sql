@@ -92,11 +92,12 @@ INSERT INTO known_request SELECT 'open-' || n, sha256('x') FROM generate_series(
 INSERT INTO lane SELECT 'busy' || n % 5 || '/production', 4 FROM generate_series(1, 5) AS n;
 INSERT INTO deployment (
     deployment_id, request, application, environment, version, recipe, team, requested_by, arrival, state, owner,
-    last_owner, epoch, lease_expires_at, claimed_at, started_at, clock_started_at)
+    last_owner, epoch, lease_expires_at, accepted_at, claimed_at, started_at, clock_started_at)
 SELECT 'open-' || n, jsonb_build_object('deployment_id', 'open-' || n, 'targets', '{"hosts": ["web1"]}'::jsonb),
        'busy' || n % 5, 'production', '2.' || n, 'release', 'team1', 'orchestrator', 1 + (n - 1) / 5,
        CASE WHEN n <= 5 THEN 'running' ELSE 'pending' END, CASE WHEN n <= 5 THEN 'deployer1/ab12' END,
        CASE WHEN n <= 5 THEN 'deployer1/ab12' END, CASE WHEN n <= 5 THEN nextval('vesemir_epoch') ELSE 0 END,
-       CASE WHEN n <= 5 THEN now() + interval '1 minute' END, CASE WHEN n <= 5 THEN now() END,
+       CASE WHEN n <= 5 THEN now() + interval '1 day' END, now() - interval '1 minute' + n * interval '1 second',
+       CASE WHEN n <= 5 THEN now() END,
        CASE WHEN n <= 5 THEN now() END, CASE WHEN n <= 5 THEN now() END
 FROM generate_series(1, 20) AS n;

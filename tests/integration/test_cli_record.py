@@ -112,12 +112,15 @@ async def test_status_of_one(store: PostgresStore, run: Run) -> None:
 
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "what 2.0.0 of shop in production, recipe release" in lines
+    assert lines[0] == "2.0.0 of shop in production is on its way: 0 of 3 targets have it, 1 failed (web1), 2 to come."
+    assert "deployment d1 (recipe release)" in lines
     assert "pause asked for by ann: lunch" in lines
     assert any(line.startswith("run by a/1 (lease until ") for line in lines)
-    assert any(line.endswith("failed 2.0 s step.failed: step switch ended with [red]1") for line in lines)
+    assert any(line.endswith("failed 2.0 s step.failed") for line in lines)
+    assert "web1: step switch ended with [red]1" in lines
     assert any(re.fullmatch(r"answers d1 \d+ no queue named answers", line) for line in lines)
-    assert "What to do: docs/runbook.md#step-failed, or: vesemir explain step.failed" in lines
+    assert "vesemir logs d1 --target web1 what the steps on web1 printed" in lines
+    assert any(line.startswith("vesemir explain step.failed ") for line in lines)
 
 
 async def test_status_of_one_for_programs(store: PostgresStore, run: Run) -> None:

@@ -1,52 +1,97 @@
-"""``vesemir explain``: the runbook's entry of a failure code, from the copy that came with this version."""
+"""``vesemir explain``: an entry of the runbook, from the copy that came with this version."""
 
 import difflib
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 from vesemir.cli.complaint import ProblemsError
-from vesemir.cli.output import print_json, printable
-from vesemir.domain.failure import FailureCode
+from vesemir.cli.output import console, print_json, show, table
+from vesemir.cli.prose import lines_of
 from vesemir.shipped import runbook_file
 
-_ANCHOR = re.compile(r'^<a id="([a-z0-9-]+)"></a>[ \t]*$', re.MULTILINE)
+_ENTRY = re.compile(r'^<a id="(?P<anchor>[A-Za-z0-9-]+)"></a>[ \t]*\n##+ (?P<title>[^\n]+)\n', re.MULTILINE)
+_NEXT = re.compile(r"^(<a id=|##? )", re.MULTILINE)
+_MEANING = re.compile(r"\*\*Meaning\.\*\*\s+(.+?\.)(?=\s|$)", re.DOTALL)
+_WIDEST = 100
+"""Columns: longer lines are hard to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the runbook. ``title`` is the failure code (or the alert, or what the section is about)."""
+
+    anchor: str
+    title: str
+    markdown: str
+
+    @property
+    def summary(self) -> str:
+        """The first sentence of its meaning; empty for a section that has none."""
+        found = _MEANING.search(self.markdown)
+        return " ".join(found[1].replace("**", "").replace("*", "").replace("`", "").split()) if found else ""
 
 
 def explain_command(
-    code: Annotated[str, typer.Argument(metavar="CODE", help="A failure code, step.failed for instance.")],
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="[CODE]", help="A failure code, step.failed for instance; none: all of them."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Print the runbook's entry of a failure code: what it means, how to tell, how to mend, who to call."""
-    found = _code(code)
-    entry = entry_of(found, _runbook())
+    """Print the runbook's entry of a failure code or alert: meaning, how to tell, how to mend, whom to call.
+
+    Without a code: the list of all entries. first-look is where to begin, and how a drained server gets its traffic.
+    """
+    entries = list(entries_of(_runbook()))
+    if code is None:
+        _list(entries, as_json=as_json)
+        return
+    entry = find(code, entries)
     if as_json:
-        print_json({"code": found.value, "runbook": f"docs/runbook.md{found.runbook}", "entry": entry})
+        print_json(_json(entry) | {"entry": entry.markdown})
     else:
-        print(printable(entry))
+        show(*lines_of(entry.markdown, width=min(console().width, _WIDEST)))
 
 
-def entry_of(code: FailureCode, runbook: str) -> str:
-    """The text between this code's anchor and the next one. Raises ``ProblemsError`` if there is none."""
-    anchors = list(_ANCHOR.finditer(runbook))
-    for index, anchor in enumerate(anchors):
-        if f"#{anchor[1]}" == code.runbook:
-            end = anchors[index + 1].start() if index + 1 < len(anchors) else len(runbook)
-            return runbook[anchor.end() : end].strip()
-    raise ProblemsError([f"the runbook has no entry for {code.value}; please report that"])
+def _list(entries: Sequence[Entry], *, as_json: bool) -> None:
+    if as_json:
+        print_json([_json(entry) for entry in entries])
+    else:
+        show(table("code", "meaning", rows=[(entry.title, entry.summary) for entry in entries if entry.summary]))
 
 
-def _code(given: str) -> FailureCode:
-    """Also as the runbook's anchor (``#step-failed``), which is what an event carries."""
-    wanted = given.strip().lower().removeprefix("docs/runbook.md").removeprefix("#")
-    for code in FailureCode:
-        if wanted in {code.value, code.runbook.removeprefix("#")}:
-            return code
-    known = [code.value for code in FailureCode]
-    close = difflib.get_close_matches(wanted, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(known)}"
-    raise ProblemsError([f"{given} is no failure code; {hint}"])
+def _json(entry: Entry) -> dict[str, str]:
+    return {"code": entry.title, "runbook": f"docs/runbook.md#{entry.anchor}", "summary": entry.summary}
+
+
+def entries_of(runbook: str) -> Iterator[Entry]:
+    """Each from its heading to the next anchor or section."""
+    for found in _ENTRY.finditer(runbook):
+        following = _NEXT.search(runbook, found.end())
+        end = following.start() if following else len(runbook)
+        heading = found[0].partition("\n")[2]
+        yield Entry(found["anchor"], found["title"].strip(), (heading + runbook[found.end() : end]).strip())
+
+
+def find(given: str, entries: Sequence[Entry]) -> Entry:
+    """Also by the anchor (``#step-failed``), which is what an event carries. Raises ``ProblemsError``."""
+    wanted = given.strip().lower().rpartition("#")[2]
+    for entry in entries:
+        if wanted in {entry.title.lower(), entry.anchor.lower()}:
+            return entry
+    raise ProblemsError([f"{given} is no failure code; {_hint(wanted, [entry.title for entry in entries])}"])
+
+
+def _hint(wanted: str, known: Sequence[str]) -> str:
+    """What it may have meant: mistyped, or only a part of it."""
+    lower = {title.lower(): title for title in known}
+    close = [*difflib.get_close_matches(wanted, lower, n=3), *(title for title in lower if wanted and wanted in title)]
+    named = [lower[title] for title in dict.fromkeys(close)][:5]
+    return f"did you mean {' or '.join(named)}?" if named else "`vesemir explain` lists them"
 
 
 def _runbook() -> str:

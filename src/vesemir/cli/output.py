@@ -84,6 +84,14 @@ def text(value: object, style: str = "") -> "Text":
     return Text("-" if value is None else printable(str(value)), style=style)
 
 
+def paragraph(*parts: "Text") -> "RenderableType":
+    """Words that a terminal breaks between, not within; in a pipe they stay one line."""
+    from rich.padding import Padding  # noqa: PLC0415 -- as above
+    from rich.text import Text  # noqa: PLC0415 -- as above
+
+    return Padding(Text.assemble(*parts), 0, expand=False)
+
+
 def status_text(status: str) -> "Text":
     return text(status.replace("_", " "), STYLES.get(status, ""))
 

@@ -1,10 +1,11 @@
 """How a deployment ended, for people: a table of its targets and one sentence."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.console import RenderableType
 
+from vesemir.cli.next_steps import next_steps
 from vesemir.cli.output import STYLES, count, seconds_text, status_text, table, text
 
 Json = Mapping[str, Any]
@@ -20,7 +21,7 @@ def result_parts(finished: Json) -> Iterator[RenderableType]:
         yield targets_table(targets)
         yield ""
     yield text(sentence(finished), STYLES.get(finished["status"], ""))
-    yield from read_on(finished["failure"], [target["failure"] for target in finished["targets"]])
+    yield from next_steps(finished["deployment_id"], finished["failure"], finished["targets"])
 
 
 def targets_table(targets: Iterable[Json]) -> RenderableType:
@@ -60,14 +61,6 @@ def sentence(finished: Json) -> str:
 
 def _not_done(done: int, total: int) -> str:
     return "" if done == total else f"; {total - done} of {total} not"
-
-
-def read_on(failure: Json | None, others: Sequence[Json | None]) -> Iterator[RenderableType]:
-    """Where the runbook deals with these failures, each code once."""
-    codes = dict.fromkeys(each["code"] for each in (failure, *others) if each)
-    runbook = {each["code"]: each["runbook"] for each in (failure, *others) if each}
-    for code in codes:
-        yield text(f"What to do: {runbook[code]}, or: vesemir explain {code}")
 
 
 def rejection_lines(rejected: Json) -> list[str]:

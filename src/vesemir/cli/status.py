@@ -1,23 +1,26 @@
 """``vesemir status``: one deployment in full, or what goes on now."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from rich.console import RenderableType
 
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.headline import headline, last_of_each
 from vesemir.cli.history import deployments_table, moment_text
-from vesemir.cli.output import count, print_json, seconds_text, show, status_text, table, text
+from vesemir.cli.next_steps import next_steps, out_of_traffic
+from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
 from vesemir.cli.record import JsonObject, read, view_of
-from vesemir.cli.results import read_on
-from vesemir.domain.states import ACTIVE, FINAL, DeploymentState
+from vesemir.domain.states import FINAL, DeploymentState
 
 Json = Mapping[str, Any]
 
 _GOING_ON = 1000
 """More active and waiting deployments than anybody looks through."""
 _LAST = 10
+_TOLD = 8
+"""Different failures of targets that are written out: more of them have one cause."""
 
 
 def status_command(
@@ -47,46 +50,70 @@ def _overview(*, as_json: bool) -> None:
         return
     show(f"{count(len(going_on), 'deployment')} active or waiting" + (":" if going_on else "."))
     if going_on:
-        show(deployments_table(going_on))
+        show(_going_on(going_on))
     if last:
         show("", f"The last {count(len(last), 'deployment')} that ended:", deployments_table(last))
 
 
+def _going_on(deployments: Sequence[Json]) -> RenderableType:
+    """With how far each is, or how many of its lane are before it."""
+    rows = [
+        (
+            each["deployment_id"],
+            f"{each['version']} of {each['application']} in {each['environment']}",
+            status_text(each["state"]),
+            _how_far(each),
+            moment_text(each["accepted_at"]),
+            each["requested_by"],
+        )
+        for each in deployments
+    ]
+    return table("deployment", "what", "state", "how far", "accepted (UTC)", "by", rows=rows)
+
+
+def _how_far(deployment: Json) -> str:
+    if deployment["state"] == DeploymentState.PENDING:
+        before = deployment["before_it"]
+        return f"{before} before it" if before else "is next"
+    if not deployment["targets_total"]:
+        return f"looks up its targets, {seconds_text(deployment['duration_seconds'])}"
+    done = f"{deployment['targets_done']} of {count(deployment['targets_total'], 'target')}"
+    failed = f", {deployment['targets_failed']} failed" if deployment["targets_failed"] else ""
+    return f"{done}{failed}, {seconds_text(deployment['duration_seconds'])}"
+
+
 async def _now_and_last(reader: Reader) -> tuple[list[JsonObject], list[JsonObject]]:
-    """Newest first, both."""
-    going_on: list[JsonObject] = []
-    for state in (*sorted(ACTIVE), DeploymentState.PENDING):
-        going_on += await reader.deployments(limit=_GOING_ON, state=state.value)
-    last: list[JsonObject] = []
-    for state in sorted(FINAL):
-        last += await reader.deployments(limit=_LAST, state=state.value)
-    newest = sorted(last, key=lambda each: each["finished_at"] or "", reverse=True)
-    return going_on, newest[:_LAST]
+    return await reader.going_on(limit=_GOING_ON), await reader.last_ended(limit=_LAST)
 
 
 def view_parts(view: Json) -> Iterator[RenderableType]:
-    """Everything that a person on call wants to see of one deployment."""
+    """Everything that a person on call wants to see of one deployment: first whether the release is out."""
+    yield paragraph(text(headline(view), STYLES.get(view["state"], "")))
+    yield ""
     yield _summary(view)
     if view["targets"]:
         yield ""
         yield _targets(view["targets"])
+    yield from _failures(view["targets"])
     parked = [each for each in view["destinations"] if each["parked_at"]]
     if parked:
         yield ""
         yield text("Given up: these destinations did not take their events (a repeat of the request tries again).")
         yield _parked(parked)
-    failures = [target["failure"] for target in view["targets"]]
-    hints = list(read_on(view["failure"], failures))
-    if hints:
+    left = list(out_of_traffic(view["request"], last_of_each(view["targets"])))
+    if left:
         yield ""
-        yield from hints
+        yield from left
+    steps = list(next_steps(view["deployment_id"], view["failure"], view["targets"]))
+    if steps:
+        yield ""
+        yield from steps
 
 
 def _summary(view: Json) -> RenderableType:
-    dry = " (dry run)" if view["request"].get("dry_run") else ""
+    dry = ", dry run" if view["request"].get("dry_run") else ""
     rows: list[tuple[object, object]] = [
-        ("deployment", view["deployment_id"]),
-        ("what", f"{view['version']} of {view['application']} in {view['environment']}, recipe {view['recipe']}{dry}"),
+        ("deployment", f"{view['deployment_id']} (recipe {view['recipe']}{dry})"),
         ("state", status_text(view["state"])),
     ]
     if view["failure"]:
@@ -96,8 +123,9 @@ def _summary(view: Json) -> RenderableType:
         ("run by", _owner(view)),
         ("asked for by", _asker(view)),
         ("accepted", f"{moment_text(view['accepted_at'])} UTC, waited {seconds_text(view['queued_seconds'])}"),
-        ("ran for", f"{seconds_text(view['duration_seconds'])}, {count(view['steps_total'], 'step')}"),
     ]
+    if view["started_at"] or view["duration_seconds"]:
+        rows.append(("ran for", f"{seconds_text(view['duration_seconds'])}, {count(view['steps_total'], 'step')}"))
     if view["takeovers"]:
         rows.append(("taken over", f"{count(view['takeovers'], 'time')}, last by epoch {view['epoch']}"))
     shown = table("", "", rows=rows)
@@ -124,6 +152,7 @@ def _wish(wish: Json) -> str:
 
 
 def _targets(targets: list[Json]) -> RenderableType:
+    """Without the failures' words, which need more room than a column."""
     rows = [
         (
             target["batch"],
@@ -132,11 +161,24 @@ def _targets(targets: list[Json]) -> RenderableType:
             "back" if target["direction"] == "back" else "",
             status_text(target["status"]),
             seconds_text(target["duration_seconds"]),
-            f"{target['failure']['code']}: {target['failure']['message']}" if target["failure"] else "",
+            target["failure"]["code"] if target["failure"] else "",
         )
         for target in targets
     ]
     return table("batch", "target", "address", "", "status", "time", "failure", rows=rows)
+
+
+def _failures(targets: list[Json]) -> Iterator[RenderableType]:
+    """What is wrong with each target, once for those with which the same is wrong."""
+    told: dict[str, list[str]] = {}
+    for target in targets:
+        if target["failure"]:
+            told.setdefault(target["failure"]["message"], []).append(target["name"])
+    for message, names in list(told.items())[:_TOLD]:
+        yield ""
+        yield paragraph(text(", ".join(names), "bold"), text(f": {message}"))
+    if len(told) > _TOLD:
+        yield text(f"… and {len(told) - _TOLD} others: vesemir status ID --json has all of them")
 
 
 def _parked(destinations: list[Json]) -> RenderableType:

@@ -8,11 +8,14 @@ from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of, failure_json, target_of, timestamp, wishes_of
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.statistics import statistics
+from vesemir.domain.states import DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.observe import Backlog, WaitsFor
 from vesemir.engine.store import TargetRecord
 
 JsonObject = dict[str, Any]
+
+_HOW_FAR = ("before_it", "targets_total", "targets_done", "targets_failed")
 
 
 class Reader:
@@ -29,9 +32,13 @@ class Reader:
                 return None
             targets = await statements().load_targets.rows(connection, deployment_id=deployment_id)
             destinations = await statements().destinations_of.rows(connection, deployment_id=deployment_id)
+            before = []
+            if row["state"] == DeploymentState.PENDING:
+                before = await statements().waits_for.rows(connection, deployment_id=deployment_id)
         return {
             **_deployment_json(row),
             **_more_json(row),
+            "waits_for": [{**each, "accepted_at": timestamp(each["accepted_at"])} for each in before],
             "targets": [_target_json(target_of(target)) for target in targets],
             "destinations": [_destination_json(destination, row["next_sequence"] - 1) for destination in destinations],
         }
@@ -51,6 +58,17 @@ class Reader:
                 connection, limit=limit, before=before, application=application, environment=environment, state=state
             )
         return [_deployment_json(row) for row in rows]
+
+    async def going_on(self, *, limit: int) -> list[JsonObject]:
+        """What runs, then what waits, the oldest first, with ``before_it`` and the counts ``targets_total, _done, _failed``."""
+        async with self._database.connection() as connection:
+            rows = await statements().going_on.rows(connection, limit=limit)
+        return [_deployment_json(row) | {name: row[name] for name in _HOW_FAR} for row in rows]
+
+    async def last_ended(self, *, limit: int) -> list[JsonObject]:
+        """The last ones that ended, the last first."""
+        async with self._database.connection() as connection:
+            return [_deployment_json(row) for row in await statements().last_ended.rows(connection, limit=limit)]
 
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[JsonObject]:
         """Complete events with a higher sequence than ``after``, in order."""
@@ -117,6 +135,9 @@ def _more_json(row: Row) -> JsonObject:
         "last_owner": row["last_owner"],
         "epoch": row["epoch"],
         "lease_expires_at": timestamp(row["lease_expires_at"]),
+        "lease_expired": row["lease_expired"],
+        "awaits_approval": row["awaits_approval"],
+        "paused_for_seconds": row["paused_for_seconds"],
         "expiries": row["expiries"],
         "takeovers": row["takeovers"],
         "cancel": wishes.cancel,
@@ -140,6 +161,7 @@ def _target_json(target: TargetRecord) -> JsonObject:
         "batch": target.batch,
         "status": target.state.value,
         "finished": target.finished,
+        "touched": target.touched,
         "failure": failure_json(target.failure),
         "traffic": target.traffic,
         "duration_seconds": target.duration_seconds,

@@ -1,0 +1,66 @@
+"""What to do about a failure: the commands to type next, for the deployment at hand, causes before consequences."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rich.console import RenderableType
+
+from vesemir.cli.output import paragraph, table, text
+
+Json = Mapping[str, Any]
+
+_CONSEQUENCES = frozenset({"rollout.too_many_failures"})
+"""Codes that only say that targets failed: their own codes say what to do."""
+_WITH_OUTPUT = ("step.", "health.", "artifact.")
+"""Codes whose cause stands in what a step printed."""
+
+
+def next_steps(deployment_id: str, failure: Json | None, targets: Sequence[Json]) -> Iterator[RenderableType]:
+    """Nothing, where nothing failed. ``targets`` have at least ``name`` and ``failure``."""
+    of_targets = {target["name"]: target["failure"] for target in targets if target["failure"]}
+    rows = [*_logs(deployment_id, of_targets), *_entries(failure, of_targets)]
+    if rows:
+        yield text("What to do", "bold")
+        shown = table("", "", rows=rows)
+        shown.show_header = False
+        shown.columns[0].no_wrap = True
+        yield shown
+
+
+def _logs(deployment_id: str, of_targets: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    """Of the first target of each code that printed something."""
+    seen = set()
+    for name, failure in of_targets.items():
+        if failure["code"].startswith(_WITH_OUTPUT) and failure["code"] not in seen:
+            seen.add(failure["code"])
+            yield f"vesemir logs {deployment_id} --target {name}", f"what the steps on {name} printed"
+
+
+def _entries(failure: Json | None, of_targets: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+    of_all = list(of_targets.values())
+    if failure is not None and not (failure["code"] in _CONSEQUENCES and of_all):
+        of_all.insert(0, failure)
+    for code, runbook in {each["code"]: each["runbook"] for each in of_all}.items():
+        yield f"vesemir explain {code}", f"meaning, how to tell, how to mend, whom to call ({runbook})"
+
+
+def out_of_traffic(request: Json, targets: Sequence[Json]) -> Iterator[RenderableType]:
+    """Servers that a failure left drained, and what gives them their traffic back."""
+    haproxy = request.get("haproxy")
+    names = [target["name"] for target in targets if _left_drained(target)] if haproxy else []
+    if not haproxy or not names:
+        return
+    servers = [
+        f"{haproxy['backend']}/{str(haproxy.get('server') or '{name}').replace('{name}', name)}" for name in names
+    ]
+    told = (
+        f"Without traffic, on purpose: {', '.join(servers)}. The next deployment leaves it so; once the application "
+        "answers there, set it ready by hand: vesemir explain first-look"
+    )
+    yield paragraph(text(told))
+
+
+def _left_drained(target: Json) -> bool:
+    """As contract section 5 says: it failed, was cancelled or is unknown after its first recipe step began."""
+    ended = target["finished"] and target["status"] not in {"succeeded", "rolled_back", "skipped"}
+    return bool(ended and target["touched"] and target["traffic"])

@@ -60,7 +60,7 @@ class Reader:
         return [_deployment_json(row) for row in rows]
 
     async def going_on(self, *, limit: int) -> list[JsonObject]:
-        """What runs, then what waits, the oldest first, with ``before_it`` and the counts ``targets_total, _done, _failed``."""
+        """What runs, then what waits, the oldest first; with ``before_it`` and counts of its targets."""
         async with self._database.connection() as connection:
             rows = await statements().going_on.rows(connection, limit=limit)
         return [_deployment_json(row) | {name: row[name] for name in _HOW_FAR} for row in rows]

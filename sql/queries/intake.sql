@@ -22,11 +22,11 @@ SELECT body_hash FROM known_request WHERE deployment_id = :deployment_id;
 -- after new_arrival, because only now, with the lane locked, can it see every deployment that is before this one.
 WITH accepted AS (
     INSERT INTO deployment (
-        deployment_id, request, application, environment, version, recipe, team, requested_by, user_id, arrival,
+        deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id, arrival,
         next_sequence)
     VALUES (
-        :deployment_id, :request, :application, :environment, :version, :recipe, :team, :requested_by, :user_id, :arrival,
-        2)
+        :deployment_id, :request, :sealed, :application, :environment, :version, :recipe, :team, :requested_by, :user_id,
+        :arrival, 2)
     RETURNING deployment_id, accepted_at
 ), told AS (
     INSERT INTO event (deployment_id, sequence, name, instance, occurred_at, body)
@@ -89,7 +89,7 @@ WHERE deployment_id = :deployment_id AND finished_at IS NULL;
 WITH ended AS (
     UPDATE deployment SET
         state = 'cancelled', finished_at = clock_timestamp(), failure = :failure, metrics = :metrics, cancel_wish = :wish,
-        next_sequence = next_sequence + 1, last_control = :token
+        next_sequence = next_sequence + 1, last_control = :token, sealed = NULL
     WHERE deployment_id = :deployment_id AND state = 'pending'
     RETURNING deployment_id, next_sequence - 1 AS sequence, finished_at
 )

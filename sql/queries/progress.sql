@@ -33,6 +33,7 @@ UPDATE deployment SET
     clock_started_at = CASE WHEN :resets_clock AND clock_started_at IS NOT NULL THEN clock_timestamp()
                             ELSE clock_started_at END,
     finished_at = CASE WHEN :final::boolean THEN clock_timestamp() END,
+    sealed = CASE WHEN NOT :final THEN sealed END,
     owner = CASE WHEN :final THEN NULL ELSE owner END,
     lease_expires_at = CASE WHEN :final THEN NULL ELSE lease_expires_at END
 WHERE deployment_id = :deployment_id AND state = :old
@@ -117,7 +118,7 @@ ORDER BY done.number;
 
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
-SELECT deployment_id, request, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds, balancers,
+SELECT deployment_id, request, sealed, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds, balancers,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,

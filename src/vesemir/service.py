@@ -32,6 +32,7 @@ from vesemir.adapters.observe import (
 )
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.recipes import load_recipes, local_artifact
+from vesemir.adapters.sealing import RecordSeal
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
@@ -45,6 +46,7 @@ from vesemir.engine.lease import Leases
 from vesemir.engine.left_out import LeftOut
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.publishing import Publishing
+from vesemir.engine.sealing import Secrecy
 from vesemir.engine.store import StoreAwayError
 from vesemir.engine.working import Working
 from vesemir.settings import Settings
@@ -109,6 +111,7 @@ class Service:
             meters=ports.meters,
             namespace=namespace,
             max_bytes=settings.amqp.max_message_bytes,
+            redact=redact,
             on_wish=self._wake,
         )
 
@@ -130,6 +133,7 @@ class Service:
             store = await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance))
             hosts = await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters))
             broker = AmqpBroker(settings.amqp, health=health, instance=instance)
+            seal = RecordSeal.of(settings.secrets.key)
             ports = Ports(
                 store=store,
                 hosts=hosts,
@@ -140,9 +144,15 @@ class Service:
                 meters=meters,
                 redact=redact,
                 artifact=partial(local_artifact, roots=settings.artifacts.roots),
+                seal=seal,
             )
             rules = IntakeRules(
-                recipes, inventory, caps_of(settings), settings.amqp.max_message_bytes, settings.amqp.namespace
+                recipes,
+                inventory,
+                caps_of(settings),
+                settings.amqp.max_message_bytes,
+                settings.amqp.namespace,
+                Secrecy(redact, seal),
             )
             app = http_app(health=health, meters=meters, reader=store, token=settings.http.token)
             await stack.enter_async_context(serving(app, settings.http.host, settings.http.port))
@@ -253,11 +263,11 @@ async def _main(settings: Settings) -> int:
 
 
 def _secrets_of(settings: Settings) -> list[str]:
-    """Whole connection addresses, their passwords, and the API's token: none of them is ever shown."""
+    """Whole connection addresses, their passwords, the API's token and the record's key: none of them is ever shown."""
     addresses = [settings.amqp.url.get_secret_value(), settings.postgres.dsn.get_secret_value()]
     passwords = [unquote(urlsplit(address).password or "") for address in addresses]
-    token = settings.http.token.get_secret_value() if settings.http.token else ""
-    return [secret for secret in (*addresses, *passwords, token) if secret]
+    others = [secret.get_secret_value() for secret in (settings.http.token, settings.secrets.key) if secret is not None]
+    return [secret for secret in (*addresses, *passwords, *others) if secret]
 
 
 def limits_of(settings: Settings) -> EngineLimits:

@@ -221,6 +221,30 @@ class Artifacts(Section):
     """Folders from which ``file://`` artifacts may be read."""
 
 
+_KEY_CHARACTERS = 32
+
+
+class Secrets(Section):
+    """For secret parameters in the record, until their deployment has ended; the same for all instances."""
+
+    key: SecretStr | None = None
+    """At least 32 random characters; several, one per line, while it is being changed: the first one seals."""
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if self.key_file is not None:
+            object.__setattr__(self, "key", _secret_from(self.key_file, SecretStr(""), "secrets.key"))
+        if self.key is not None:
+            keys = self.key.get_secret_value().split()
+            if not keys or any(len(key) < _KEY_CHARACTERS for key in keys):
+                raise ValueError(
+                    f"secrets.key must have at least {_KEY_CHARACTERS} characters on each line; "
+                    "`openssl rand -base64 32` makes one"
+                )
+        return self
+
+
 class Log(Section):
     level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["auto", "json", "text"] = "auto"
@@ -252,6 +276,7 @@ class Settings(BaseSettings):
     limits: Limits = Limits()
     recipes: Recipes = Recipes()
     artifacts: Artifacts = Artifacts()
+    secrets: Secrets = Secrets()
     log: Log = Log()
 
     @classmethod

@@ -78,6 +78,7 @@ def a_deployment(name: str = "d1", *, application: str = "shop", body_hash: byte
         team="payments",
         requested_by="orchestrator",
         user_id=None,
+        sealed=b"\x00sealed",
     )
 
 

@@ -67,6 +67,20 @@ async def test_what_was_accepted_is_what_is_loaded(store: Store) -> None:
     assert record.accepted_at.tzinfo is not None
 
 
+async def test_secrets_are_kept_until_the_end_and_no_longer(store: Store) -> None:
+    held = await started(store)
+    await store.accept(a_deployment("d2", application="blog"), None)
+    record = await store.load("d1")
+    assert record is not None
+    assert record.sealed == b"\x00sealed"
+    await finish(store, held)
+    await store.control(command("cancel", "d2"))
+    for name in ("d1", "d2"):
+        ended = await store.load(name)
+        assert ended is not None
+        assert ended.sealed is None
+
+
 async def test_an_unknown_id_loads_nothing(store: Store) -> None:
     assert await store.load("nobody") is None
     assert await store.events_after("nobody", 0, limit=10) == []

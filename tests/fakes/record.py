@@ -112,6 +112,7 @@ class Row:
             awaits_approval=self.awaits_approval,
             approved_batch=self.approved_batch,
             paused_seconds=0.0 if self.paused_since is None else now - self.paused_since,
+            sealed=None if self.final else self.new.sealed,
         )
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from vesemir.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vesemir.toml"
-NO_DEFAULT = ("instance", "url_file", "dsn_file", "token_file", "file", "folders", "roots")
+NO_DEFAULT = ("instance", "url_file", "dsn_file", "token_file", "key_file", "file", "folders", "roots")
 """Examples of what has no default value of its own."""
 
 
@@ -59,6 +59,15 @@ def test_a_secret_comes_from_a_file_and_is_never_printed(monkeypatch: pytest.Mon
     settings = Settings()
     assert settings.amqp.url.get_secret_value() == "amqp://user:hunter2@127.0.0.1/"
     assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize("text", ["too short", "", f"{'k' * 40}\nshort"])
+def test_a_key_that_can_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "record-key"
+    file.write_text(text, encoding="utf-8")
+    monkeypatch.setenv("VESEMIR_SECRETS__KEY_FILE", str(file))
+    with pytest.raises(ValidationError, match="at least 32 characters on each line"):
+        Settings()
 
 
 def test_a_secret_file_that_is_missing_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ class FailureCode(StrEnum):
     REQUEST_INVALID_PARAMETERS = "request.invalid_parameters"
     REQUEST_TOO_LARGE = "request.too_large"
     REQUEST_FORBIDDEN = "request.forbidden"
+    REQUEST_SECRETS_UNREADABLE = "request.secrets_unreadable"
     TARGETS_NONE_FOUND = "targets.none_found"
     TARGETS_TOO_FEW = "targets.too_few"
     TARGETS_UNKNOWN_HOST = "targets.unknown_host"

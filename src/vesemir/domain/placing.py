@@ -21,8 +21,9 @@ PART = os.path.join(FOLDER, PREFIX + str(os.getpid()))
 
 
 def end(status, text):
-    if os.path.lexists(PART):
-        os.unlink(PART)
+    for path in (PART, SOURCE):  # what was uploaded may hold secrets; another try uploads it again
+        if path and os.path.lexists(path):
+            os.unlink(path)
     sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("ascii", "backslashreplace") + "\\n")
     sys.exit(status)
 
@@ -48,13 +49,22 @@ def opened():
             return open(SOURCE, "rb"), SOURCE, None
         except OSError as error:
             end(3, "%s: %s" % (SOURCE, error.strerror))
+    import base64
     import http.client
+    import urllib.parse
     import urllib.request
+    parts = urllib.parse.urlsplit(URL)
+    login, at, place = parts.netloc.rpartition("@")
+    shown = urllib.parse.urlunsplit(parts._replace(netloc=place))
     try:
-        answer = urllib.request.urlopen(URL, timeout=30)
+        request = urllib.request.Request(shown)
+        if at:  # not sent on to wherever a redirect leads
+            word = base64.b64encode(urllib.parse.unquote_to_bytes(login)).decode("ascii")
+            request.add_unredirected_header("Authorization", "Basic " + word)
+        answer = urllib.request.urlopen(request, timeout=30)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        end(3, "%s: %s; check that this host reaches it and that it is there" % (URL, error))
-    return answer, URL, answer.headers.get("Content-Length")
+        end(3, "%s: %s; check that this host reaches it and that it is there" % (shown, error))
+    return answer, shown, answer.headers.get("Content-Length")
 
 
 def there():

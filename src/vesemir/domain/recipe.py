@@ -241,9 +241,12 @@ def as_text(value: ParameterValue) -> str:
 
 
 def secret_texts(recipe: Recipe, values: Mapping[str, ParameterValue]) -> frozenset[str]:
-    """The texts that must not show in any log, event or record."""
+    """The texts that must not show in any log, event or record: what was given, and the recipe's own defaults."""
     return frozenset(
         text
-        for name, value in values.items()
-        if name in recipe.parameters and recipe.parameters[name].secret and (text := as_text(value))
+        for name, parameter in recipe.parameters.items()
+        if parameter.secret
+        and isinstance(value := values.get(name, parameter.default), str | int)
+        and not isinstance(value, bool)
+        and (text := as_text(value))
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from vesemir.domain.action import (
@@ -17,6 +17,7 @@ from vesemir.domain.action import (
     TcpProbe,
 )
 from vesemir.domain.failure import FailureCode, VesemirError
+from vesemir.domain.hiding import told_by_name
 from vesemir.domain.recipe import (
     Check,
     Fetch,
@@ -67,6 +68,23 @@ def render_steps(recipe: Recipe, direction: Direction, scope: Scope) -> list[Ren
     renderer = _Renderer(recipe.name, scope, known, parameters, variables)
     steps = recipe.steps if direction is Direction.FORWARD else recipe.rollback
     return [renderer.step(step) for step in steps]
+
+
+def hidden_values(steps: Iterable[RenderedStep]) -> set[str]:
+    """Of the environment: what the name of a variable tells to be a secret (``DB_PASSWORD``)."""
+    return {
+        value for step in steps for name, value in _environment_of(step.action).items() if told_by_name(name, value)
+    }
+
+
+def _environment_of(action: Action) -> Mapping[str, str]:
+    match action:
+        case RunAction(command) | CheckAction(probe=Command() as command):
+            return command.environment
+        case PutAction() | FetchAction():
+            return action.environment
+        case CheckAction():
+            return {}
 
 
 def _request_values(recipe: Recipe, scope: Scope) -> dict[str, str]:

@@ -1,7 +1,10 @@
 """A target: one host in a deployment, as an inventory resolved it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+OWN_VARIABLES = frozenset({"haproxy_socket", "vesemir_state_dir"})
+"""What Vesemir itself reads of a host, whatever the recipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,3 +21,7 @@ class Target:
     user: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+
+    def knowing(self, names: frozenset[str]) -> "Target":
+        """With these of its variables only."""
+        return replace(self, variables={name: value for name, value in self.variables.items() if name in names})

@@ -1,5 +1,7 @@
 """From what happened on a host to what is said of it: states, failures and output as events carry them. Pure."""
 
+from collections.abc import Callable
+
 from vesemir.domain.action import RenderedStep
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import TargetState
@@ -43,9 +45,11 @@ def message_of_stop(reason: str, target: str, target_seconds: float) -> Failure:
             return Failure(FailureCode.TARGET_TIMED_OUT, text)
 
 
-def failure_of_step(step: RenderedStep, result: StepResult, target: str) -> tuple[FailureCode, str]:
-    """(code, message) for a step that did not succeed at its last try."""
-    last = "" if result.reason else _last_line(result)
+def failure_of_step(
+    step: RenderedStep, result: StepResult, target: str, *, redact: Callable[[str], str] = str
+) -> tuple[FailureCode, str]:
+    """(code, message) for a step that did not succeed at its last try. Secrets are taken out before anything is cut."""
+    last = "" if result.reason else _last_line(redact(result.output.decode("utf-8", "replace")))
     if result.status is StepStatus.TIMED_OUT:
         text = f"step {step.name} on {target} did not end within {step.timeout:g} s and was ended"
         return FailureCode.STEP_TIMED_OUT, f"{text}{last}"
@@ -54,8 +58,8 @@ def failure_of_step(step: RenderedStep, result: StepResult, target: str) -> tupl
     return code, f"step {step.name} failed on {target}: {how}{last}"
 
 
-def _last_line(result: StepResult) -> str:
-    lines = result.output[-1024:].decode("utf-8", "replace").strip().splitlines()
+def _last_line(output: str) -> str:
+    lines = output[-1024:].strip().splitlines()
     return f"; its last line: {lines[-1][:300]}" if lines else ""
 
 

@@ -60,11 +60,25 @@ class Closing:
         }
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         await self._recorder.write(*skips, MoveDeployment(old, new, failure), Emit("deployment.finished", body))
+        self._say(new, failure, metrics)
         code = failure.code if failure else None
         self._ports.meters.deployment_finished(new, code, seconds=seconds)
         for state, _ in ends:
             if state is TargetState.SKIPPED:
                 self._ports.meters.target_finished(state, None, seconds=None)
+
+    def _say(self, status: DeploymentState, failure: Failure | None, metrics: Mapping[str, Any]) -> None:
+        """The one line that support looks for first."""
+        log = self._ports.log
+        (log.info if failure is None else log.warning)(
+            "finished: {status}, {done} of {total} targets in {seconds:.1f} s{why}",
+            status=status.value,
+            done=metrics["targets_succeeded"],
+            total=metrics["targets_total"],
+            seconds=metrics["duration_seconds"],
+            why="" if failure is None else f"; {failure.message}",
+            code=None if failure is None else failure.code.value,
+        )
 
     @staticmethod
     def _end(row: Row, back: Row | None) -> tuple[TargetState, Row]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vesemir.domain.hiding import Hiding
 from vesemir.domain.recipe import Recipe
 from vesemir.domain.request import DeployRequest
 from vesemir.engine.hosts import Hosts, Ticket
@@ -14,6 +15,7 @@ from vesemir.engine.loadbalancer import LoadBalancers
 from vesemir.engine.observe import Log, Meters
 from vesemir.engine.recipes import Recipes
 from vesemir.engine.recorder import Recorder
+from vesemir.engine.sealing import Seal
 from vesemir.engine.store import Store
 from vesemir.engine.traffic import Traffic
 
@@ -23,6 +25,7 @@ class Ports:
     """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored.
 
     ``artifact`` gives the file of this instance that a ``file://`` address means; raises ``FailedError``.
+    ``seal`` opens the secret parameters that the record keeps.
     """
 
     store: Store
@@ -34,13 +37,14 @@ class Ports:
     meters: Meters
     redact: Callable[[str], str]
     artifact: Callable[[str], Path]
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """One claimed deployment under way. ``traffic`` is None when no traffic is moved.
 
-    ``secrets`` are the texts of parameters that the recipe marks secret.
+    ``redact`` takes its secrets out of a text: to be called before anything is stored or published.
     """
 
     request: DeployRequest
@@ -50,13 +54,7 @@ class Deployment:
     ports: Ports
     limits: EngineLimits
     traffic: Traffic | None
-    secrets: frozenset[str] = frozenset()
-
-    def redact(self, text: str) -> str:
-        """Without secrets: to be called before anything is stored or published."""
-        for secret in sorted(self.secrets, key=len, reverse=True):
-            text = text.replace(secret, "•••")
-        return self.ports.redact(text)
+    redact: Hiding
 
     def ticket(self) -> Ticket:
         """The right to work on a host, for this claim."""

@@ -23,6 +23,7 @@ class Control:
         meters: Meters,
         namespace: str,
         max_bytes: int,
+        redact: Callable[[str], str],
         on_wish: Callable[[], None],
     ) -> None:
         self._store = store
@@ -31,6 +32,7 @@ class Control:
         self._meters = meters
         self._namespace = namespace
         self._max_bytes = max_bytes
+        self._redact = redact
         self._on_wish = on_wish
 
     async def handle(self, message: Incoming) -> None:
@@ -43,13 +45,16 @@ class Control:
             await self._answers.control_refused(message, parsed)
             return
         answer, identity = await self._store.control(
-            ControlCommand(parsed.command, parsed.deployment_id, parsed.requested_by, parsed.reason)
+            ControlCommand(
+                parsed.command, parsed.deployment_id, self._shown(parsed.requested_by), self._shown(parsed.reason)
+            )
         )
         failure = _failure(answer, parsed)
         self._meters.control_received(parsed.command, accepted=failure is None)
         self._log.info(
-            "{command} of {deployment_id}: {answer}",
+            "{command}, asked for by {who}: {answer}",
             command=parsed.command,
+            who=parsed.requested_by or "nobody named",
             deployment_id=parsed.deployment_id,
             answer=answer.value,
         )
@@ -58,6 +63,10 @@ class Control:
         if failure is None:
             self._on_wish()
         await self._answers.control(message, _common(parsed.deployment_id, identity), parsed.command, failure)
+
+    def _shown(self, text: str | None) -> str | None:
+        """Both are told in events and kept in the record."""
+        return None if text is None else self._redact(text)
 
 
 def _failure(answer: ControlAnswer, request: ControlRequest) -> Failure | None:

@@ -20,6 +20,7 @@ from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.inventory import Inventory
 from vesemir.engine.observe import Log, Meters, Outcome
 from vesemir.engine.recipes import Recipes
+from vesemir.engine.sealing import Secrecy, is_placeholder
 from vesemir.engine.store import AcceptKind, Destination, NewDeployment, Store
 
 
@@ -32,6 +33,7 @@ class IntakeRules:
     caps: Timeouts
     max_bytes: int
     namespace: str
+    secrecy: Secrecy
 
     def judge(self, message: Incoming) -> Parsed | Refusal:
         """The request, or the one clear reason why it is refused."""
@@ -53,8 +55,15 @@ class IntakeRules:
             problem = Problem("recipe", f"must be one of: {known}")
             return _refuse(request, FailureCode.REQUEST_UNKNOWN_RECIPE, [problem])
         _, problems = check_parameters(recipe, request.parameters)
+        problems += [
+            Problem(f"parameters.{name}", "is what the record shows for a secret: give the secret itself")
+            for name, value in request.parameters.items()
+            if is_placeholder(value)
+        ]
         if problems:
             return _refuse(request, FailureCode.REQUEST_INVALID_PARAMETERS, problems)
+        if problems := self.secrecy.refuse(recipe, request.parameters):
+            return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems)
         return self._refused_rollout(request, recipe)
 
     @staticmethod
@@ -109,15 +118,42 @@ class Intake:
             await self._refuse(message, judged)
             return
         reach(Failpoint.BEFORE_INSERT)
-        kind = await self._store.accept(_new(judged, message), _destination(message))
+        kind = await self._store.accept(self._new(judged, message), _destination(message))
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
         if kind is AcceptKind.CONFLICT:
             problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
             await self._refuse(message, _refuse(judged.request, FailureCode.REQUEST_CONFLICT, [problem]))
             return
         self._meters.event_received(Outcome.ACCEPTED if kind is AcceptKind.ACCEPTED else Outcome.REPEATED)
-        self._log.info("deployment {deployment_id} {kind}", deployment_id=judged.request.deployment_id, kind=kind.value)
+        request = judged.request
+        self._log.info(
+            "{kind}: {version} of {application} in {environment}, recipe {recipe}",
+            kind=kind.value,
+            version=request.version,
+            application=request.application,
+            environment=request.environment,
+            recipe=request.recipe,
+            deployment_id=request.deployment_id,
+        )
         self._on_accepted()
+
+    def _new(self, parsed: Parsed, message: Incoming) -> NewDeployment:
+        request, secrecy = parsed.request, self._rules.secrecy
+        recipe = self._rules.recipes.get(request.recipe) or Recipe(request.recipe)
+        shown, sealed = secrecy.kept(request.deployment_id, parsed.raw, recipe=recipe, given=request.parameters)
+        return NewDeployment(
+            deployment_id=request.deployment_id,
+            body_hash=parsed.body_hash,
+            request=shown,
+            application=request.application,
+            environment=request.environment,
+            version=request.version,
+            recipe=request.recipe,
+            team=request.team,
+            requested_by=shown.get("requested_by"),
+            user_id=message.user_id,
+            sealed=sealed,
+        )
 
     async def _refuse(self, message: Incoming, refusal: Refusal) -> None:
         self._meters.event_received(Outcome.REJECTED, refusal.code)
@@ -133,22 +169,6 @@ class Intake:
 def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) -> Refusal:
     common = CommonFields(request.deployment_id, request.application, request.environment, request.version)
     return refusal(code, tuple(problems), common)
-
-
-def _new(parsed: Parsed, message: Incoming) -> NewDeployment:
-    request = parsed.request
-    return NewDeployment(
-        deployment_id=request.deployment_id,
-        body_hash=parsed.body_hash,
-        request=parsed.raw,
-        application=request.application,
-        environment=request.environment,
-        version=request.version,
-        recipe=request.recipe,
-        team=request.team,
-        requested_by=request.requested_by,
-        user_id=message.user_id,
-    )
 
 
 def _destination(message: Incoming) -> Destination | None:

@@ -1,6 +1,6 @@
 """The ports to what watches: measures, and the context of log lines. Small on purpose; neither fails its caller."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -173,6 +173,10 @@ class Log(Protocol):
         """Fields of every line within: deployment_id, application, environment, target, step, epoch."""
         ...
 
+    def hiding(self, take_out: Callable[[str], str]) -> AbstractContextManager[object]:
+        """Every line within, and in tasks begun there, goes through ``take_out``."""
+        ...
+
 
 class SilentLog:
     """Says nothing."""
@@ -189,4 +193,8 @@ class SilentLog:
 
     def context(self, **fields: object) -> AbstractContextManager[object]:
         del fields
+        return nullcontext()
+
+    def hiding(self, take_out: Callable[[str], str]) -> AbstractContextManager[object]:
+        del take_out
         return nullcontext()

@@ -11,7 +11,7 @@ from vesemir.domain.render import RenderError, render_steps
 from vesemir.domain.render import Scope as RenderScope
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
-from vesemir.domain.target import Target
+from vesemir.domain.target import OWN_VARIABLES, Target
 from vesemir.engine.context import Ports
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.observe import Phase
@@ -63,8 +63,9 @@ async def prepare(
     Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
     """
     started = time.monotonic()
-    targets = await ports.inventory.resolve(request.targets)
+    targets = [_known(box, recipe, request) for box in await ports.inventory.resolve(request.targets)]
     balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
+    balancers = [box.knowing(OWN_VARIABLES) for box in balancers]
     seconds = time.monotonic() - started
     ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
     if len(targets) > limits.targets:
@@ -78,7 +79,19 @@ async def prepare(
         "batches": [list(batch.names) for batch in plan.batches],
     }
     await recorder.write(Start(records, seconds, tuple(balancers)), Emit("deployment.started", told))
+    ports.log.info(
+        "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
+        targets=len(targets),
+        seconds=seconds,
+        batches=len(plan.batches),
+    )
     return Prepared(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
+
+
+def _known(target: Target, recipe: Recipe, request: DeployRequest) -> Target:
+    """With what this deployment needs of the inventory, which may hold passwords for others: only that is recorded."""
+    order_by = request.rollout.order_by
+    return target.knowing(OWN_VARIABLES.union(recipe.variables, {order_by} if order_by else ()))
 
 
 def _check_rendering(recipe: Recipe, request: DeployRequest, targets: Sequence[Target], limits: EngineLimits) -> None:

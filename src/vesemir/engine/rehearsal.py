@@ -40,6 +40,7 @@ async def _look_at(deployment: Deployment, row: Row) -> None:
 
 
 async def _record(deployment: Deployment, row: Row, failure: Failure) -> None:
+    failure = Failure(failure.code, deployment.redact(failure.message))
     state = target_state_of(failure, Direction.FORWARD)
     await deployment.recorder.write(row.move(TargetState.RUNNING), row.move(state, finished=True, failure=failure))
 

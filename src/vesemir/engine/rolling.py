@@ -42,6 +42,7 @@ class Rolling:
         earlier: DeploymentRecord | None = None,
     ) -> None:
         self._deployment = deployment
+        self._log = deployment.ports.log
         self._plan = plan
         self._rows = rows
         self.state = state
@@ -163,6 +164,7 @@ class Rolling:
                 return
             if self._gate.paused(move.opens):
                 return
+            self._log.info("batch {batch} begins with {names}", batch=move.opens, names=", ".join(move.names))
         for name in move.names:
             self._start(group, self._rows[name])
 
@@ -186,6 +188,7 @@ class Rolling:
         if self.stopped is not None or self._handing_over:
             return
         if wishes.cancel is not None:
+            self._log.info("cancelled by {who}", who=wishes.cancel.get("requested_by") or "nobody named")
             await self._deployment.recorder.write(Emit("deployment.cancelling", _who(wishes.cancel)))
             self._stop(StopReason.CANCELLED)
         elif self.state is DeploymentState.RUNNING and wishes.pause is not None:
@@ -194,6 +197,7 @@ class Rolling:
             await self._resume(_who(wishes.resume or {}), clock)
         elif self.state is DeploymentState.PAUSED and self._pause_limit.overdue:
             told = {"requested_by": None, "reason": self._pause_limit.failure.message}
+            self._log.warning("{reason}", reason=told["reason"])
             await self._deployment.recorder.write(Emit("deployment.cancelling", told))
             self._stop(StopReason.NOT_RESUMED)
 
@@ -205,6 +209,7 @@ class Rolling:
         old, self.state = self.state, deployment_move(self.state, DeploymentState.PAUSED)
         change = MoveDeployment(old, self.state, awaits_approval=self._awaits_approval)
         await self._deployment.recorder.write(change, Emit("deployment.paused", who))
+        self._log.info("paused: {reason}", reason=who.get("reason") or "asked for")
         if self._awaits_approval:
             self._deployment.lease.forget_approvals()  # as the record did
         self._pause_limit.begin(approval=self._awaits_approval)
@@ -214,6 +219,7 @@ class Rolling:
         old, self.state = self.state, deployment_move(self.state, DeploymentState.RUNNING)
         change = MoveDeployment(old, self.state, approves=approved)
         await self._deployment.recorder.write(change, Emit("deployment.resumed", who))
+        self._log.info("resumed")
         self._pause_limit.end()
         self._awaits_approval = False
         self._gate.approve(approved)

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
+from vesemir.domain.hiding import Hiding
 from vesemir.domain.plan import Plan
-from vesemir.domain.recipe import Recipe, secret_texts
+from vesemir.domain.recipe import Recipe
 from vesemir.domain.request import DeployRequest, TrafficRequest
 from vesemir.domain.rollout import Complete, Halt
 from vesemir.domain.share import Share
@@ -25,6 +26,7 @@ from vesemir.engine.rehearsal import plan_told, rehearse
 from vesemir.engine.rolling import HandedOverError, Rolling
 from vesemir.engine.row import Row
 from vesemir.engine.scope import Scope, StoppedError, StopReason
+from vesemir.engine.sealing import UnsealableError, opened, secrets_of, secrets_unreadable
 from vesemir.engine.store import AddTargets, DeploymentRecord, Emit, Json, MoveDeployment, SkipPending, TargetRecord
 from vesemir.engine.traffic import Traffic
 
@@ -57,6 +59,7 @@ class DeploymentRun:
         self._rolling: Rolling | None = None
         self._handing_over = False
         self._leaving = False
+        self._redact = Hiding(ports.redact)
         self._rows: Sequence[Row] = ()
         lease.on_change = self._woken
 
@@ -93,18 +96,40 @@ class DeploymentRun:
         async with self._recorder:
             self._closing = Closing(record, self._recorder, self._ports)
             self._state = record.state
-            try:
-                await self._run(record)
-            except FailedError as error:
-                await self._close(DeploymentState.FAILED, error.failure)
+            request, unreadable = self._read(record)
+            recipe = self._ports.recipes.get(request.recipe) or Recipe(request.recipe)
+            self._redact.add(secrets_of(recipe, request))
+            log = self._ports.log
+            with (
+                log.hiding(self._redact),
+                log.context(application=request.application, environment=request.environment),
+            ):
+                self._say_claimed(record)
+                try:
+                    await self._run(record, request, recipe, self._hopeless(request) or unreadable)
+                except FailedError as error:
+                    await self._close(DeploymentState.FAILED, error.failure)
 
-    async def _run(self, record: DeploymentRecord) -> None:
-        request = self._read_request(record.request)
-        hopeless = self._hopeless(request)
+    def _say_claimed(self, record: DeploymentRecord) -> None:
+        previous, waited = self._lease.claim.previous, record.queued_seconds
+        if previous is None:
+            self._ports.log.info("claimed after {seconds:.1f} s in the queue", seconds=waited)
+        else:
+            self._ports.log.warning("taken over from {previous}", previous=previous)
+
+    def _read(self, record: DeploymentRecord) -> tuple[DeployRequest, Failure | None]:
+        """The request, and why its secrets cannot be had."""
+        try:
+            return self._read_request(opened(record, self._ports.seal)), None
+        except UnsealableError as error:
+            return self._read_request(record.request), secrets_unreadable(error)
+
+    async def _run(
+        self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe, hopeless: Failure | None
+    ) -> None:
         if hopeless is not None and not record.started:
             await self._close(DeploymentState.FAILED, hopeless)
             return
-        recipe = self._ports.recipes.get(request.recipe) or Recipe(request.recipe)
         try:
             async with self._before_rolling:
                 prepared = await self._prepared(record, request, recipe)
@@ -124,7 +149,7 @@ class DeploymentRun:
                 self._ports,
                 self._limits,
                 traffic,
-                secrets=secret_texts(recipe, request.parameters),
+                self._redact,
             )
             if hopeless is not None:
                 await self._give_up(record, deployment, hopeless)
@@ -229,6 +254,7 @@ class DeploymentRun:
 
     async def _turn_back(self, deployment: Deployment, plan: Plan, record: DeploymentRecord, cause: Failure) -> None:
         """The first half of a rollback, in one transaction: from now on every owner goes back."""
+        cause = Failure(cause.code, self._redact(cause.message))
         touched = [row for row in self._rows if row.touched]
         back = tuple(_back_record(row) for row in touched)
         told = Emit("deployment.rolling_back", {"requested_by": None, "reason": None, "failure": cause.as_json()})
@@ -282,6 +308,8 @@ class DeploymentRun:
         back: dict[str, Row] | None = None,
         more: Json | None = None,
     ) -> None:
+        if failure is not None:
+            failure = Failure(failure.code, self._redact(failure.message))
         await self._closing.close(self._state, state, failure, self._rows, back, more)
 
 

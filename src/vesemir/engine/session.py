@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
+from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
@@ -31,6 +32,7 @@ class TargetSession:
 
     def __init__(self, deployment: Deployment, row: Row) -> None:
         self._deployment = deployment
+        self._log = deployment.ports.log
         self._row = row
         self._traffic = deployment.traffic
         self._server = row.name
@@ -41,6 +43,10 @@ class TargetSession:
 
     async def run(self) -> None:
         """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
+        with self._log.context(target=self._row.name):
+            await self._run()
+
+    async def _run(self) -> None:
         row, started = self._row, time.monotonic()
         failure: Failure | None
         try:
@@ -56,6 +62,7 @@ class TargetSession:
     async def _begin(self) -> None:
         row, resumed = self._row, self._row.resumed
         changes = [row.move(TargetState.RUNNING)]
+        self._log.info("{begins}", begins="goes on after a takeover" if resumed else "begins")
         if resumed:
             await self._deployment.recorder.write(*changes)
             return
@@ -81,7 +88,7 @@ class TargetSession:
             self._deployment.lease.lose()
             raise LeaseLostError(str(error)) from error
         except Exception as error:
-            self._deployment.ports.log.exception("a bug on target {target}", target=self._row.name)
+            self._deployment.ports.log.exception("a bug")
             text = f"Vesemir met an error of its own on {self._row.name}: {type(error).__name__}: {error}"
             return Failure(FailureCode.INTERNAL_ERROR, text)
         return None
@@ -126,6 +133,7 @@ class TargetSession:
     async def _on_host(self, host: Host) -> None:
         deployment, row = self._deployment, self._row
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
+        deployment.redact.add(hidden_values(steps))
         await self._steps.remember()
         if self._steps.succeeded("enable"):
             await self._still_in_traffic()
@@ -156,7 +164,9 @@ class TargetSession:
             return
         started = time.monotonic()
         await self._steps.own("drain", lambda: traffic.take_out(self._server, prior, waiting=self.scope.standing_still))
-        self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=seconds)
+        self._log.info("out of traffic after {seconds:.1f} s", seconds=seconds)
         await traffic.assert_out(self._server)
 
     def _kept_out(self) -> AbstractAsyncContextManager[None]:
@@ -169,6 +179,7 @@ class TargetSession:
         if not self._steps.succeeded("enable"):
             await self._steps.own("health", lambda: traffic.warm_up(self._server, prior))
             await self._steps.own("enable", lambda: traffic.put_back(self._server, prior, self._hold))
+            self._log.info("back in traffic")
 
     async def _still_in_traffic(self) -> None:
         """Somebody may have begun to leave it drained after it was back: an earlier owner, at a cancel."""
@@ -218,6 +229,20 @@ class TargetSession:
         meters.target_finished(state, failure.code if failure else None, seconds=row.duration_seconds)
         if self._left_drained:
             meters.left_drained()
+        self._say_finished(state, failure)
+
+    def _say_finished(self, state: TargetState, failure: Failure | None) -> None:
+        seconds = self._row.duration_seconds or 0.0
+        if failure is None:
+            self._log.info("finished: {status} in {seconds:.1f} s", status=state.value, seconds=seconds)
+        else:
+            self._log.warning(
+                "finished: {status} in {seconds:.1f} s; {why}",
+                status=state.value,
+                seconds=seconds,
+                why=failure.message,
+                code=failure.code.value,
+            )
 
     def _left(self, failure: Failure | None) -> list[Change]:
         """Which servers are left out of traffic is remembered beyond this deployment."""

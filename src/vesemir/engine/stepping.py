@@ -43,6 +43,10 @@ class Stepping:
 
     async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         """One of Vesemir's own steps (drain, health, enable): its text is the step's output."""
+        with self._deployment.ports.log.context(step=name):
+            await self._own(name, work)
+
+    async def _own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         self._deployment.lease.ensure()
         self.began = True
         started = time.monotonic()
@@ -62,20 +66,32 @@ class Stepping:
         """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
         if self.succeeded(step.name):
             return
-        runner = StepRunner(host, artifact=self._deployment.ports.artifact, python=self._deployment.limits.python)
+        runner = StepRunner(
+            host,
+            artifact=self._deployment.ports.artifact,
+            python=self._deployment.limits.python,
+            redact=self._deployment.redact,
+        )
         tried = self._recorded.get(step.name)
         attempt = 1 if tried is None else tried.attempt
         while True:
             result = None if tried is None else StepResult(tried.status, tried.exit_status)
             if result is None:
-                result = await self._once(host, runner, step, attempt=attempt, resumed=resumed)
+                with self._deployment.ports.log.context(step=step.name):
+                    result = await self._once(host, runner, step, attempt=attempt, resumed=resumed)
                 resumed = False
             tried = None
             if result.status is StepStatus.SUCCEEDED:
                 return
             if attempt > step.retries or result.status is StepStatus.CANCELLED:
-                raise FailedError(*failure_of_step(step, result, self._row.name))
+                raise FailedError(*failure_of_step(step, result, self._row.name, redact=self._deployment.redact))
             attempt += 1
+            self._deployment.ports.log.info(
+                "step {step} did not succeed, try {attempt} of {tries}",
+                step=step.name,
+                attempt=attempt,
+                tries=step.retries + 1,
+            )
 
     async def _once(
         self, host: Host, runner: StepRunner, step: RenderedStep, *, attempt: int, resumed: bool
@@ -138,9 +154,9 @@ class Stepping:
 
     def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
         row, redact = self._row, self._deployment.redact
-        text = redact(stored_output(result))
-        tail, cut = event_output(text)
         truncated = result.output_bytes > len(result.output)
+        text = (redact.tail if truncated else redact)(stored_output(result))
+        tail, cut = event_output(text)
         record = StepRecord(
             target=row.name,
             direction=row.direction,
@@ -163,5 +179,11 @@ class Stepping:
             "output": tail,
             "output_truncated": truncated or cut,
         }
+        self._deployment.ports.log.debug(
+            "step {step} {status} in {seconds:.2f} s",
+            step=name,
+            status=result.status.value,
+            seconds=result.duration_seconds,
+        )
         self._deployment.ports.meters.step_finished(result.status, seconds=result.duration_seconds, redone=redone)
         return self._deployment.recorder.put(RecordStep(record), Emit("step.finished", body))

@@ -17,10 +17,13 @@ PROBE_SECONDS = 10.0
 
 class StepRunner:
     """Runs steps on one host. ``artifact`` tells which file of this instance is meant, if it may be read (else it
-    raises ``FailedError``); ``python`` is the host's interpreter."""
+    raises ``FailedError``); ``python`` is the host's interpreter; ``redact`` is applied before an output is cut."""
 
-    def __init__(self, host: Host, *, artifact: Callable[[str], Path], python: str) -> None:
+    def __init__(
+        self, host: Host, *, artifact: Callable[[str], Path], python: str, redact: Callable[[str], str] = str
+    ) -> None:
         self._host = host
+        self._redact = redact
         self._artifact = artifact
         self._python = python
 
@@ -80,7 +83,7 @@ class StepRunner:
             case Command() as command:
                 result = await self._host.run(key, command)
                 passed = result.status is StepStatus.SUCCEEDED
-                words = result.output[-1024:].decode("utf-8", "replace").strip() or result.reason
+                words = self._redact(result.output.decode("utf-8", "replace"))[-1024:].strip() or result.reason
                 return None if passed else f"ended with {result.exit_status}: {words}", result.exit_status
             case HttpProbe() as probe:
                 try:

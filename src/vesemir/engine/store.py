@@ -33,7 +33,8 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class NewDeployment:
-    """``request`` is the event's body as it came (parsed JSON); ``body_hash`` that of its canonical form."""
+    """``request`` is the event's body (parsed JSON) with its secrets shown as ``•••``, which stand in ``sealed``;
+    ``body_hash`` is that of the canonical form of the body as it came."""
 
     deployment_id: str
     body_hash: bytes
@@ -45,6 +46,7 @@ class NewDeployment:
     team: str | None
     requested_by: str | None
     user_id: str | None
+    sealed: bytes | None = None
 
 
 class AcceptKind(StrEnum):
@@ -152,6 +154,8 @@ class DeploymentRecord:
     """The gates before this batch and all earlier ones were opened (``rollout.approve_after``)."""
     paused_seconds: float = 0.0
     """For how long it has been paused now; 0 when it is not."""
+    sealed: bytes | None = None
+    """Its secret parameters, until it has ended."""
 
 
 @dataclass(frozen=True, slots=True)

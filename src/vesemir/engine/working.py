@@ -107,10 +107,8 @@ class Working:
             try:
                 if claim.previous is not None:
                     self._ports.meters.taken_over(expired=claim.expired)
-                    log.info("taken over from {previous}", previous=claim.previous)
                     self._on_event()
                 await run.run()
-                log.info("finished")
             except HandedOverError:
                 log.info("handed over")
                 await self._hand_back(lease)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +24,7 @@ def write_documents(topology: Topology) -> None:
     places = topology.places
     (places.within("recipes") / "lab-script.toml").write_text(template("lab-script.toml"))
     places.inventory.write_text(inventory(topology))
+    write_private(places.record_key, secrets.token_hex(32))
     write_private(places.settings, settings(topology))
 
 
@@ -95,6 +97,7 @@ def environment(topology: Topology) -> dict[str, str]:
         "VESEMIR_INVENTORY__FILE": str(topology.places.inventory),
         "VESEMIR_HAPROXY__SOCKET": str(topology.balancers[0].socket),
         "VESEMIR_LEASE__SECONDS": str(LEASE_SECONDS),
+        "VESEMIR_SECRETS__KEY_FILE": str(topology.places.record_key),
         **asked,
     }
 
@@ -114,6 +117,7 @@ def settings(topology: Topology) -> str:
         "lease": {"seconds": LEASE_SECONDS},
         "recipes": {"folders": [str(topology.places.within("recipes"))]},
         "artifacts": {"roots": [str(topology.places.within("artifacts"))]},
+        "secrets": {"key_file": str(topology.places.record_key)},
     }
     if asked := chef(topology):
         tables["inventory.chef"] = {"name": "lab", **asked}

@@ -77,6 +77,11 @@ class Places:
         return self.folder / "inventory.toml"
 
     @property
+    def record_key(self) -> Path:
+        """What secret parameters are sealed with in the record."""
+        return self.folder / "record-key"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log"
 
@@ -121,7 +126,7 @@ class Places:
         """Remove what an earlier lab left; logs included, since a new lab begins."""
         for name in OURS:
             _remove(self.folder / name)
-        for file in (self.lab_json, self.settings, self.inventory):
+        for file in (self.lab_json, self.settings, self.inventory, self.record_key):
             file.unlink(missing_ok=True)
 
     def make(self) -> None:

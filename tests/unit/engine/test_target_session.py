@@ -213,7 +213,7 @@ async def test_a_bug_on_one_target_is_that_targets_failure() -> None:
         failure = world.told("target.finished")[0]["failure"]
         assert failure["code"] == "internal.error"
         assert "ZeroDivisionError: oops" in failure["message"]
-        assert world.instances[0].log.of("exception") == ["a bug on target web1"]
+        assert world.instances[0].log.of("exception") == ["a bug"]
 
 
 # --- a connection that is lost ----------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from vesemir.engine.hosts import Host, HttpAnswer, Ticket
 from vesemir.engine.lease import Leases
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.observe import SilentMeters
+from vesemir.engine.sealing import Seal
 from vesemir.engine.store import (
     Change,
     Claim,
@@ -117,6 +118,10 @@ class Lines:
 
     def context(self, **fields: object) -> contextlib.AbstractContextManager[object]:
         del fields
+        return contextlib.nullcontext()
+
+    def hiding(self, take_out: Callable[[str], str]) -> contextlib.AbstractContextManager[object]:
+        del take_out
         return contextlib.nullcontext()
 
     def of(self, level: str) -> list[str]:
@@ -274,6 +279,7 @@ class World:
         )
         self.book = Book(*recipes)
         self.meters = SilentMeters()
+        self.seal: Seal | None = None
         self.instances: list[Instance] = []
         self.section: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
         self._numbers = 0
@@ -298,6 +304,7 @@ class World:
             meters=self.meters,
             redact=lambda text: text,
             artifact=Path,
+            seal=self.seal,
         )
 
     def instance(self, **limits: Any) -> Instance:
@@ -340,7 +347,7 @@ class World:
             body[key] = {**body[key], **value} if isinstance(value, dict) and key == "haproxy" else value
         return body
 
-    async def accept(self, name: str = "d1", **more: Any) -> None:
+    async def accept(self, name: str = "d1", *, sealed: bytes | None = None, **more: Any) -> None:
         body = self.event(name, **more)
         stored_request(body, CAPS)
         new = NewDeployment(
@@ -354,6 +361,7 @@ class World:
             team=None,
             requested_by=None,
             user_id=None,
+            sealed=sealed,
         )
         await FakeStore(self.record, instance="host/0").accept(new, None)
         for instance in self.instances:

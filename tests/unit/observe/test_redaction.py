@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesemir.adapters.observe.redaction import HIDDEN, Secrets
+from vesemir.adapters.observe.redaction import _patterns as patterns
+from vesemir.domain.hiding import HIDDEN, Hiding, told_by_name
 
 
 @pytest.mark.parametrize(
@@ -20,49 +21,98 @@ from vesemir.adapters.observe.redaction import HIDDEN, Secrets
         ("PASSWORD = abc;x", "PASSWORD = •••;x"),
         ("Authorization: Bearer abc.def", "Authorization: Bearer •••"),
         ('{"Authorization": "Basic YTpi"}', '{"Authorization": "Basic •••"}'),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\nDEK-Info: x\nMIIE\n-----END RSA",
+            "-----BEGIN RSA PRIVATE KEY-----•••-----END RSA",
+        ),
+        ("-----BEGIN CERTIFICATE-----\nMIIE", "-----BEGIN CERTIFICATE-----\nMIIE"),
         ("nothing to hide", "nothing to hide"),
     ],
 )
 def test_what_carries_a_password_is_known_by_its_form(text: str, hidden: str) -> None:
-    assert Secrets().redact(text) == hidden
+    assert patterns(text) == hidden
 
 
 def test_registered_values_are_hidden_as_they_are_and_as_in_a_url() -> None:
-    secrets = Secrets()
-    secrets.add("p/ss wörd")
-    assert secrets.redact("p/ss wörd, p%2Fss%20w%C3%B6rd") == f"{HIDDEN}, {HIDDEN}"
+    secrets = Hiding()
+    secrets.add(["p/ss wörd"])
+    assert secrets("p/ss wörd, p%2Fss%20w%C3%B6rd") == f"{HIDDEN}, {HIDDEN}"
 
 
 def test_every_line_of_a_key_is_hidden_and_the_longest_first() -> None:
-    secrets = Secrets()
-    secrets.add("BEGIN KEY\nabcdefgh\nEND KEY")
-    secrets.add("abcd")
-    assert secrets.redact("abcdefgh then abcd") == f"{HIDDEN} then {HIDDEN}"
+    secrets = Hiding()
+    secrets.add(["BEGIN KEY\nabcdefgh\nEND KEY"])
+    secrets.add(["abcd"])
+    assert secrets("abcdefgh then abcd") == f"{HIDDEN} then {HIDDEN}"
 
 
 def test_a_value_too_short_to_guard_anything_hides_nothing() -> None:
-    secrets = Secrets()
-    secrets.add("a")
-    secrets.add("")
-    assert secrets.redact("a banana") == "a banana"
+    secrets = Hiding()
+    secrets.add(["a"])
+    secrets.add([""])
+    assert secrets("a banana") == "a banana"
+
+
+@pytest.mark.parametrize("spelling", ['pass"wörd', 'pass\\"w\\u00f6rd', "pass%22w%C3%B6rd", "cGFzcyJ3w7ZyZA=="])
+def test_the_forms_in_which_programs_print_a_secret_are_known(spelling: str) -> None:
+    secrets = Hiding()
+    secrets.add(['pass"wörd'])
+    assert secrets(f"<{spelling}>") in {f"<{HIDDEN}>", f"<{HIDDEN}==>"}
+
+
+@pytest.mark.parametrize("cut", range(len("correct-horse")))
+def test_the_end_of_an_output_may_begin_in_the_middle_of_a_secret(cut: int) -> None:
+    secrets = Hiding()
+    secrets.add(["correct-horse"])
+    rest = "correct-horse"[cut:]
+    assert secrets.tail(f"{rest} and more") == (f"{HIDDEN} and more" if len(rest) >= 4 else f"{rest} and more")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hidden"),
+    [
+        ("DB_PASSWORD", "hunter22", True),
+        ("api_key", "hunter22", True),
+        ("PARAM_AUTH_TOKEN", "hunter22", True),
+        ("DB_PASSWORD_FILE", "/run/secrets/db", False),
+        ("DB_PASSWORD", "short", False),
+        ("RAILS_ENV", "production", False),
+        ("KEYBOARD", "german-layout", False),
+    ],
+)
+def test_a_variables_name_tells_whether_its_value_is_a_secret(name: str, value: str, *, hidden: bool) -> None:
+    assert told_by_name(name, value) is hidden
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=4), st.text(), st.text())
 def test_a_secret_on_one_line_never_survives(secret: str, before: str, after: str) -> None:
     lines = [line.strip() for line in secret.splitlines()]
-    secrets = Secrets()
-    secrets.add(secret)
-    shown = secrets.redact(before + secret + after)
+    secrets = Hiding()
+    secrets.add([secret])
+    shown = secrets(before + secret + after)
     # What the replacement itself is made of may of course appear.
     assert all(len(line) < 4 or line not in shown or set(line) <= set(HIDDEN) for line in lines)
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "://", "://a:", "://:", "://a:b", "password=", "password='", "authorization: ", " "]
+    "piece",
+    [
+        "a",
+        "://",
+        "://a:",
+        "://:",
+        "://a:b",
+        "password=",
+        "password='",
+        "authorization: ",
+        "-----BEGIN PRIVATE KEY-----",
+        "-",
+        " ",
+    ],
 )
 def test_time_grows_with_the_text_and_no_faster(piece: str) -> None:
     """A host may print anything, a megabyte of half a URL for instance."""
     text = piece * (1024 * 1024 // len(piece))
     begun = time.perf_counter()
-    Secrets().redact(text)
+    patterns(text)
     assert time.perf_counter() - begun < 5

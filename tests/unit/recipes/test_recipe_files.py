@@ -137,6 +137,21 @@ command = ["true"]
         ("[parameters.x]\nrequired=true\n[variables.x]\nrequired=true\n" + STEP, 3, "x is a parameter too"),
         ("[variables.x]\ndefault = '{y}'\n" + STEP, 2, "unknown placeholder {y}"),
         ("[parameters.x]\nrequired=true\nsecret=true\n[[steps]]\nname='a'\ncommand=['{x}']\n", 6, "process list"),
+        (
+            "[parameters.x]\nrequired=true\nsecret=true\n[[steps]]\nname='a'\nscript='a'\ncwd='/{x}'\n",
+            7,
+            "show on the host",
+        ),
+        (
+            "[parameters.x]\nrequired=true\nsecret=true\n[[steps]]\nname='a'\ncheck={tcp='{x}:80'}\n",
+            6,
+            "show on the host",
+        ),
+        (
+            "[parameters.x]\nrequired=true\nsecret=true\n[[steps]]\nname='a'\nput={content='a', destination='/{x}'}\n",
+            6,
+            "show on",
+        ),
     ],
 )
 def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: int | None, reason: str) -> None:

@@ -7,9 +7,10 @@ is ``enqueue``: a line that was logged is written when the call returns, even if
 import json
 import logging
 import os
+import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import UTC
 from types import FrameType
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from loguru import logger
 
-from vesemir.adapters.observe.redaction import add_secret, redact
+from vesemir.adapters.observe.redaction import add_secret, hiding, redact_here
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -28,6 +29,10 @@ LIBRARIES = ("aio_pika", "aiormq", "asyncssh", "asyncpg", "aiohttp", "asyncio")
 _LIBRARY_LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.INFO}
 _TEXT = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <7}</level> <level>{message}</level>"
 _SHOWN_IN_TEXT = ("deployment_id", "target", "step")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+"""What could move a cursor or begin a line of its own; tab and line feed are dealt with apart."""
+_FURTHER = "\n      | "
+"""Before every further line of a text, so that none of them looks like a record of its own."""
 
 
 def set_up_logging(level: str, how: Literal["auto", "json", "text"] = "auto", *, secrets: Iterable[str] = ()) -> None:
@@ -36,7 +41,7 @@ def set_up_logging(level: str, how: Literal["auto", "json", "text"] = "auto", *,
         add_secret(secret)
     text = how == "text" or (how == "auto" and sys.stdout.isatty())
     logger.remove()
-    logger.configure(patcher=_redact_record)
+    logger.configure(patcher=_redact_for_people if text else _redact_record)
     logger.add(
         _write_text if text else _write_json,
         level=level,
@@ -69,6 +74,9 @@ class EngineLog:
 
     def context(self, **fields: object) -> AbstractContextManager[object]:
         return logger.contextualize(**fields)
+
+    def hiding(self, take_out: Callable[[str], str]) -> AbstractContextManager[object]:
+        return hiding(take_out)
 
 
 def engine_log(*, instance: str) -> EngineLog:
@@ -108,9 +116,41 @@ def _intercept_standard_logging(level: str) -> None:
 
 def _redact_record(record: "Record") -> None:
     """The one patcher: before any sink sees it."""
-    record["message"] = redact(record["message"])
+    record["message"] = redact_here(record["message"])
     for name, value in record["extra"].items():
-        record["extra"][name] = redact(value) if isinstance(value, str) else value
+        record["extra"][name] = _without_secrets(value)
+
+
+def _redact_for_people(record: "Record") -> None:
+    """The same; and what is in the text cannot pass for a line of its own, or move the cursor of who reads it."""
+    _redact_record(record)
+    record["message"] = _on_one_line(record["message"])
+    for name in _SHOWN_IN_TEXT:
+        if name in record["extra"]:
+            record["extra"][name] = _on_one_line(str(record["extra"][name]))
+
+
+def _without_secrets(value: object) -> object:
+    """As JSON knows it; anything else as its text."""
+    match value:
+        case str():
+            return redact_here(value)
+        case bool() | int() | float() | None:
+            return value
+        case Mapping():
+            return {str(_without_secrets(key)): _without_secrets(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_without_secrets(item) for item in value]
+        case _:
+            return redact_here(str(value))
+
+
+def _on_one_line(text: str) -> str:
+    return _CONTROL.sub(_escaped, text).rstrip("\n").replace("\n", _FURTHER)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _write_json(message: "Message") -> None:
@@ -123,15 +163,16 @@ def _write_json(message: "Message") -> None:
     }
     line |= {name: value for name, value in record["extra"].items() if name not in line}
     if record["exception"] is not None:
-        line["exception"] = redact(_traceback(record))
-    _write(json.dumps(line, ensure_ascii=False, default=lambda value: redact(str(value))))
+        line["exception"] = redact_here(_traceback(record))
+    # json.dumps escapes the control characters of ASCII; the others are escaped here.
+    _write(_CONTROL.sub(_escaped, json.dumps(line, ensure_ascii=False)))
 
 
 def _write_text(message: "Message") -> None:
     """``message`` as formatted, colours included; the traceback is ours, so that it is redacted too."""
     text = str(message).rstrip("\n")
     if message.record["exception"] is not None:
-        text += "\n" + redact(_traceback(message.record)).rstrip()
+        text += _FURTHER + _on_one_line(redact_here(_traceback(message.record)))
     _write(text)
 
 

@@ -1,55 +1,61 @@
-"""Takes secrets out of text: values that were registered, and passwords as URLs, DSNs and headers carry them.
+"""Takes secrets out of text: values that were registered, and passwords as URLs, DSNs, headers and PEM keys carry them.
 
 It is applied to log lines, and by the engine to what hosts printed, which may be large and written by anybody: every
 pattern begins with a literal and has only bounded repeats, so its time is linear in the text.
 """
 
 import re
-from urllib.parse import quote
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
-HIDDEN = "•••"
-SHORTEST = 4
-"""A shorter value would blot out half of a text and guard nothing."""
+from vesemir.domain.hiding import HIDDEN, Hiding
 
 _IN_URL = re.compile(r"(://[^\s/:@]{0,256}:)[^\s/]{1,1024}@")
 _IN_DSN = re.compile(
     r"(?i)(pass(?:word|wd)\s{0,8}=\s{0,8})(?:'[^'\n]{1,1024}'|\"[^\"\n]{1,1024}\"|[^\s;&'\",]{1,1024})"
 )
 _IN_HEADER = re.compile(r"(?i)(authorization['\"]?\s{0,8}[:=]\s{0,8}['\"]?(?:basic|bearer)\s{1,8})[^\s'\"]{1,4096}")
+# Up to the next five hyphens, those of the key's end, or the next key's beginning: nothing is looked at twice.
+_IN_KEY = re.compile(r"(-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?:[^-]|-(?!----)){1,65536}")
 
 
-class Secrets:
-    """The values that must not be shown anywhere."""
-
-    def __init__(self) -> None:
-        self._values: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-
-    def add(self, value: str) -> None:
-        """Also in the form that it has within a URL. Lines of a longer secret (a key) count each."""
-        for line in value.splitlines():
-            stripped = line.strip()
-            self._values |= {text for text in (stripped, quote(stripped, safe="")) if len(text) >= SHORTEST}
-        longest_first = sorted(self._values, key=lambda text: (-len(text), text))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
-
-    def redact(self, text: str) -> str:
-        if self._pattern is not None:
-            text = self._pattern.sub(HIDDEN, text)
-        text = _IN_URL.sub(rf"\g<1>{HIDDEN}@", text)
+def _patterns(text: str) -> str:
+    text = _IN_URL.sub(rf"\g<1>{HIDDEN}@", text)
+    # Both look at every character, whatever its case: worth it only where there is something to find.
+    lowered = text.lower()
+    if "pass" in lowered:
         text = _IN_DSN.sub(rf"\g<1>{HIDDEN}", text)
-        return _IN_HEADER.sub(rf"\g<1>{HIDDEN}", text)
+    if "authorization" in lowered:
+        text = _IN_HEADER.sub(rf"\g<1>{HIDDEN}", text)
+    return _IN_KEY.sub(rf"\g<1>{HIDDEN}", text)
 
 
 # The one registry of the process, as loguru's logger is the one log: a secret is secret wherever it is printed.
-_SECRETS = Secrets()
+_SECRETS = Hiding(_patterns)
+_HERE: ContextVar[Callable[[str], str] | None] = ContextVar("hiding", default=None)
 
 
 def add_secret(value: str) -> None:
     """From now on nobody sees this value."""
-    _SECRETS.add(value)
+    _SECRETS.add([value])
 
 
 def redact(text: str) -> str:
     """The text without secrets."""
-    return _SECRETS.redact(text)
+    return _SECRETS(text)
+
+
+def redact_here(text: str) -> str:
+    """The text without secrets, those of the deployment in whose context this is called among them."""
+    return (_HERE.get() or _SECRETS)(text)
+
+
+@contextmanager
+def hiding(take_out: Callable[[str], str]) -> Iterator[None]:
+    """Within this context, and in the tasks begun in it, log lines are told without what ``take_out`` takes out."""
+    token = _HERE.set(take_out)
+    try:
+        yield
+    finally:
+        _HERE.reset(token)

@@ -34,6 +34,7 @@ async def accept(
         connection,
         deployment_id=new.deployment_id,
         request=new.request,
+        sealed=new.sealed,
         application=new.application,
         environment=new.environment,
         version=new.version,

@@ -113,4 +113,5 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         awaits_approval=row["awaits_approval"],
         approved_batch=row["approved_batch"],
         paused_seconds=row["paused_for_seconds"],
+        sealed=row["sealed"],
     )

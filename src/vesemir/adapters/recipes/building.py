@@ -140,18 +140,25 @@ class RecipeBuilder:
             retries=step.retries,
             idempotent=self._flag((*path, "idempotent"), step.idempotent),
             environment=self._templates((*path, "environment"), step.environment),
-            cwd=self._optional((*path, "cwd"), step.cwd),
+            cwd=self._cwd((*path, "cwd"), step.cwd),
             failures=self._failures((*path, "failures"), step.failures),
         )
+
+    def _cwd(self, path: Path, text: str | None) -> Template | None:
+        template = self._optional(path, text)
+        self._hidden(path, template)
+        return template
 
     def _work(self, path: Path, step: StepTable) -> Words | Script | Put | Fetch | Check:
         if step.command is not None:
             return self._words((*path, "command"), step.command)
         if step.put is not None:
             put = self._fields((*path, "put"), step.put.model_dump(exclude={"mode"}))
+            self._check_names((*path, "put"), put, ("source", "destination", "owner", "group"))
             return Put(mode=int(step.put.mode, 8), **put)
         if step.fetch is not None:
             fetch = self._fields((*path, "fetch"), step.fetch.model_dump(exclude={"mode"}))
+            self._check_names((*path, "fetch"), fetch, ("destination", "owner", "group"))
             return Fetch(mode=int(step.fetch.mode, 8), **fetch)
         if step.check is not None:
             return self._check((*path, "check"), step.check)
@@ -173,9 +180,19 @@ class RecipeBuilder:
             )
         elif table.tcp is not None:
             probe = TcpCheck(self._template((*path, "tcp"), table.tcp, self._names))
+            self._hidden((*path, "tcp"), probe.address)
         else:
             probe = self._words((*path, "command"), table.command or [])
         return Check(probe, interval=table.interval, deadline=table.deadline, health=table.health)
+
+    def _check_names(self, path: Path, templates: Mapping[str, Template], names: Sequence[str]) -> None:
+        for name in names:
+            self._hidden((*path, name), templates.get(name))
+
+    def _hidden(self, path: Path, template: Template | None) -> None:
+        """A name of a file, a user or a place shows in lists that anybody on the host can read."""
+        for name in sorted(template.names & self._secrets if template else ()):
+            self._problem(path, f"secret {name} would show on the host; pass it by environment or in content")
 
     def _words(self, path: Path, words: Sequence[str]) -> Words:
         templates = tuple(self._template((*path, index), word, self._names) for index, word in enumerate(words))

@@ -1,10 +1,12 @@
 """The composition root: builds everything, owns it in one exit stack, runs it in one TaskGroup, stops it in stages.
 
-Stopping (SIGTERM): take no more messages and claim nothing; let the targets in work finish for a bounded time, then end
-them; hand the deployments back; publish what is due; close in reverse order. A second SIGTERM skips the wait.
+Stopping (SIGTERM): say 503, take no more messages and claim nothing; let the targets in work finish for a bounded time,
+then end them; hand the deployments back; publish what is due; answer over HTTP until a load balancer in front must have
+noticed; close in reverse order. A second SIGTERM skips the waits.
 """
 
 import asyncio
+import faulthandler
 import os
 import secrets
 import signal
@@ -55,6 +57,8 @@ from vesemir.shipped import recipes_folder
 DATABASE = "database"
 WATCH_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
+END_SECONDS = 20.0
+"""For ending what is in work on the hosts (15 s, by the contract) and for closing: systemd may then kill."""
 
 
 class Service:
@@ -78,6 +82,7 @@ class Service:
         self._log = ports.log
         self._meters = ports.meters
         self._stopping = asyncio.Event()
+        self._hurried = asyncio.Event()
         self._systemd = Notifier.from_environment()
         namespace = settings.amqp.namespace
         answers = Answers(broker, namespace=namespace, instance=instance, log=ports.log)
@@ -163,6 +168,7 @@ class Service:
         if self._stopping.is_set():
             self._log.info("told to stop again: what is in work is ended now")
             self._working.leave()
+            self._hurried.set()
         self._stopping.set()
 
     async def run(self) -> None:
@@ -182,7 +188,7 @@ class Service:
                     ("loop lag", watch_loop_lag(self._meters)),
                     ("backlog", watch_backlog(self._store.backlog, self._meters)),
                     ("left drained", self._drained.watch()),
-                    ("watchdog", self._systemd.watch()),
+                    ("watchdog", self._systemd.watch(self._doing)),
                 )
             ]
             gate = self._health.gate(DATABASE)
@@ -195,10 +201,11 @@ class Service:
                 task.cancel()
 
     async def _stop_in_stages(self) -> None:
-        seconds = self._settings.limits.shutdown_seconds
+        seconds, leave = self._settings.limits.shutdown_seconds, self._settings.http.leave_seconds
         self._log.info("stopping: no more work is taken, what is in work has {seconds} s", seconds=seconds)
-        self._systemd.stopping(seconds + 2 * FLUSH_SECONDS)
+        self._systemd.stopping(max(seconds + 2 * FLUSH_SECONDS, leave) + END_SECONDS)
         self._health.drain()
+        left = asyncio.get_running_loop().time() + leave
         await self._broker.stop_consuming(seconds=FLUSH_SECONDS)
         await self._working.drain(seconds)
         try:
@@ -207,7 +214,24 @@ class Service:
         except TimeoutError:
             self._log.warning("not everything could be published; another instance goes on with it")
         self._broker.close()
+        await self._answer_until(left)
         self._log.info("stopped")
+
+    async def _answer_until(self, left: float) -> None:
+        """HTTP goes on saying 503 until whoever balances by it has noticed: closed earlier, requests would fail."""
+        try:
+            async with asyncio.timeout_at(left):
+                await self._hurried.wait()
+        except TimeoutError:
+            pass
+
+    def _doing(self) -> str:
+        """One line for ``systemctl status``."""
+        away = [part.name for part in self._health.parts if part.required and part.state is not PartState.UP]
+        does = f"waits for {', '.join(away)}" if away else "takes work"
+        if self._stopping.is_set():
+            does = "stopping"
+        return f"{does}; deployments in work: {self._working.in_work}"
 
     def _wake(self) -> None:
         self._working.wake()
@@ -248,6 +272,7 @@ class Service:
 
 def run(settings: Settings) -> int:
     """Run the daemon until it is told to stop; the process's exit status."""
+    faulthandler.enable()  # systemd's watchdog sends SIGABRT: where the event loop was blocked goes to stderr
     set_up_logging(settings.log.level, settings.log.format, secrets=_secrets_of(settings))
     return uvloop.run(_main(settings))
 

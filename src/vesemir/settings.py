@@ -1,7 +1,8 @@
 """Every setting, read in one place: the TOML file named by VESEMIR_CONFIG, overridden by VESEMIR_* variables.
 
 Nested settings use two underscores in the environment: ``VESEMIR_AMQP__URL`` sets ``[amqp] url``. A secret may
-come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is how systemd credentials arrive.
+come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is how systemd credentials arrive:
+``${CREDENTIALS_DIRECTORY}/amqp_url`` is the file of that credential, in whichever unit this runs.
 """
 
 import os
@@ -9,12 +10,33 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
 
 Seconds = Annotated[float, Field(gt=0)]
+
+CREDENTIALS = "CREDENTIALS_DIRECTORY"
+"""Where systemd puts what a unit names with ``LoadCredential`` (systemd.exec(5)); not set elsewhere."""
+
+
+def _located(given: object) -> object:
+    """``${CREDENTIALS_DIRECTORY}/name`` is a credential's file; every other path stays as it is."""
+    start = f"${{{CREDENTIALS}}}/"
+    if not isinstance(given, str) or not given.startswith(start):
+        return given
+    folder = os.environ.get(CREDENTIALS)
+    if not folder:
+        raise ValueError(
+            f"{CREDENTIALS} is not set: systemd sets it for a unit with LoadCredential; elsewhere set it to a folder "
+            f"that has {given.removeprefix(start)}"
+        )
+    return Path(folder) / given.removeprefix(start)
+
+
+KeptFile = Annotated[Path, BeforeValidator(_located)]
+"""A file that may be one of systemd's credentials."""
 
 
 class Section(BaseModel):
@@ -34,7 +56,7 @@ def _secret_from(file: Path | None, given: SecretStr, name: str) -> SecretStr:
 
 class Amqp(Section):
     url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
-    url_file: Path | None = None
+    url_file: KeptFile | None = None
     namespace: str = Field(default="vesemir", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     heartbeat_seconds: int = Field(default=10, ge=2)
     connect_timeout_seconds: Seconds = 10
@@ -52,7 +74,7 @@ class Amqp(Section):
 
 class Postgres(Section):
     dsn: SecretStr = SecretStr("postgresql://vesemir@127.0.0.1:5432/vesemir")
-    dsn_file: Path | None = None
+    dsn_file: KeptFile | None = None
     pool_size: int = Field(default=10, ge=2)
     connect_timeout_seconds: Seconds = 5
     command_timeout_seconds: Seconds = 10
@@ -66,8 +88,8 @@ class Postgres(Section):
 class Ssh(Section):
     user: str = "vesemir"
     port: int = Field(default=22, ge=1, le=65535)
-    client_key: Path = Path("/etc/vesemir/ssh/id_ed25519")
-    known_hosts: Path = Path("/etc/vesemir/ssh/known_hosts")
+    client_key: KeptFile = Path("/etc/vesemir/ssh/id_ed25519")
+    known_hosts: KeptFile = Path("/etc/vesemir/ssh/known_hosts")
     max_sessions: int = Field(default=500, ge=1)
     max_handshakes: int = Field(default=25, ge=1)
     connect_timeout_seconds: Seconds = 10
@@ -83,7 +105,10 @@ class Http(Section):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     token: SecretStr | None = None
-    token_file: Path | None = None
+    token_file: KeptFile | None = None
+    leave_seconds: float = Field(default=0, ge=0)
+    """How long ``/health`` says 503, at least, before nobody listens any more: what the load balancer in front needs to
+    notice it. What is in work is handed over meanwhile."""
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
@@ -105,9 +130,9 @@ class ChefCluster(Section):
     organization: str | None = Field(default=None, pattern=r"^[a-z0-9][a-z0-9_-]{0,254}$")
     """May as well stand in the URL: ``https://chef.example.com/organizations/shop``."""
     client_name: str = Field(pattern=r"^[A-Za-z0-9_.@:-]{1,255}$")
-    client_key: Path
+    client_key: KeptFile
     """Its RSA key as PEM, without a passphrase."""
-    ca_file: Path | None = None
+    ca_file: KeptFile | None = None
     """PEM of the authority that signed the server's certificate, instead of the system's own."""
     address_attributes: tuple[AttributePath, ...] = Field(
         default=("cloud.local_ipv4", "ipaddress", "fqdn"), min_length=1

@@ -92,3 +92,29 @@ def test_the_intervals_follow_the_lease(monkeypatch: pytest.MonkeyPatch, seconds
     assert lease.renew_seconds * 2 < lease.trust_seconds
     assert lease.beat_seconds * 3 <= lease.silence_seconds
     assert lease.trust_seconds + lease.silence_seconds < lease.seconds
+
+
+def test_a_credential_is_found_in_whichever_unit_this_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files of secrets, keys and known hosts; the settings name them once for every instance of the unit."""
+    (tmp_path / "amqp_url").write_text("amqp://user:hunter2@127.0.0.1/\n", encoding="utf-8")
+    file = tmp_path / "vesemir.toml"
+    file.write_text(
+        '[amqp]\nurl_file = "${CREDENTIALS_DIRECTORY}/amqp_url"\n'
+        '[ssh]\nclient_key = "${CREDENTIALS_DIRECTORY}/ssh_key"\nknown_hosts = "${CREDENTIALS_DIRECTORY}/known_hosts"\n'
+        '[inventory.chef]\nurl = "https://chef"\nclient_name = "v"\nclient_key = "${CREDENTIALS_DIRECTORY}/chef"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("VESEMIR_CONFIG", str(file))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    settings = Settings()
+    assert settings.amqp.url.get_secret_value() == "amqp://user:hunter2@127.0.0.1/"
+    assert (settings.ssh.client_key, settings.ssh.known_hosts) == (tmp_path / "ssh_key", tmp_path / "known_hosts")
+    assert settings.inventory.chef is not None
+    assert settings.inventory.chef.client_key == tmp_path / "chef"
+
+
+def test_a_credential_without_systemd_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    monkeypatch.setenv("VESEMIR_POSTGRES__DSN_FILE", "${CREDENTIALS_DIRECTORY}/postgres_dsn")
+    with pytest.raises(ValidationError, match=r"CREDENTIALS_DIRECTORY is not set.*that has postgres_dsn"):
+        Settings()

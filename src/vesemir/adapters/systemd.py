@@ -1,4 +1,4 @@
-"""What systemd wants to hear: ready, still alive, stopping (sd_notify(3), whose protocol its manual page sanctions).
+"""What systemd wants to hear: ready, alive, what it does, stopping (sd_notify(3), whose manual page sanctions this).
 
 Datagrams to the socket that NOTIFY_SOCKET names, a path or, with a leading ``@``, an abstract name. Without systemd
 nothing is said. Saying it never fails: a service must not die because nobody listens.
@@ -7,12 +7,16 @@ nothing is said. Saying it never fails: a service must not die because nobody li
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Self
 
 from loguru import logger
 
+from vesemir.engine.failpoints import Failpoint, reach
+
 MICROSECONDS = 1_000_000
+TURN_SECONDS = 1.0
+"""Between two looks at what the service does."""
 
 
 class Notifier:
@@ -39,17 +43,26 @@ class Notifier:
         self.notify(f"STATUS={' '.join(text.split())}")
 
     def stopping(self, seconds: float) -> None:
-        """Stopping takes up to so many seconds from now, whatever TimeoutStopSec says."""
+        """Stopping takes up to so many seconds from now, should TimeoutStopSec be less; then systemd kills."""
         self.notify(f"STOPPING=1\nEXTEND_TIMEOUT_USEC={int(seconds * MICROSECONDS)}")
 
-    async def watch(self) -> None:
-        """Say that the event loop lives, at half the watchdog's interval, for ever. That is all it proves."""
-        if self._address is None or self._watchdog_seconds is None:
-            await asyncio.Event().wait()
-            return
+    async def watch(self, doing: Callable[[], str]) -> None:
+        """For ever: say that the event loop lives, at half the watchdog's interval or sooner, and what it does.
+
+        That is all that the watchdog proves. ``doing`` is one line, told again when it has changed.
+        """
+        clock = asyncio.get_running_loop().time
+        interval = self._watchdog_seconds / 2 if self._watchdog_seconds is not None else None
+        due, told = clock(), ""
         while True:
-            self.notify("WATCHDOG=1")
-            await asyncio.sleep(self._watchdog_seconds / 2)
+            reach(Failpoint.LOOP_TURN)
+            if interval is not None and clock() >= due:
+                self.notify("WATCHDOG=1")
+                due = clock() + interval
+            if (text := doing()) != told:
+                self.status(text)
+                told = text
+            await asyncio.sleep(min(TURN_SECONDS, interval or TURN_SECONDS))
 
     def notify(self, state: str) -> None:
         if self._address is None:

@@ -18,6 +18,9 @@ from vesemir.engine.store import Json, StoreAwayError
 
 SCAN_SECONDS = 1.0
 """Between two looks for expired leases and work that no hint told of; follows the lease when that is short."""
+CLAIM_SECONDS = 2.0
+"""How long a claim under way is waited for when the instance stops: its answer may never come, the record being away.
+Should it have been committed all the same, its lease expires."""
 
 
 class Working:
@@ -42,6 +45,12 @@ class Working:
         self._idle = asyncio.Event()
         self._idle.set()
         self._draining = False
+        self._claiming: asyncio.Timeout | None = None
+
+    @property
+    def in_work(self) -> int:
+        """Deployments that this instance runs now."""
+        return len(self._runs)
 
     def wake(self) -> None:
         """There may be something to claim."""
@@ -63,6 +72,7 @@ class Working:
     async def drain(self, seconds: float) -> None:
         """Take no more; let what is in work on the hosts finish for so long, then end it; hand everything back."""
         self._draining = True
+        self._limit_claim(CLAIM_SECONDS)
         for run in self._runs.values():
             run.hand_over()
         try:
@@ -74,8 +84,13 @@ class Working:
 
     def leave(self) -> None:
         """End what is in work at once (a second SIGTERM)."""
+        self._limit_claim(0)
         for run in self._runs.values():
             run.leave()
+
+    def _limit_claim(self, seconds: float) -> None:
+        if self._claiming is not None:
+            self._claiming.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def _may_claim(self) -> bool:
         return not self._draining and len(self._runs) < self._limits.deployments
@@ -85,9 +100,12 @@ class Working:
             return False
         self._idle.clear()  # whoever drains waits for what is being claimed
         try:
-            lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
-        except StoreAwayError:
+            async with asyncio.timeout(None) as self._claiming:
+                lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
+        except (StoreAwayError, TimeoutError):
             lease = None
+        finally:
+            self._claiming = None
         if lease is None:
             self._look_idle()
             return False

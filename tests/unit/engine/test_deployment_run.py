@@ -19,6 +19,7 @@ from vesemir.domain.step import Direction
 from vesemir.domain.template import Template
 from vesemir.engine.hosts import Ticket
 from vesemir.engine.store import AddTargets, ControlAnswer, Emit, MoveDeployment, MoveTarget, Start
+from vesemir.engine.working import CLAIM_SECONDS
 
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")
 
@@ -1003,7 +1004,7 @@ async def test_draining_waits_for_what_is_just_being_claimed() -> None:
             claimed = await plain(*arguments, **more)
             if claimed is not None:
                 claiming.set()
-                await asyncio.sleep(5)
+                await asyncio.sleep(1)
             return claimed
 
         first.store.claim = claim  # type: ignore[method-assign]
@@ -1012,6 +1013,29 @@ async def test_draining_waits_for_what_is_just_being_claimed() -> None:
         await first.working.drain(20)
         assert (world.row().owner, world.row().expiries) == (None, 0)
         assert world.hosts.calls == []
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+async def test_a_claim_that_gets_no_answer_does_not_hold_up_the_end(hurried: bool) -> None:  # noqa: FBT001
+    """The record is away: it is tried for 20 s otherwise. What may have been claimed all the same expires."""
+    async with one_instance(1) as world:
+        first = world.instances[0]
+        claiming = asyncio.Event()
+
+        async def claim(*_arguments: Any, **_more: Any) -> Any:
+            claiming.set()
+            await asyncio.sleep(1000)
+
+        first.store.claim = claim  # type: ignore[method-assign]
+        await world.accept()
+        await claiming.wait()
+        began = now()
+        draining = asyncio.create_task(first.working.drain(20))
+        await asyncio.sleep(0)
+        if hurried:
+            first.working.leave()
+        await draining
+        assert now() - began == pytest.approx(0 if hurried else CLAIM_SECONDS, abs=0.1)
 
 
 async def test_the_lease_is_lost_when_its_last_target_ends() -> None:

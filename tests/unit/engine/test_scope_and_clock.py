@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.unit.engine.virtual_time import until
@@ -174,6 +176,17 @@ async def test_a_pause_begins_with_the_first_question_and_tells_when_it_is_over(
     assert not Gate(Rollout(), PLAN, on_change=lambda: None).paused(PLAN.batches[1])
 
 
+@pytest.fixture
+def _fresh_failpoints() -> Iterator[None]:
+    """What is armed is read once in a process."""
+    for cached in (failpoints._armed, failpoints._reached):
+        cached.cache_clear()
+    yield
+    for cached in (failpoints._armed, failpoints._reached):
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("_fresh_failpoints")
 @pytest.mark.parametrize(("armed", "dies_at"), [("step.before_send:2", [2]), ("step.before_send", [1]), ("", [])])
 def test_a_failpoint_is_death_at_the_time_that_was_asked_for(
     armed: str, dies_at: list[int], monkeypatch: pytest.MonkeyPatch
@@ -182,13 +195,24 @@ def test_a_failpoint_is_death_at_the_time_that_was_asked_for(
     number = 0
     monkeypatch.setenv("VESEMIR_FAILPOINT", armed)
     monkeypatch.setattr(os, "_exit", lambda status: deaths.append((number, status)))
-    for cached in (failpoints._armed, failpoints._reached):
-        cached.cache_clear()
-    try:
-        for number in (1, 2, 3):  # noqa: B007 - the stand-in for death reads it
-            reach(Failpoint.BEFORE_RECORD)
-            reach(Failpoint.BEFORE_SEND)
-    finally:
-        for cached in (failpoints._armed, failpoints._reached):
-            cached.cache_clear()
+    for number in (1, 2, 3):  # noqa: B007 - the stand-in for death reads it
+        reach(Failpoint.BEFORE_RECORD)
+        reach(Failpoint.BEFORE_SEND)
     assert deaths == [(each, EXIT_STATUS) for each in dies_at]
+
+
+@pytest.mark.usefixtures("_fresh_failpoints")
+def test_a_failpoint_that_waits_for_its_file_happens_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So a daemon that is started again with the same environment lives."""
+    deaths: list[int] = []
+    file = tmp_path / "now"
+    monkeypatch.setenv("VESEMIR_FAILPOINT", "loop.turn")
+    monkeypatch.setenv("VESEMIR_FAILPOINT_ONCE", str(file))
+    monkeypatch.setattr(os, "_exit", deaths.append)
+    reach(Failpoint.LOOP_TURN)
+    file.touch()
+    reach(Failpoint.LOOP_TURN)
+    assert (deaths, file.exists()) == ([EXIT_STATUS], False)
+    failpoints._reached.cache_clear()  # as a new process
+    reach(Failpoint.LOOP_TURN)
+    assert deaths == [EXIT_STATUS]

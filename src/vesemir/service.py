@@ -38,6 +38,7 @@ from vesemir.adapters.sealing import RecordSeal
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
+from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
 from vesemir.engine.answers import Answers
 from vesemir.engine.context import Ports
@@ -315,6 +316,7 @@ def limits_of(settings: Settings) -> EngineLimits:
         pause_seconds=limits.pause_seconds,
         caps=caps_of(settings),
         python=settings.ssh.python,
+        analysis=AnalysisRules(**settings.analysis.model_dump()),
     )
 
 

@@ -189,6 +189,16 @@ class Haproxy(Section):
     command_timeout_seconds: Seconds = 10
 
 
+class Analysis(Section):
+    """How canaries are judged where requests ask for ``rollout.analysis``; docs/analysis.md explains it."""
+
+    false_alarm_rate: float = Field(default=0.01, gt=0, le=0.5)
+    """How often at most a deployment of a release as good as the old one is blamed for its errors."""
+    slow_factor: float = Field(default=2.0, ge=1)
+    """A canary is too slow if its mean response time is so many times its siblings' and ``slow_floor_ms`` more."""
+    slow_floor_ms: float = Field(default=100.0, ge=0)
+
+
 class Lease(Section):
     seconds: Seconds = 60
 
@@ -297,6 +307,7 @@ class Settings(BaseSettings):
     http: Http = Http()
     inventory: Inventory = Inventory()
     haproxy: Haproxy = Haproxy()
+    analysis: Analysis = Analysis()
     lease: Lease = Lease()
     limits: Limits = Limits()
     recipes: Recipes = Recipes()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.haproxy_reply import checked_name
 from vesemir.domain.target import Target
@@ -13,7 +14,11 @@ from vesemir.engine.loadbalancer import LoadBalancer
 
 @dataclass(slots=True)
 class FakeServer:
-    """``healthy`` is what its application answers; ``sessions`` those that are on it."""
+    """``healthy`` is what its application answers; ``sessions`` those that are on it.
+
+    ``load``: how many requests it answers between two readings of the counters while it is in traffic, and with how
+    many errors among them.
+    """
 
     name: str
     configured_weight: int = 100
@@ -27,11 +32,16 @@ class FakeServer:
     admin: AdminState = AdminState.READY
     user_weight: int = 100
     health: int = 4
+    load: tuple[int, int] = (0, 0)
+    response_ms: int = 5
+    answered: int = 0
+    failed: int = 0
 
     def start(self) -> None:
         """As a process starts it: from the configuration, and fully healthy."""
         self.admin, self.user_weight = AdminState.READY, self.configured_weight
         self.agent_enabled, self.health = self.has_agent, self.top
+        self.answered = self.failed = 0
 
     @property
     def top(self) -> int:
@@ -57,6 +67,11 @@ class FakeServer:
         if word == "DRAIN" and self.agent_enabled:
             return "DRAIN (agent)"
         return word if self.health == self.top else f"{word} {self.health - self.rise + 1}/{self.fall}"
+
+    def counters(self) -> ServerCounters:
+        return ServerCounters(
+            self.answered, self.failed, averaged=self.answered, response_ms=self.response_ms if self.answered else 0
+        )
 
     def state(self, algorithm: str) -> ServerState:
         shown = self.has_check and self.admin is not AdminState.MAINT
@@ -102,6 +117,18 @@ class FakeLoadBalancer:
         for server in self._by_name.values():
             server.check()
         return shown
+
+    async def counters(self, backend: str) -> BoxCounters:
+        self._there(backend)
+        for server in self._by_name.values():
+            if server.state(self.algorithm).is_available:
+                self.answer(server.name, requests=server.load[0], errors=server.load[1])
+        return BoxCounters(self._pid, {name: server.counters() for name, server in self._by_name.items()})
+
+    def answer(self, server: str, *, requests: int, errors: int = 0) -> None:
+        """Requests that came through it; the errors among them are 500s."""
+        known = self._by_name[server]
+        known.answered, known.failed = known.answered + requests, known.failed + errors
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         known = self._told(backend, server, f"state {state.value}")

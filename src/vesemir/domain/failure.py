@@ -71,11 +71,15 @@ class VesemirError(Exception):
 
 
 class FailedError(VesemirError):
-    """Work that could not be done, for a reason that the requester is told."""
+    """Work that could not be done, for a reason that the requester is told.
 
-    def __init__(self, code: FailureCode, message: str) -> None:
+    ``output`` is what the step's output says, where that is more than the message.
+    """
+
+    def __init__(self, code: FailureCode, message: str, *, output: str = "") -> None:
         super().__init__(message)
         self.failure = Failure(code, message)
+        self.output = output or message
 
 
 class LeaseLostError(VesemirError):

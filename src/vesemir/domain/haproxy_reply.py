@@ -8,6 +8,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState
 
@@ -98,6 +99,39 @@ def parse_servers(reply: str, backend: str, box: str) -> dict[str, ServerState]:
         return {name: _server(rows[name], stat, algorithm) for name, stat in servers.items() if name in rows}
     except (KeyError, ValueError) as error:
         raise _unreadable("show servers state and show stat", reply, box) from error
+
+
+def parse_counters(reply: str, box: str) -> BoxCounters:
+    """The answer to ``show info;show stat N 4 -1``, with more before it."""
+    try:
+        servers = {stat["svname"]: _counters(stat) for stat in _stat_rows(reply) if stat["type"] == _SERVER_ROW}
+    except (KeyError, ValueError) as error:
+        raise _unreadable("show stat", reply, box) from error
+    return BoxCounters(parse_process_id(reply, box), servers)
+
+
+def _counters(stat: Mapping[str, str]) -> ServerCounters:
+    """See ``domain.counters`` for what HAProxy counts where."""
+    not_connected = int(stat["econ"] or 0) + int(stat["wredis"] or 0)
+    bad_responses = int(stat["eresp"] or 0)
+    if stat.get("mode") != "http":
+        sessions = int(stat["stot"] or 0)
+        return ServerCounters(
+            requests=sessions,
+            connection_errors=not_connected,
+            response_errors=bad_responses,
+            averaged=sessions,
+        )
+    responses = sum(int(stat[f"hrsp_{kind}"] or 0) for kind in ("2xx", "3xx", "4xx", "5xx", "other"))
+    answerless = max(0, bad_responses - int(stat["srv_abrt"] or 0))
+    return ServerCounters(
+        requests=responses + not_connected + answerless,
+        server_errors=int(stat["hrsp_5xx"] or 0),
+        connection_errors=not_connected,
+        response_errors=bad_responses,
+        averaged=responses + int(stat["hrsp_1xx"] or 0),
+        response_ms=_number(stat.get("rtime")),
+    )
 
 
 def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:

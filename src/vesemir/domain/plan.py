@@ -39,6 +39,10 @@ class Plan:
     def names(self) -> tuple[str, ...]:
         return tuple(name for batch in self.batches for name in batch.names)
 
+    @property
+    def canaries(self) -> frozenset[str]:
+        return frozenset(name for batch in self.batches if batch.canary for name in batch.names)
+
     def way_back(self, changed: frozenset[str], *, broken: frozenset[str]) -> "Plan":
         """A rollback of the targets that were changed, in the same order and batches.
 

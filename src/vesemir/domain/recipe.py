@@ -17,7 +17,7 @@ ParameterValue = str | int | bool
 RECIPE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 REQUEST_FIELDS = ("application", "environment", "team", "version", "deployment_id", "recipe")
 TARGET_FIELDS = ("target_name", "target_address")
-RESERVED_STEPS = frozenset({"drain", "health", "enable"})
+RESERVED_STEPS = frozenset({"drain", "health", "enable", "analysis"})
 """Vesemir's own steps (contract section 1, *step*)."""
 
 _INTEGER_BOUND = 2**63

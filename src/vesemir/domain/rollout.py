@@ -8,7 +8,7 @@ It is asked again after every change and after every takeover, so it holds no me
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vesemir.domain.failure import FailureCode
+from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.states import FAILURES, TargetState
 
@@ -22,6 +22,7 @@ class Standing:
 
     state: TargetState
     finished: bool
+    failure: Failure | None = None
 
     @property
     def pending(self) -> bool:
@@ -81,8 +82,10 @@ def next_move(plan: Plan, standings: Mapping[str, Standing]) -> Move:
 
 def _tripped(plan: Plan, standings: Mapping[str, Standing]) -> tuple[FailureCode, str] | None:
     failed = [name for name in plan.names if standings[name].failed]
-    canaries = {name for batch in plan.batches if batch.canary for name in batch.names}
-    of_canary = [name for name in failed if name in canaries]
+    of_canary = [name for name in failed if name in plan.canaries]
+    for failure in (standings[name].failure for name in of_canary):
+        if failure is not None and failure.code is FailureCode.CANARY_REGRESSED:
+            return failure.code, failure.message
     if of_canary:
         return FailureCode.ROLLOUT_TOO_MANY_FAILURES, f"the canary failed: {_some(of_canary)}; its own failure says why"
     if len(failed) > plan.max_failures:

@@ -68,10 +68,7 @@ class IntakeRules:
 
     @staticmethod
     def _refused_rollout(request: DeployRequest, recipe: Recipe) -> Refusal | None:
-        """What this recipe or this version cannot do is not quietly left out."""
-        if request.rollout.analysis is not None:
-            problem = Problem("rollout.analysis", "is not carried out by this version yet: leave it out")
-            return _refuse(request, FailureCode.REQUEST_INVALID, [problem])
+        """What this recipe cannot do is not quietly left out."""
         if request.rollout.on_failure == "rollback" and not recipe.rollback:
             problem = Problem("rollout.on_failure", f"cannot be rollback: recipe {recipe.name} has no way back")
             return _refuse(request, FailureCode.REQUEST_INVALID, [problem])

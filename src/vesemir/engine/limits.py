@@ -1,7 +1,8 @@
 """The engine's own figures, in seconds unless said otherwise; the composition root fills them from the settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
 
 
@@ -29,3 +30,4 @@ class EngineLimits:
     pause_seconds: float
     caps: Timeouts
     python: str = "python3"
+    analysis: AnalysisRules = field(default_factory=AnalysisRules)

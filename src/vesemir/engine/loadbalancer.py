@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from vesemir.domain.counters import BoxCounters
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, ServerState
 
@@ -20,6 +21,10 @@ class LoadBalancer(Protocol):
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         """Every server of the backend by name, as it is now."""
+        ...
+
+    async def counters(self, backend: str) -> BoxCounters:
+        """What every server of the backend has answered since the process started, all read at one moment."""
         ...
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None: ...

@@ -58,7 +58,7 @@ def plan_told(deployment: Deployment, prepared: Prepared) -> Mapping[str, Any]:
                 "server": f"{request.haproxy.backend}/{request.haproxy.server_of(row.name)}"
                 if request.haproxy
                 else None,
-                "steps": _step_names(deployment, row),
+                "steps": _step_names(deployment, row, canary=row.name in prepared.plan.canaries),
             }
             for row in prepared.rows.values()
         ],
@@ -66,7 +66,10 @@ def plan_told(deployment: Deployment, prepared: Prepared) -> Mapping[str, Any]:
     }
 
 
-def _step_names(deployment: Deployment, row: Row) -> list[str]:
+def _step_names(deployment: Deployment, row: Row, *, canary: bool) -> list[str]:
     steps = steps_for(deployment.recipe, deployment.request, row.target, Direction.FORWARD, deployment.limits)
     names = [step.name for step in steps]
-    return ["drain", *names, "health", "enable"] if deployment.traffic is not None else names
+    if deployment.traffic is None:
+        return names
+    judged = canary and deployment.request.rollout.analysis is not None
+    return ["drain", *names, "health", "enable", *(["analysis"] if judged else [])]

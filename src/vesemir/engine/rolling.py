@@ -169,7 +169,7 @@ class Rolling:
             self._start(group, self._rows[name])
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
-        session = TargetSession(self._deployment, row)
+        session = TargetSession(self._deployment, row, canaries=self._plan.canaries)
         self._sessions[row.name] = session
         if self.stopped is not None:
             session.scope.stop(self.stopped)

@@ -56,7 +56,7 @@ class Row:
 
     @property
     def standing(self) -> Standing:
-        return Standing(self.state, self.finished)
+        return Standing(self.state, self.finished, self.failure)
 
     def move(self, new: TargetState, *, finished: bool = False, failure: Failure | None = None) -> MoveTarget:
         """Change the picture and give the change to write. Raises ``IllegalTransitionError``."""

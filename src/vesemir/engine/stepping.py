@@ -42,7 +42,7 @@ class Stepping:
         return record is not None and record.status is StepStatus.SUCCEEDED
 
     async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
-        """One of Vesemir's own steps (drain, health, enable): its text is the step's output."""
+        """One of Vesemir's own steps (drain, health, enable, analysis): its text is the step's output."""
         with self._deployment.ports.log.context(step=name):
             await self._own(name, work)
 
@@ -53,7 +53,7 @@ class Stepping:
         try:
             text = (await work()).encode()
         except FailedError as error:
-            text = error.failure.message.encode()
+            text = error.output.encode()
             status = StepStatus.TIMED_OUT if error.failure.code.value.endswith("timed_out") else StepStatus.FAILED
             self._put(name, 1, StepResult(status, None, text, len(text), time.monotonic() - started))
             raise

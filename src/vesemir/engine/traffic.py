@@ -6,11 +6,12 @@ called again with the stored prior state, which is how a takeover goes on.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
+from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.share import Share
@@ -74,6 +75,9 @@ class Traffic:
         }
         return prior_as_json(self._request.server_of(name), boxes)
 
+    def server_of(self, name: str) -> str:
+        return self._request.server_of(name)
+
     def foreign(self, prior: Prior) -> bool:
         """It was out before, not by this deployment: it is worked on and left as it was."""
         return is_foreign(prior_of(prior).values())
@@ -136,6 +140,19 @@ class Traffic:
             work = partial(hold, self._request.degradation_seconds, percent)
             await serving.hold(servers, percent, work, self._processes)
         return await self._serve_fully(name, servers, prior)
+
+    async def keep_in(self, name: str, prior: Prior, hold: Hold, seconds: float) -> None:
+        """At 100 %, watched, until ``hold`` returns or raises."""
+        if servers := self._coming_back(name, prior):
+            await serving.hold(servers, 100, partial(hold, seconds, 100), self._processes)
+
+    async def counters(self) -> Mapping[str, BoxCounters]:
+        """What the backend's servers have answered so far, on every load balancer that can be asked now."""
+        found: dict[str, BoxCounters] = {}
+        for box in self._balancers:
+            with suppress(FailedError):  # asked again soon; who moves traffic says that it is away
+                found[box.name] = await box.counters(self._request.backend)
+        return found
 
     async def assert_in(self, name: str, prior: Prior) -> str:
         """Read again what was put back, and in again where something took it out since."""

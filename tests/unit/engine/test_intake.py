@@ -107,11 +107,6 @@ async def test_the_same_id_with_another_body_is_a_conflict_and_the_first_stays(d
             "request.invalid",
             "rollout.on_failure",
         ),
-        (
-            lambda body: {**body, "rollout": {"canary": 1, "analysis": {"min_requests": 10}}},
-            "request.invalid",
-            "rollout.analysis",
-        ),
         (lambda body: {**body, "targets": {"hosts": ["web9"]}}, "targets.unknown_host", "targets.hosts[0]"),
         (lambda body: {**body, "targets": {"hosts": ["-x"]}}, "targets.unknown_host", "targets.hosts[0]"),
         (

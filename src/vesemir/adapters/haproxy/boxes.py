@@ -7,9 +7,11 @@ from functools import partial
 
 from vesemir.adapters.haproxy.line import Line
 from vesemir.adapters.haproxy.sharing import SharedReading
+from vesemir.domain.counters import BoxCounters
 from vesemir.domain.haproxy_reply import (
     checked_name,
     parse_backend_number,
+    parse_counters,
     parse_process_id,
     parse_servers,
     refuse_reply,
@@ -34,6 +36,7 @@ class HaproxyBox:
         self._line = line
         self._numbers: dict[str, str] = {}
         self._readings: dict[str, SharedReading[Mapping[str, ServerState]]] = {}
+        self._countings: dict[str, SharedReading[BoxCounters]] = {}
         self._identity = SharedReading(self._read_process_id)
 
     @property
@@ -46,19 +49,31 @@ class HaproxyBox:
             self._readings[backend] = SharedReading(partial(self._read_servers, backend))
         return await self._readings[backend].get()
 
+    async def counters(self, backend: str) -> BoxCounters:
+        if backend not in self._countings:
+            self._countings[backend] = SharedReading(partial(self._read_counters, backend))
+        return await self._countings[backend].get()
+
     async def _read_servers(self, backend: str) -> Mapping[str, ServerState]:
-        """Both tables in one command line, so that they tell of one moment (6: the backend's row and its servers').
+        """6: the backend's row and its servers'."""
+        return parse_servers(await self._ask_stat(backend, ";show stat {number} 6 -1"), backend, self._name)
+
+    async def _read_counters(self, backend: str) -> BoxCounters:
+        """4: the servers' rows."""
+        return parse_counters(await self._ask_stat(backend, ";show info;show stat {number} 4 -1"), self._name)
+
+    async def _ask_stat(self, backend: str, stat: str) -> str:
+        """``show servers state`` and ``stat`` in one command line, so that they tell of one moment.
 
         ``show stat`` is asked by the backend's number: its name may be a frontend's too, and HAProxy takes that first.
         """
         asked = checked_name(backend)
         while True:
             number = self._numbers.get(backend)
-            stat = f";show stat {number} 6 -1" if number else ""
-            reply = await self._line.ask(f"show servers state {asked}{stat}")
+            reply = await self._line.ask(f"show servers state {asked}{stat.format(number=number) if number else ''}")
             self._numbers[backend] = parse_backend_number(reply, backend, self._name)
             if self._numbers[backend] == number:
-                return parse_servers(reply, backend, self._name)
+                return reply
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await self._tell(f"set server {_of(backend, server)} state {state.value}")
@@ -85,6 +100,8 @@ class HaproxyBox:
         """End what is still being read."""
         for reading in self._readings.values():
             await reading.close()
+        for counting in self._countings.values():
+            await counting.close()
         await self._identity.close()
 
     async def _read_process_id(self) -> int:

@@ -19,6 +19,7 @@ from vesemir.lab.event import DEFAULT_RECIPE, DEFAULT_VERSION, deploy_event
 from vesemir.lab.haproxy import reload_balancer
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.progress import Progress
+from vesemir.lab.topology import Wanted
 from vesemir.lab.up import Up, bring_up, take_down
 from vesemir.lab.watch import all_ended
 
@@ -44,28 +45,29 @@ def up(
         int, typer.Option("--balancers", metavar="N", help="How many HAProxies stand in front of the boxes.")
     ] = 1,
     chef: Annotated[bool, typer.Option("--chef", help="With a Chef server that has a node for each box.")] = False,
+    systemd: Annotated[
+        bool, typer.Option("--systemd", help="Boxes are machines: containers that boot a systemd. Root only.")
+    ] = False,
+    bare: Annotated[int, typer.Option("--bare", metavar="N", help="So many machines with nothing on them yet.")] = 0,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything answers.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the lab; without --detach it stays until Ctrl-C and then takes everything down again."""
-    raise typer.Exit(
-        _reporting(
-            lambda: asyncio.run(
-                _up(folder, boxes=boxes, balancers=balancers, chef=chef, detach=detach, as_json=as_json)
-            )
-        )
-    )
+
+    def work() -> int:
+        wanted = Wanted(boxes, balancers=balancers, chef=chef, machines=systemd, bare=bare)
+        return asyncio.run(_up(folder, wanted, detach=detach, as_json=as_json))
+
+    raise typer.Exit(_reporting(work))
 
 
-async def _up(folder: Path, *, boxes: int, balancers: int, chef: bool, detach: bool, as_json: bool) -> int:
+async def _up(folder: Path, wanted: Wanted, *, detach: bool, as_json: bool) -> int:
     from vesemir.adapters.postgres import migrate  # noqa: PLC0415 -- only `up` needs the driver, which is slow to import
 
     errors = Console(stderr=True)
     stopping = asyncio.Event()
     with Progress(errors) as progress:
-        starting = asyncio.create_task(
-            bring_up(folder, boxes=boxes, balancers=balancers, migrate=migrate, progress=progress, chef=chef)
-        )
+        starting = asyncio.create_task(bring_up(folder, wanted, migrate=migrate, progress=progress))
         _on_signals(partial(_stop, starting, stopping))
         try:
             found = await starting
@@ -101,7 +103,7 @@ async def _demo(folder: Path) -> int:
     found = None
     try:
         with Progress(errors) as progress:
-            found = await bring_up(folder, boxes=BOXES, migrate=migrate, progress=progress)
+            found = await bring_up(folder, Wanted(BOXES), migrate=migrate, progress=progress)
         if found.already:
             raise LabError(f"a lab is up in {folder} already; the demo wants one of its own: `vesemir lab down` first")
         shown = Demo(Places.of(folder, token=""), found.lab, found.roster, say=print_now)

@@ -35,6 +35,16 @@ def release_files(version: str) -> dict[str, tuple[str, int]]:
     }
 
 
+def first_release(app_root: Path) -> None:
+    """``releases/1.0.0`` and ``current``, a relative link to it, as a deployment leaves them."""
+    release = app_root / "releases" / FIRST_VERSION
+    release.mkdir(parents=True)
+    for name, (text, mode) in release_files(FIRST_VERSION).items():
+        (release / name).write_text(text)
+        (release / name).chmod(mode)
+    (app_root / "current").symlink_to(Path("releases") / FIRST_VERSION)
+
+
 def write_artifacts(folder: Path) -> list[Artifact]:
     """Write ``shop-VERSION.tar.gz`` for every version."""
     made = []

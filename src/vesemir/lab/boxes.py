@@ -7,90 +7,63 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from vesemir.lab.artifacts import FIRST_VERSION, release_files
-from vesemir.lab.places import LabError
+from vesemir.lab.artifacts import first_release
+from vesemir.lab.keys import authorized_keys, host_key, make_keys
 from vesemir.lab.programs import PATH, Programs
-from vesemir.lab.readiness import Question, exchange, until
+from vesemir.lab.readiness import serves, speaks_ssh, until
 from vesemir.lab.resources import program, template
 from vesemir.lab.roster import TOKEN, Program, Roster
 from vesemir.lab.topology import APPLICATION, Box, Topology
 
 _START_SECONDS = 90.0
-_KEYGENS_AT_ONCE = 4
 _ASKED_AT_ONCE = 8
 _SSHD_FOLDER = Path("/run/sshd")
 
 
 async def start_boxes(topology: Topology, programs: Programs, roster: Roster) -> None:
     """Build every box and start it; returns when each sshd and each application answers."""
-    hosts = topology.hosts
-    for box in hosts:
+    for box in topology.hosts:
         _furnish(box)
-    await _make_keys(topology, programs)
+    await make_keys(topology, programs)
     socket = topology.places.socket("services.sock")
     _install_systemctl(topology, programs, socket)
     for box in topology.boxes:
-        _first_release(box)
-    for box in hosts:
+        first_release(box.app_root)
+    for box in topology.hosts:
         _configure_sshd(box, topology, roster)
     _make_sshd_folder()
-    servers = [_sshd(box, programs) for box in hosts]
+    servers = [_sshd(box, programs) for box in topology.hosts]
     services = _services(topology, programs, socket)
     manager, *children = roster.start([services, *servers])
     gate = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     async def answers(box: Box, child: subprocess.Popen[bytes], log: Path) -> None:
         async with gate:
-            await until(_speaks_ssh(box), what=f"{box.name}'s sshd", child=child, log=log, timeout=_START_SECONDS)
+            await until(
+                speaks_ssh(box.address, box.port),
+                what=f"{box.name}'s sshd",
+                child=child,
+                log=log,
+                timeout=_START_SECONDS,
+            )
             if topology.balancer_of(box) is None:
                 what = f"{box.name}'s application"
-                await until(_serves(box), what=what, child=manager, log=services.log, timeout=_START_SECONDS)
+                await until(
+                    serves(box.address, box.app_port),
+                    what=what,
+                    child=manager,
+                    log=services.log,
+                    timeout=_START_SECONDS,
+                )
 
     async with asyncio.TaskGroup() as group:
-        for box, child, server in zip(hosts, children, servers, strict=True):
+        for box, child, server in zip(topology.hosts, children, servers, strict=True):
             group.create_task(answers(box, child, server.log))
 
 
 def _furnish(box: Box) -> None:
     for part in ("bin", "etc/ssh", "home", "log", "run", "var/lib/vesemir"):
         (box.root / part).mkdir(parents=True)
-
-
-async def _make_keys(topology: Topology, programs: Programs) -> None:
-    """A host key for each box, one key for the client, and the file in which the client has all host keys pinned."""
-    hosts = topology.hosts
-    gate = asyncio.Semaphore(_KEYGENS_AT_ONCE)
-
-    async def generate(file: Path, comment: str) -> None:
-        async with gate:
-            words = (str(programs.ssh_keygen), "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file))
-            child = await asyncio.create_subprocess_exec(
-                *words, stdin=asyncio.subprocess.DEVNULL, start_new_session=True
-            )
-            if await child.wait() != 0:
-                raise LabError(f"ssh-keygen could not write {file}")
-
-    async with asyncio.TaskGroup() as group:
-        group.create_task(generate(topology.client_key, "vesemir-lab"))
-        for box in hosts:
-            group.create_task(generate(_host_key(box), box.name))
-    public = topology.client_key.with_suffix(".pub")
-    _authorized_keys(topology).write_text(public.read_text())
-    lines = [f"[{box.address}]:{box.port} {_public_key(box)}\n" for box in hosts]
-    topology.known_hosts.write_text("".join(lines))
-
-
-def _host_key(box: Box) -> Path:
-    return box.root / "etc" / "ssh" / "ssh_host_ed25519_key"
-
-
-def _public_key(box: Box) -> str:
-    algorithm, key, _ = _host_key(box).with_suffix(".pub").read_text().split(" ", 2)
-    return f"{algorithm} {key}"
-
-
-def _authorized_keys(topology: Topology) -> Path:
-    return topology.places.within("keys") / "authorized_keys"
 
 
 def _install_systemctl(topology: Topology, programs: Programs, socket: Path) -> None:
@@ -104,16 +77,6 @@ def _install_systemctl(topology: Topology, programs: Programs, socket: Path) -> 
         box.systemctl.chmod(0o755)
 
 
-def _first_release(box: Box) -> None:
-    """``releases/1.0.0`` and ``current``, a relative link to it, as a deployment leaves them."""
-    release = box.app_root / "releases" / FIRST_VERSION
-    release.mkdir(parents=True)
-    for name, (text, mode) in release_files(FIRST_VERSION).items():
-        (release / name).write_text(text)
-        (release / name).chmod(mode)
-    (box.app_root / "current").symlink_to(Path("releases") / FIRST_VERSION)
-
-
 def _configure_sshd(box: Box, topology: Topology, roster: Roster) -> None:
     (box.root / "etc" / "ssh" / "sshd_config").write_text(
         template(
@@ -121,9 +84,9 @@ def _configure_sshd(box: Box, topology: Topology, roster: Roster) -> None:
             NAME=box.name,
             ADDRESS=box.address,
             PORT=str(box.port),
-            HOST_KEY=str(_host_key(box)),
+            HOST_KEY=str(host_key(box)),
             PID_FILE=str(box.root / "run" / "sshd.pid"),
-            AUTHORIZED_KEYS=str(_authorized_keys(topology)),
+            AUTHORIZED_KEYS=str(authorized_keys(topology)),
             USE_PAM="yes" if _locked(topology.user) else "no",
             MARK=f"{TOKEN}={roster.token}",
             HOME=str(box.root / "home"),
@@ -177,19 +140,3 @@ def _service(box: Box, programs: Programs) -> dict[str, object]:
             "PORT": str(box.app_port),
         },
     }
-
-
-def _speaks_ssh(box: Box) -> Question:
-    async def asked() -> bool:
-        return await exchange(box.address, box.port, say=b"", hear=4) == b"SSH-"
-
-    return asked
-
-
-def _serves(box: Box) -> Question:
-    async def asked() -> bool:
-        return (
-            await exchange(box.address, box.app_port, say=b"GET /health HTTP/1.0\r\n\r\n", hear=12) == b"HTTP/1.1 200"
-        )
-
-    return asked

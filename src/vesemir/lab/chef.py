@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from vesemir.adapters.chef.signing import signed_headers
-from vesemir.lab.documents import BALANCER_GROUP, TARGET_GROUP, host_variables, write_private
+from vesemir.lab.documents import BALANCER_GROUP, BARE_GROUP, TARGET_GROUP, host_variables, write_private
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
@@ -107,9 +107,8 @@ def node_of(topology: Topology, box: Box, *, now: float) -> dict[str, Any]:
 
     What Vesemir's settings look for by default is under ``vesemir``: port, user, and the host's variables.
     """
-    balances = topology.balancer_of(box) is not None
+    tag, recipe = _part(topology, box)
     name = f"{box.name}.{APPLICATION}.lab.example"
-    recipe = f"{APPLICATION}-{'balancer' if balances else 'web'}"
     return {
         "name": box.name,
         "chef_type": "node",
@@ -117,7 +116,7 @@ def node_of(topology: Topology, box: Box, *, now: float) -> dict[str, Any]:
         "chef_environment": ENVIRONMENT,
         "run_list": [f"recipe[{recipe}]"],
         "normal": {
-            "tags": [BALANCER_GROUP if balances else TARGET_GROUP],
+            "tags": [tag],
             "vesemir": {"port": box.port, "user": topology.user, "variables": host_variables(topology, box)},
         },
         "default": {},
@@ -136,3 +135,12 @@ def node_of(topology: Topology, box: Box, *, now: float) -> dict[str, Any]:
             "ohai_time": now,
         },
     }
+
+
+def _part(topology: Topology, box: Box) -> tuple[str, str]:
+    """The tag that finds it, and the recipe that made it what it is."""
+    if topology.balancer_of(box) is not None:
+        return BALANCER_GROUP, f"{APPLICATION}-balancer"
+    if box in topology.bare:
+        return BARE_GROUP, BARE_GROUP
+    return TARGET_GROUP, f"{APPLICATION}-web"

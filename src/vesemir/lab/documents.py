@@ -11,11 +11,12 @@ from typing import Any
 from vesemir.lab.artifacts import Artifact
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.resources import template
-from vesemir.lab.topology import APPLICATION, BACKEND, CHEF_CLIENT, ENVIRONMENT, Box, Topology
+from vesemir.lab.topology import APPLICATION, BACKEND, CHEF_CLIENT, ENVIRONMENT, SOCKETS, Box, Topology
 
 LEASE_SECONDS = 10
 TARGET_GROUP = "shop-web"
 BALANCER_GROUP = "shop-lb"
+BARE_GROUP = "bare"
 """Groups of the static inventory, and tags on the Chef server."""
 
 
@@ -58,22 +59,24 @@ def lab_json(topology: Topology, artifacts: Sequence[Artifact]) -> dict[str, Any
         "backend": BACKEND,
         "application": APPLICATION,
         "environment": ENVIRONMENT,
-        "boxes": [
-            {
-                "name": box.name,
-                "address": box.address,
-                "port": box.port,
-                "user": topology.user,
-                "root": str(box.root),
-                "app_root": str(box.app_root),
-            }
-            for box in topology.boxes
-        ],
+        "boxes": [_host(box, topology) | {"app_root": str(box.app_root)} for box in topology.boxes],
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "client_key": str(topology.client_key),
         "known_hosts": str(topology.known_hosts),
         "chef": chef(topology),
         "env": environment(topology),
+        **({"machines": True} if topology.machines else {}),
+        **({"bare": [_host(box, topology) for box in topology.bare]} if topology.bare else {}),
+    }
+
+
+def _host(box: Box, topology: Topology) -> dict[str, str | int]:
+    return {
+        "name": box.name,
+        "address": box.address,
+        "port": box.port,
+        "user": topology.user,
+        "root": str(box.root),
     }
 
 
@@ -130,6 +133,8 @@ def inventory(topology: Topology) -> str:
         f"groups.{TARGET_GROUP}": {"hosts": [f"web[1:{len(topology.boxes)}]"]},
         f"groups.{BALANCER_GROUP}": {"hosts": [balancer.box.name for balancer in topology.balancers]},
     }
+    if topology.bare:
+        tables[f"groups.{BARE_GROUP}"] = {"hosts": [box.name for box in topology.bare]}
     for box in topology.hosts:
         tables[f"hosts.{box.name}"] = {"address": box.address, "port": box.port, "user": topology.user}
         tables[f"hosts.{box.name}.variables"] = dict(host_variables(topology, box))
@@ -138,6 +143,21 @@ def inventory(topology: Topology) -> str:
 
 def host_variables(topology: Topology, box: Box) -> dict[str, str]:
     """What recipes and Vesemir itself need to know of a box, whichever inventory tells them."""
+    return _of_machine(topology, box) if topology.machines else _of_box(topology, box)
+
+
+def _of_machine(topology: Topology, box: Box) -> dict[str, str]:
+    """Paths as they are on the machine; what is not said is as on any host."""
+    own = {"root": "/", "zone": box.zone}
+    balancer = topology.balancer_of(box)
+    if balancer is not None:
+        return {"haproxy_socket": f"{SOCKETS}/{balancer.socket.name}", **own}
+    if box in topology.bare:
+        return own
+    return {"app_root": f"/srv/{APPLICATION}", "health_url": box.health_url, "systemctl_sudo": "true", **own}
+
+
+def _of_box(topology: Topology, box: Box) -> dict[str, str]:
     own = {"root": str(box.root), "zone": box.zone, "vesemir_state_dir": str(box.state_dir)}
     balancer = topology.balancer_of(box)
     if balancer is not None:

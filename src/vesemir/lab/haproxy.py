@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vesemir.lab.base_tree import DEPLOY_ID
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import until
@@ -38,6 +39,8 @@ async def _start(balancer: Balancer, topology: Topology, programs: Programs, ros
         template(
             "haproxy.cfg",
             SOCKET=str(balancer.socket),
+            # In a lab of machines it is reached by who logs in to the load balancer's, who is not root.
+            ACCESS=f"660 gid {DEPLOY_ID}" if topology.machines else "600",
             STATE=str(state),
             ADDRESS=topology.address,
             PORT=str(balancer.http_port),

@@ -18,6 +18,8 @@ from vesemir.lab.places import LabError
 
 MOST_BOXES = 1750
 MOST_BALANCERS = 9
+MOST_MACHINES = 50
+"""Each boots a systemd, which takes about a second of processor time and 30 MB."""
 _PER_NET = 250
 _NETS = 8
 _FIRST_PORT, _LAST_PORT = 12000, 32000

@@ -28,9 +28,12 @@ class Programs:
     python: Path
     goiardi: Path | None = None
     """Only a lab with a Chef server needs it."""
+    nspawn: Path | None = None
+    debootstrap: Path | None = None
+    """Only a lab of machines needs these two."""
 
 
-def find_programs(*, chef: bool = False) -> Programs:
+def find_programs(*, chef: bool = False, machines: bool = False) -> Programs:
     """All programs that a lab needs. Raises ``LabError`` that names every missing package at once."""
     found = {
         # Debian's /usr/sbin/rabbitmq-server is a wrapper that insists on its own account and log files.
@@ -44,6 +47,9 @@ def find_programs(*, chef: bool = False) -> Programs:
     }
     if chef:
         found["goiardi"] = ("goiardi", _first(_on_path("goiardi")))
+    if machines:
+        found["nspawn"] = ("systemd-container", _first(_on_path("systemd-nspawn")))
+        found["debootstrap"] = ("debootstrap", _first(_on_path("debootstrap")))
     missing = sorted({package for package, path in found.values() if path is None})
     if missing:
         raise LabError(

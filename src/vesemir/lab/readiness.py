@@ -44,3 +44,21 @@ async def exchange(address: str, port: int, *, say: bytes, hear: int) -> bytes:
         return await reader.readexactly(hear)
     finally:
         writer.close()
+
+
+def speaks_ssh(address: str, port: int) -> Question:
+    """Whether an sshd greets there."""
+
+    async def asked() -> bool:
+        return await exchange(address, port, say=b"", hear=4) == b"SSH-"
+
+    return asked
+
+
+def serves(address: str, port: int) -> Question:
+    """Whether ``GET /health`` is answered with 200 there."""
+
+    async def asked() -> bool:
+        return b" 200" in await exchange(address, port, say=b"GET /health HTTP/1.0\r\n\r\n", hear=12)
+
+    return asked

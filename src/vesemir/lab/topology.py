@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesemir.lab.accounts import login_user
-from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, Ports, Slice
+from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, MOST_MACHINES, Ports, Slice
 from vesemir.lab.places import LabError, Places
 
 APPLICATION = "shop"
@@ -16,6 +16,10 @@ SERVER_USER = "vesemir"
 """The lab's user in RabbitMQ and in PostgreSQL."""
 CHEF_CLIENT = "vesemir"
 """The lab's client on its Chef server."""
+DEPLOY_USER = "deploy"
+"""Who logs in to machines, which have accounts of their own; boxes without a systemd share those of this machine."""
+SOCKETS = "/srv/haproxy"
+"""Where the load balancer's machine finds the runtime socket of the lab's HAProxy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,10 @@ class Topology:
     boxes: tuple[Box, ...]
     chef_port: int | None = None
     """None: without a Chef server."""
+    machines: bool = False
+    """Whether the boxes boot a systemd of their own and have a root tree and accounts of their own."""
+    bare: tuple[Box, ...] = ()
+    """Machines with nothing on them yet."""
 
     @property
     def chef_url(self) -> str:
@@ -98,7 +106,7 @@ class Topology:
     @property
     def hosts(self) -> tuple[Box, ...]:
         """Every box with an sshd."""
-        return (*self.boxes, *(balancer.box for balancer in self.balancers))
+        return (*self.boxes, *self.bare, *(balancer.box for balancer in self.balancers))
 
     def balancer_of(self, box: Box) -> Balancer | None:
         """None for a box that is none."""
@@ -113,23 +121,47 @@ class Topology:
         return self.places.within("keys") / "known_hosts"
 
 
-def plan(places: Places, *, boxes: int, balancers: int = 1, chef: bool = False) -> Topology:
-    """Choose everything for a lab with so many boxes."""
-    if not 1 <= boxes <= MOST_BOXES:
-        raise LabError(f"--boxes must be between 1 and {MOST_BOXES}, not {boxes}")
-    if not 1 <= balancers <= MOST_BALANCERS:
-        raise LabError(f"--balancers must be between 1 and {MOST_BALANCERS}, not {balancers}")
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What kind of lab it shall be. ``bare`` is how many machines there are beside the boxes, with nothing on them."""
+
+    boxes: int
+    balancers: int = 1
+    chef: bool = False
+    machines: bool = False
+    bare: int = 0
+
+    def __post_init__(self) -> None:
+        """Raises ``LabError`` for what no lab can be."""
+        most = MOST_MACHINES if self.machines else MOST_BOXES
+        if not 1 <= self.boxes <= most:
+            raise LabError(f"--boxes must be between 1 and {most}, not {self.boxes}")
+        if not 1 <= self.balancers <= MOST_BALANCERS:
+            raise LabError(f"--balancers must be between 1 and {MOST_BALANCERS}, not {self.balancers}")
+        if self.bare and not self.machines:
+            raise LabError("--bare needs --systemd: only machines can be bare")
+        if not 0 <= self.bare <= most:
+            raise LabError(f"--bare must be between 0 and {most}, not {self.bare}")
+
+
+def plan(places: Places, wanted: Wanted) -> Topology:
+    """Choose everything for a lab of that kind."""
     net = Slice.of(places.folder)
     ports = Ports()
-    addresses = [net.box(number) for number in range(1, boxes + 1)]
+    addresses = [net.box(number) for number in range(1, wanted.boxes + wanted.bare + 1)]
     # One number for all sshds and one for all applications: the addresses tell them apart.
-    entries = [net.balancer(number) for number in range(1, balancers + 1)]
+    entries = [net.balancer(number) for number in range(1, wanted.balancers + 1)]
     ssh_port = ports.free([*entries, *addresses])
     app_port = ports.free(addresses)
     folder = places.within("boxes")
+
+    def box(name: str, address: str, *, zone: str = "a", port: int = 0) -> Box:
+        root = folder / name / "root" if wanted.machines else folder / name
+        return Box(name, address, ssh_port, port, root, zone)
+
     return Topology(
         places=places,
-        user=login_user(),
+        user=DEPLOY_USER if wanted.machines else login_user(),
         password=secrets.token_hex(16),
         address=net.servers,
         amqp_port=ports.free([net.servers]),
@@ -139,7 +171,7 @@ def plan(places: Places, *, boxes: int, balancers: int = 1, chef: bool = False) 
         postgres_port=ports.free([net.servers]),
         balancers=tuple(
             Balancer(
-                Box(f"lb{number}", address, ssh_port, 0, folder / f"lb{number}", zone="ab"[(number - 1) % 2]),
+                box(f"lb{number}", address, zone="ab"[(number - 1) % 2]),
                 program="haproxy" if number == 1 else f"haproxy{number}",
                 http_port=ports.free([net.servers]),
                 socket=places.socket("haproxy.sock" if number == 1 else f"haproxy{number}.sock"),
@@ -147,8 +179,10 @@ def plan(places: Places, *, boxes: int, balancers: int = 1, chef: bool = False) 
             for number, address in enumerate(entries, start=1)
         ),
         boxes=tuple(
-            Box(f"web{number}", address, ssh_port, app_port, folder / f"web{number}", zone="ab"[(number - 1) % 2])
-            for number, address in enumerate(addresses, start=1)
+            box(f"web{number}", address, zone="ab"[(number - 1) % 2], port=app_port)
+            for number, address in enumerate(addresses[: wanted.boxes], start=1)
         ),
-        chef_port=ports.free([net.servers]) if chef else None,
+        chef_port=ports.free([net.servers]) if wanted.chef else None,
+        machines=wanted.machines,
+        bare=tuple(box(f"bare{number}", address) for number, address in enumerate(addresses[wanted.boxes :], start=1)),
     )

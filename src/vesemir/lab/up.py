@@ -13,16 +13,19 @@ from typing import Any
 
 from vesemir.lab.artifacts import write_artifacts
 from vesemir.lab.boxes import start_boxes
+from vesemir.lab.cgroups import remove_groups
 from vesemir.lab.documents import lab_json, read_lab, write_documents, write_private
-from vesemir.lab.ending import Ended, end, stop_owner
+from vesemir.lab.ending import GRACE_SECONDS, Ended, end, stop_owner
 from vesemir.lab.haproxy import start_balancers
+from vesemir.lab.machines import BOOTED, SHUTDOWN_SECONDS, refuse_elsewhere, start_machines
+from vesemir.lab.mounts import unmount_below
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.postgres import start_postgres
 from vesemir.lab.programs import Programs, find_programs
 from vesemir.lab.progress import Progress
 from vesemir.lab.rabbitmq import start_rabbitmq
 from vesemir.lab.roster import Roster
-from vesemir.lab.topology import Topology, plan
+from vesemir.lab.topology import Topology, Wanted, plan
 
 Migrate = Callable[[str], Awaitable[list[str]]]
 
@@ -36,27 +39,26 @@ class Up:
     already: bool
 
 
-async def bring_up(
-    folder: Path, *, boxes: int, migrate: Migrate, progress: Progress, chef: bool = False, balancers: int = 1
-) -> Up:
-    """Start a lab in ``folder``, with a Chef server if asked for, or find that one is up there already.
+async def bring_up(folder: Path, wanted: Wanted, *, migrate: Migrate, progress: Progress) -> Up:
+    """Start a lab in ``folder`` as it is wanted, or find that one is up there already.
 
     If it fails or is cancelled, everything that it started is ended again before the error goes on.
     """
     token = secrets.token_hex(16)
     places = Places.of(folder, token=token)
-    programs = find_programs(chef=chef)
+    if wanted.machines:
+        refuse_elsewhere()
+    programs = find_programs(chef=wanted.chef, machines=wanted.machines)
     places.claim()
     with places.locked():
         found = _found(places, progress)
         if found is not None:
-            if chef and found.lab["chef"] is None:
-                raise LabError(f"the lab in {places.folder} is up without a Chef server: take it down first")
+            _refuse_other(found.lab, wanted, places)
             return found
         roster = Roster.new(places.processes, token=token)
         try:
             start = _Start(places, programs, roster, progress)
-            lab = await start.everything(boxes=boxes, balancers=balancers, migrate=migrate, chef=chef)
+            lab = await start.everything(wanted, migrate=migrate)
         except BaseException:
             progress.say("taking everything down again")
             _finish(places, roster)
@@ -93,19 +95,19 @@ class _Start:
     roster: Roster
     progress: Progress
 
-    async def everything(self, *, boxes: int, balancers: int, migrate: Migrate, chef: bool) -> dict[str, Any]:
+    async def everything(self, wanted: Wanted, *, migrate: Migrate) -> dict[str, Any]:
         """All parts side by side; returns what ``lab.json`` says."""
         self.places.clear()
         self.places.make()
-        topology = plan(self.places, boxes=boxes, balancers=balancers, chef=chef)
+        topology = plan(self.places, wanted)
         artifacts = write_artifacts(self.places.within("artifacts"))
         write_documents(topology)
         show = self.progress.of
         async with _one_error(), asyncio.TaskGroup() as group:
             group.create_task(show("RabbitMQ", start_rabbitmq(topology, self.programs, self.roster)))
             group.create_task(show("PostgreSQL, migrated", self._database(topology, migrate)))
-            group.create_task(show(_behind(boxes, balancers), self._web(topology)))
-            if chef:
+            group.create_task(show(_what(wanted), self._web(topology)))
+            if wanted.chef:
                 from vesemir.lab.chef import start_chef  # noqa: PLC0415 -- aiohttp is slow to import
 
                 group.create_task(show("Chef server", start_chef(topology, self.programs, self.roster)))
@@ -118,12 +120,27 @@ class _Start:
         await migrate(topology.postgres_dsn)
 
     async def _web(self, topology: Topology) -> None:
-        await start_boxes(topology, self.programs, self.roster)
+        start = start_machines if topology.machines else start_boxes
+        await start(topology, self.programs, self.roster)
         await start_balancers(topology, self.programs, self.roster)
 
 
-def _behind(boxes: int, balancers: int) -> str:
-    return f"{boxes} boxes behind {'HAProxy' if balancers == 1 else f'{balancers} HAProxies'}"
+def _what(wanted: Wanted) -> str:
+    balancers = "HAProxy" if wanted.balancers == 1 else f"{wanted.balancers} HAProxies"
+    bare = f", {wanted.bare} bare" if wanted.bare else ""
+    return f"{wanted.boxes} {'machines' if wanted.machines else 'boxes'} behind {balancers}{bare}"
+
+
+def _refuse_other(lab: dict[str, Any], wanted: Wanted, places: Places) -> None:
+    """A lab that is up without what is wanted now is no lab to go on with."""
+    missing = (
+        ("a Chef server", wanted.chef and lab["chef"] is None),
+        ("machines", wanted.machines and not lab.get("machines")),
+        ("so many bare machines", wanted.bare > len(lab.get("bare", ()))),
+    )
+    for what, lacks in missing:
+        if lacks:
+            raise LabError(f"the lab in {places.folder} is up without {what}: take it down first")
 
 
 @asynccontextmanager
@@ -155,7 +172,10 @@ def take_down(folder: Path) -> Ended | None:
 
 def _finish(places: Places, roster: Roster) -> Ended:
     """End everything, then remove what says that there is a lab. The logs stay until the next ``up``."""
-    ended = end(roster)
+    machines = any(entry.name.endswith(BOOTED) for entry in roster.entries)
+    ended = end(roster, grace=SHUTDOWN_SECONDS if machines else GRACE_SECONDS)
+    unmount_below(places.within("boxes"))
+    remove_groups(roster.token)
     places.lab_json.unlink(missing_ok=True)
     if places.spare.is_dir() and places.spare.stat().st_uid == os.geteuid():
         shutil.rmtree(places.spare)

@@ -11,7 +11,7 @@ from vesemir.adapters.chef import clusters_of
 from vesemir.lab.chef import node_of
 from vesemir.lab.documents import environment, host_variables, lab_json, settings
 from vesemir.lab.places import Places
-from vesemir.lab.topology import Topology, plan
+from vesemir.lab.topology import Topology, Wanted, plan
 from vesemir.settings import Inventory, Settings
 
 CLUSTER = {"url": "https://chef.example.com", "client_name": "vesemir", "client_key": "/k.pem"}
@@ -74,7 +74,7 @@ def topology(tmp_path: Path, request: pytest.FixtureRequest) -> Topology:
     places = Places.of(tmp_path / "lab", token="0" * 32)
     places.claim()
     places.make()
-    return plan(places, boxes=2, chef=request.param)
+    return plan(places, Wanted(2, chef=request.param))
 
 
 def test_a_lab_says_how_to_ask_its_chef_server_if_it_has_one(topology: Topology) -> None:
@@ -88,7 +88,7 @@ def test_a_lab_says_how_to_ask_its_chef_server_if_it_has_one(topology: Topology)
 
 
 def test_a_node_of_the_lab_is_found_by_its_tag_and_tells_all_that_is_needed(topology: Topology) -> None:
-    box, balancer = topology.boxes[0], topology.balancer
+    box, balancer = topology.boxes[0], topology.balancers[0].box
     web, lb = (node_of(topology, each, now=5.0) for each in (box, balancer))
     assert (web["name"], web["normal"]["tags"], lb["normal"]["tags"]) == ("web1", ["shop-web"], ["shop-lb"])
     assert web["chef_environment"] == lb["chef_environment"] == "production"

@@ -99,4 +99,4 @@ def test_a_node_of_the_lab_is_found_by_its_tag_and_tells_all_that_is_needed(topo
         "user": topology.user,
         "variables": host_variables(topology, box),
     }
-    assert lb["normal"]["vesemir"]["variables"]["haproxy_socket"] == str(topology.haproxy_socket)
+    assert lb["normal"]["vesemir"]["variables"]["haproxy_socket"] == str(topology.balancers[0].socket)

@@ -11,6 +11,7 @@ import pytest
 from loguru import logger
 from pydantic import SecretStr
 
+from vesemir import __version__
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.domain.failure import VesemirError
@@ -92,7 +93,7 @@ async def test_health_is_503_until_every_part_is_up_and_again_when_draining() ->
         one.health.expect("database")
         one.health.report("broker", PartState.UP)
         status, body = await one.get("/health")
-        assert (status, body["status"]) == (503, "unavailable")
+        assert (status, body["status"], body["version"]) == (503, "unavailable", __version__)
         assert body["parts"]["database"]["state"] == "starting"
         one.health.report("database", PartState.UP)
         status, body = await one.get("/health")

@@ -66,8 +66,10 @@ class Rolling:
         self._changed.set()
 
     def hand_over(self) -> None:
-        """Start nothing more; what is in work may finish until ``leave``."""
+        """Start nothing more; what is in work may finish until ``leave``, and what only waits ends soon."""
         self._handing_over = True
+        for session in self._sessions.values():
+            session.scope.hand_over()
         self._changed.set()
 
     def leave(self) -> None:
@@ -173,6 +175,8 @@ class Rolling:
         self._sessions[row.name] = session
         if self.stopped is not None:
             session.scope.stop(self.stopped)
+        elif self._handing_over:
+            session.scope.hand_over()
         group.create_task(self._one(session, row), name=f"target {row.name}")
 
     async def _one(self, session: TargetSession, row: Row) -> None:

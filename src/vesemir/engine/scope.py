@@ -26,6 +26,10 @@ LEFT_ALONE = frozenset({StopReason.LEASE_LOST, StopReason.HANDED_OVER})
 """Ended without a result: the next owner finds out how it stands."""
 
 
+WAIT_SECONDS = 2.0
+"""How long what only waits may go on after a hand-over began: most checks pass within that, and redoing one is free."""
+
+
 class StoppedError(Exception):
     """The work within a scope was ended; ``reason`` says why. Control flow of the engine, not an error of anybody's."""
 
@@ -46,6 +50,9 @@ class Scope:
         self._timeout = asyncio.timeout(None)
         self._entered = False
         self._clock: Callable[[], float] | None = None
+        self._handing_over = False
+        self._waits = False
+        self._ending: asyncio.TimerHandle | None = None
 
     @property
     def reason(self) -> StopReason | None:
@@ -61,6 +68,32 @@ class Scope:
         self._reason = reason
         if self._entered and not self._timeout.expired():
             self._timeout.reschedule(self._now())
+
+    def hand_over(self) -> None:
+        """What only waits ends soon, now or when it comes to that; other work goes on until ``stop``."""
+        self._handing_over = True
+        self._end_waiting()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Work that changes nothing and can be begun anew by anybody: a hand-over does not wait for it to end.
+
+        It may never end otherwise: a check that waits for the very instance that is stopping.
+        """
+        self._waits = True
+        self._end_waiting()
+        try:
+            yield
+        finally:
+            self._waits = False
+            if self._ending is not None:
+                self._ending.cancel()
+                self._ending = None
+
+    def _end_waiting(self) -> None:
+        if self._handing_over and self._waits and self._ending is None:
+            loop = asyncio.get_running_loop()
+            self._ending = loop.call_later(WAIT_SECONDS, self.stop, StopReason.HANDED_OVER)
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:

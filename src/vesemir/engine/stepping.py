@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import replace
 
 from vesemir.domain.action import CheckAction, RenderedStep
@@ -108,7 +109,8 @@ class Stepping:
         started = time.monotonic()
         try:
             reach(Failpoint.BEFORE_SEND)
-            result = await runner.run(key, step)
+            with self._scope.waiting() if isinstance(step.action, CheckAction) else nullcontext():
+                result = await runner.run(key, step)
             reach(Failpoint.BEFORE_RECORD)
         except asyncio.CancelledError:
             self._put_ended(step.name, attempt, time.monotonic() - started, redone=redone)

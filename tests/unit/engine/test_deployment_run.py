@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from tests.fakes.hosts import HANGS, SUCCEEDED, failed
 from tests.unit.engine.virtual_time import until
-from tests.unit.engine.world import DRAINED, ONE_STEP, READY, RELEASE, Instance, World, one_instance
+from tests.unit.engine.world import DRAINED, ONE_STEP, READY, RELEASE, Instance, World, one_instance, words
 
 from vesemir.adapters.sealing import RecordSeal
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.recipe import Fetch, Parameter, Recipe, Script, Step, Variable
+from vesemir.domain.recipe import Check, Fetch, HttpCheck, Parameter, Recipe, Script, Step, Variable
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.template import Template
-from vesemir.engine.hosts import Ticket
+from vesemir.engine.hosts import HttpAnswer, Ticket
+from vesemir.engine.scope import WAIT_SECONDS
 from vesemir.engine.store import AddTargets, ControlAnswer, Emit, MoveDeployment, MoveTarget, Start
 from vesemir.engine.working import CLAIM_SECONDS
 
@@ -699,6 +700,42 @@ async def test_what_takes_too_long_is_left_for_the_next_owner() -> None:
         assert [event["step"] for event in world.told("step.finished")] == ["drain"]
         world.instance()
         assert (await world.result())["status"] == "succeeded"
+
+
+async def test_a_check_does_not_keep_a_hand_over_waiting_for_it_may_wait_for_this_very_instance() -> None:
+    """Vesemir deploys Vesemir: the new version answers only when the old instance, which asks, has ended."""
+    page = "http://127.0.0.1:8080/health"
+    check = Check(HttpCheck(Template.parse(page)), deadline=300)
+    recipe = Recipe("itself", steps=(Step("restart", words("restart")), Step("check", check)))
+    async with one_instance(1, recipes=[recipe]) as world:
+        await world.accept(recipe="itself", traffic=True)
+        await until(lambda: bool(world.hosts.ran("restart")) and _asked_for(world, page))
+        started = now()
+        await world.instances[0].working.drain(20)
+        assert now() - started <= WAIT_SECONDS + 0.5
+        assert world.row().finished_at is None
+        world.hosts.pages[page] = HttpAnswer(200, b"{}")
+        world.instance()
+        assert (await world.result())["status"] == "succeeded"
+        assert world.hosts.ran("restart") == ["web1"]
+        assert world.row().expiries == 0
+
+
+async def test_a_check_that_passes_soon_is_not_cut_short_by_a_hand_over() -> None:
+    page = "http://127.0.0.1:8080/health"
+    recipe = Recipe("itself", steps=(Step("check", Check(HttpCheck(Template.parse(page)), interval=0.25)),))
+    async with one_instance(1, recipes=[recipe]) as world:
+        await world.accept(recipe="itself", traffic=True)
+        await until(lambda: _asked_for(world, page))
+        draining = asyncio.create_task(world.instances[0].working.drain(20))
+        await asyncio.sleep(WAIT_SECONDS / 2)
+        world.hosts.pages[page] = HttpAnswer(200, b"{}")
+        await draining
+        assert world.state("web1") is TargetState.SUCCEEDED
+
+
+def _asked_for(world: World, page: str) -> bool:
+    return any(call.what == "http_get" and call.step == page for call in world.hosts.calls)
 
 
 async def test_a_hand_over_while_hosts_are_looked_up() -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 from aiohttp import web
 from pydantic import SecretStr
 
+from vesemir import __version__
 from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
 from vesemir.adapters.http.deployments import Deployments
 from vesemir.engine.health import HealthRegistry
@@ -30,7 +31,7 @@ def http_app(
 
     async def show_health(_: web.Request) -> web.Response:
         status = HTTPStatus.OK if health.takes_work else HTTPStatus.SERVICE_UNAVAILABLE
-        return json_answer(health.as_json(), status)
+        return json_answer({"version": __version__, **health.as_json()}, status)
 
     async def live(_: web.Request) -> web.Response:
         return json_answer({"status": "ok"})

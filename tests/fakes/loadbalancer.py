@@ -157,11 +157,12 @@ class FakeLoadBalancer:
         self._there(self._backend)
         return self._pid
 
-    def reload(self) -> None:
-        """Without a server-state file."""
+    def reload(self, *, keep_state: bool = False) -> None:
+        """With a server-state file, or without one: as the configuration has it, and fully healthy."""
         self._pid += 1
         for server in self._by_name.values():
-            server.start()
+            if not keep_state:
+                server.start()
 
     def _there(self, backend: str) -> None:
         if self.away:

@@ -84,6 +84,7 @@ class RolloutMachine(RuleBasedStateMachine):
         for target in self.world.targets:
             self._give_fate(target.name, data.draw(FATES), data.draw(st.sampled_from(STEPS)))
         self.watch.remember_traffic()
+        self.watch.moves_traffic = traffic is not None
         more: dict[str, Any] = {"traffic": True, "haproxy": traffic} if traffic else {}
         rollout = {name: value for name, value in rollout.items() if value is not None}
         self._run(
@@ -180,6 +181,17 @@ class RolloutMachine(RuleBasedStateMachine):
     def a_connection_is_lost(self, number: int) -> None:
         target = self.world.targets[number % len(self.world.targets)]
         self.world.hosts.break_sessions(target.name, LOST)
+
+    @precondition(lambda self: self.traffic)
+    @rule(number=st.integers(0, 1), keep_state=st.booleans())
+    def a_load_balancer_is_reloaded(self, number: int, *, keep_state: bool) -> None:
+        self._run(self._reload(number, keep_state=keep_state))
+
+    async def _reload(self, number: int, *, keep_state: bool) -> None:
+        lb = self.world.lbs[number % len(self.world.lbs)]
+        lb.reload(keep_state=keep_state)
+        if not keep_state:
+            self.watch.reloaded()
 
     @invariant()
     def nothing_is_broken(self) -> None:

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -13,21 +12,24 @@ from tests.unit.engine.world import DRAINED, READY, World
 from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.step import Direction, StepKey
-from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.domain.traffic import AdminState, ServerState, available_besides, needed_besides
 from vesemir.engine.hosts import Ticket
 from vesemir.engine.store import TargetRecord
+from vesemir.engine.watching import WATCH_SECONDS
 
 FORWARD, BACK = Direction.FORWARD, Direction.BACK
 ENDED_BADLY = FAILURES | {TargetState.CANCELLED}
 COMMAND_SECONDS = 0.001
+COUNTING_SECONDS = 0.1
+"""More than it takes from counting who is there to having drained."""
 
 
 class WatchedBalancer(FakeLoadBalancer):
-    """Takes a moment for everything; ``drained`` says which task drained which server that was ready."""
+    """Takes a moment for everything; ``on_drain`` hears of each server that was ready and is not any more."""
 
-    def __init__(self, inner: FakeLoadBalancer) -> None:
+    def __init__(self, inner: FakeLoadBalancer, on_drain: Callable[[str], None]) -> None:
         super().__init__(inner.name, list(inner._by_name.values()))
-        self.drained: list[tuple[str, str]] = []
+        self._on_drain = on_drain
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         await asyncio.sleep(COMMAND_SECONDS)
@@ -35,10 +37,48 @@ class WatchedBalancer(FakeLoadBalancer):
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await asyncio.sleep(COMMAND_SECONDS)
-        if self._by_name[server].admin is AdminState.READY and state is not AdminState.READY:
-            task = asyncio.current_task()
-            self.drained.append((server, task.get_name() if task else ""))
+        drained = self._by_name[server].admin is AdminState.READY and state is not AdminState.READY
         await super().set_state(backend, server, state)
+        if drained:
+            self._on_drain(server)
+
+
+class CapacityWatch:
+    """Whoever drains leaves enough others that are there, whichever deployment and instance it is.
+
+    Made before any instance of the world. ``broken`` must stay empty.
+    """
+
+    def __init__(self, world: World, min_available: Share) -> None:
+        self.broken: list[str] = []
+        self.excused = False
+        """After a reload that forgot who was out, who is drained again is not counted again."""
+        self._world = world
+        self._min_available = min_available
+        self._died: dict[str, float] = {}
+        world.lbs[:] = [WatchedBalancer(lb, self._on_drain) for lb in world.lbs]
+
+    def died(self, name: str) -> None:
+        """By itself, and perhaps in the moment between being counted and another one's drain."""
+        self._died[name] = asyncio.get_running_loop().time()
+
+    def _on_drain(self, name: str) -> None:
+        if self.excused or self._is_broken(name):
+            return
+        now = asyncio.get_running_loop().time()
+        views = [{server.name: server.state("") for server in lb._by_name.values()} for lb in self._world.lbs]
+        there = available_besides(views, [name])
+        there += sum(at > now - COUNTING_SECONDS for server, at in self._died.items() if server != name)
+        needed = needed_besides(views, self._min_available)
+        if there < needed:
+            self.broken.append(f"{name} drained although only {there} others are there, and {needed} must be")
+
+    def _is_broken(self, name: str) -> bool:
+        """What failed in mid-work is taken out, however few are left."""
+        rows = self._world.record.rows.values()
+        return any(
+            each.touched for row in rows for (_, its), each in row.targets.items() if its == name and _in_work(each)
+        )
 
 
 class Watch:
@@ -46,15 +86,28 @@ class Watch:
 
     def __init__(self, world: World, rollout: Mapping[str, Any]) -> None:
         self.world = world
-        self.broken: list[str] = []
         self._rollout = rollout
         self._concurrency: int = rollout["concurrency"]
-        self._min_available = Share.of(rollout.get("min_available", 0))
         self._switched: Counter[tuple[str, StepKey]] = Counter()
+        self._capacity = CapacityWatch(world, Share.of(rollout.get("min_available", 0)))
+        self.broken = self._capacity.broken
         world.hosts.on_run = self._on_run
-        world.lbs[:] = [WatchedBalancer(lb) for lb in world.lbs]
-        world.section = self._section
+        self.moves_traffic = False
         self.before = {target.name: world.shown(target.name) for target in world.targets}
+        self._forgotten: set[str] = set()
+        self._reloaded_at = float("-inf")
+
+    def reloaded(self) -> None:
+        """A HAProxy without a server-state file was: what nothing works on is as its configuration has it now."""
+        row = self.world.row()
+        self._reloaded_at = asyncio.get_running_loop().time()
+        self._capacity.excused = True
+        for name in self.before:
+            known = [each for (_, its), each in row.targets.items() if its == name]
+            if not any(map(_in_work, known)):
+                self._forgotten |= {name} if any(each.finished for each in known) else set()
+                if not known or all(each.state is TargetState.PENDING for each in known):
+                    self.before[name] = self.world.shown(name)
 
     def remember_traffic(self) -> None:
         """What is in HAProxy now is what the deployment finds."""
@@ -68,6 +121,10 @@ class Watch:
             self.broken.append(f"{key.step} on {target} by epoch {ticket.epoch} while {row.epoch} owns it")
         if row.final or row.targets[key.direction, target].finished:
             self.broken.append(f"{key.step} on {target} although it is finished")
+        settled = asyncio.get_running_loop().time() > self._reloaded_at + 2 * WATCH_SECONDS
+        shown = self.world.shown(target)
+        if self.moves_traffic and settled and any(admin is not AdminState.MAINT for admin, _ in shown):
+            self.broken.append(f"{key.step} on {target} while it is {shown} in HAProxy")
         self._switched[target, key] += 1
         if key.step == "switch" and self._switched[target, key] > 1:
             self.broken.append(f"{key.step} on {target} a second time, and it is not idempotent")
@@ -92,21 +149,6 @@ class Watch:
             admin is not AdminState.READY for admin, _ in self.world.shown(name)
         )
 
-    @asynccontextmanager
-    async def _section(self, key: str) -> AsyncIterator[None]:
-        """Who drains in a section leaves enough others; somebody who fails meanwhile is taken out all the same."""
-        lb = next(lb for lb in self.world.lbs if key.startswith(f"{lb.name}/"))
-        assert isinstance(lb, WatchedBalancer)
-        task = asyncio.current_task()
-        name = task.get_name() if task else ""
-        since = len(lb.drained)
-        yield
-        own = [server for server, by in lb.drained[since:] if by == name]
-        others = [server for server, by in lb.drained[since:] if by != name]
-        there = sum(server.state("").is_available for server in lb._by_name.values())
-        if own and there + len(others) < self._min_available.up(len(lb._by_name)):
-            self.broken.append(f"{own} drained although only {there} others are there")
-
     # --- at the end -------------------------------------------------------------------------------------------------
 
     def check_end(self, *, moves_traffic: bool) -> None:
@@ -117,11 +159,11 @@ class Watch:
         assert names[-1] == "deployment.finished"
         assert names[0] == "deployment.accepted"
         assert not [each for each in self.world.row().targets.values() if not each.finished]
-        _check_order(events)
+        check_order(events)
         if self._rollout["on_failure"] != "continue":
             self._check_trip(events)
         if moves_traffic:
-            for name in self.before:
+            for name in self.before.keys() - self._forgotten:
                 self._check_left(name)
         self.look()
         assert not self.broken, self.broken
@@ -162,7 +204,7 @@ def _in_work(target: TargetRecord) -> bool:
     return not target.finished and target.state is not TargetState.PENDING
 
 
-def _check_order(events: list[dict[str, Any]]) -> None:
+def check_order(events: list[dict[str, Any]]) -> None:
     """Nothing starts in a pause or after a cancel; a target starts and finishes once in each direction."""
     paused = cancelled = turned = False
     started: set[tuple[str, str]] = set()

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -144,12 +144,6 @@ class InstanceStore(FakeStore):
         self.dies_with: Callable[[Change], bool] = lambda _change: False
         self.on_death: Callable[[], None] = lambda: None
         self.groups: list[list[Change]] = []
-        self.watch: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
-
-    @asynccontextmanager
-    async def section(self, name: str) -> AsyncIterator[None]:
-        async with super().section(name), self.watch(name):
-            yield
 
     async def _turn(self) -> float:
         if self.dead:
@@ -281,7 +275,6 @@ class World:
         self.meters = SilentMeters()
         self.seal: Seal | None = None
         self.instances: list[Instance] = []
-        self.section: Callable[[str], AbstractAsyncContextManager[None]] = lambda _key: contextlib.nullcontext()
         self._numbers = 0
 
     async def __aenter__(self) -> Self:
@@ -322,7 +315,6 @@ class World:
         )
         instance = Instance(name, store, leases, working, log)
         store.on_death = instance.kill
-        store.watch = self.section
         for work in (leases.keep(), leases.fence(), leases.listen(), working.run()):
             instance.tasks.append(asyncio.create_task(work, name=f"{name} {work.__qualname__}"))
         self.instances.append(instance)

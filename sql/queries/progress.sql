@@ -62,44 +62,51 @@ SELECT :deployment_id, planned.* FROM unnest(
     :touched::boolean[], :failures::jsonb[], :traffic::jsonb[], :durations::double precision[],
     :connects::double precision[]) AS planned;
 
--- name: move_target
--- From a state to another.
+-- name: move_targets
+-- Different targets, each from a state to another; what comes back was moved.
 UPDATE target SET
-    state = :new,
-    finished = :finished,
-    failure = coalesce(:failure, failure),
-    duration_seconds = coalesce(:duration_seconds, duration_seconds),
-    connect_seconds = coalesce(:connect_seconds, connect_seconds)
-WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name AND state = :old AND NOT finished
-RETURNING name;
+    state = moved.new,
+    finished = moved.finished,
+    failure = coalesce(moved.failure, target.failure),
+    duration_seconds = coalesce(moved.duration_seconds, target.duration_seconds),
+    connect_seconds = coalesce(moved.connect_seconds, target.connect_seconds)
+FROM unnest(
+    :directions::text[], :names::text[], :olds::text[], :news::text[], :finished::boolean[], :failures::jsonb[],
+    :durations::double precision[], :connects::double precision[])
+    AS moved (direction, name, old, new, finished, failure, duration_seconds, connect_seconds)
+WHERE target.deployment_id = :deployment_id AND target.direction = moved.direction AND target.name = moved.name
+  AND target.state = moved.old AND NOT target.finished
+RETURNING target.direction, target.name;
 
 -- name: skip_pending!
 -- Nothing more of this direction begins.
 UPDATE target SET state = 'skipped', finished = true
 WHERE deployment_id = :deployment_id AND direction = :direction AND state = 'pending';
 
--- name: touch_target
+-- name: touch_targets
 -- A recipe step is about to begin there.
 UPDATE target SET touched = true
-WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name
-RETURNING name;
+FROM unnest(:directions::text[], :names::text[]) AS began (direction, name)
+WHERE target.deployment_id = :deployment_id AND target.direction = began.direction AND target.name = began.name
+RETURNING target.direction, target.name;
 
 -- name: record_traffic
 -- What was in HAProxy before.
-UPDATE target SET traffic = :traffic
-WHERE deployment_id = :deployment_id AND direction = :direction AND name = :name
-RETURNING name;
+UPDATE target SET traffic = seen.traffic
+FROM unnest(:directions::text[], :names::text[], :traffic::jsonb[]) AS seen (direction, name, traffic)
+WHERE target.deployment_id = :deployment_id AND target.direction = seen.direction AND target.name = seen.name
+RETURNING target.direction, target.name;
 
 -- name: leave_drained!
--- Its server stays out of traffic beyond this deployment.
+-- Their servers stay out of traffic beyond this deployment.
 INSERT INTO left_drained (lane, target, deployment_id)
-SELECT lane, :name, deployment_id FROM deployment WHERE deployment_id = :deployment_id
+SELECT lane, name, deployment_id FROM deployment, unnest(:names::text[]) AS name WHERE deployment_id = :deployment_id
 ON CONFLICT (lane, target) DO UPDATE SET deployment_id = excluded.deployment_id, since = excluded.since;
 
 -- name: back_in_traffic!
--- Its server was found in traffic, or put back into it.
+-- Their servers were found in traffic, or put back into it.
 DELETE FROM left_drained USING deployment
-WHERE deployment.deployment_id = :deployment_id AND left_drained.lane = deployment.lane AND left_drained.target = :name;
+WHERE deployment.deployment_id = :deployment_id AND left_drained.lane = deployment.lane AND left_drained.target = ANY (:names::text[]);
 
 -- name: insert_steps
 -- Finished tries of steps, in the order they happened.

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import assert_never
 
+import asyncpg
+
+from vesemir.adapters.postgres.batching import RESULT_EVENT, Batch, in_batches
 from vesemir.adapters.postgres.connections import clean_text
 from vesemir.adapters.postgres.rows import box_json, failure_json
 from vesemir.adapters.postgres.statements import Connection, statements
@@ -33,7 +36,8 @@ from vesemir.engine.store import (
     Touch,
 )
 
-RESULT_EVENT = "deployment.finished"
+AloneChange = Emit | MoveDeployment | Start | AddTargets | SkipPending
+"""What no other change shares a statement with."""
 
 
 async def commit(
@@ -53,8 +57,8 @@ async def commit(
         if again and await statements().is_written.value(connection, deployment_id=claim.deployment_id, token=token):
             return
         raise LeaseLostError(f"{claim.owner} no longer has {claim.deployment_id} (epoch {claim.epoch})")
-    for change in changes:
-        await _apply(connection, claim.deployment_id, change)
+    for batch in in_batches(changes):
+        await _apply(connection, claim.deployment_id, batch)
     if events:
         await statements().insert_events.run(
             connection,
@@ -68,34 +72,45 @@ async def commit(
         await statements().keep_outcome.run(connection, deployment_id=claim.deployment_id)
 
 
-async def _apply(connection: Connection, deployment_id: str, change: Change) -> None:
+async def _apply(connection: Connection, deployment_id: str, batch: Batch) -> None:
+    """Changes of one kind; more than one only where that kind is about targets."""
+    match batch[0]:
+        case MoveTarget():
+            await _move_targets(connection, deployment_id, [each for each in batch if isinstance(each, MoveTarget)])
+        case Touch():
+            await _touch(connection, deployment_id, [each for each in batch if isinstance(each, Touch)])
+        case RecordTraffic():
+            traffic = [each for each in batch if isinstance(each, RecordTraffic)]
+            await _record_traffic(connection, deployment_id, traffic)
+        case RecordStep():
+            await _insert_steps(
+                connection, deployment_id, [each.record for each in batch if isinstance(each, RecordStep)]
+            )
+        case LeftDrained():
+            names = [each.name for each in batch if isinstance(each, LeftDrained)]
+            await statements().leave_drained.run(connection, deployment_id=deployment_id, names=names)
+        case BackInTraffic():
+            names = [each.name for each in batch if isinstance(each, BackInTraffic)]
+            await statements().back_in_traffic.run(connection, deployment_id=deployment_id, names=names)
+        case change:
+            await _apply_alone(connection, deployment_id, change)
+
+
+async def _apply_alone(connection: Connection, deployment_id: str, change: AloneChange) -> None:
     match change:
-        case Emit():
-            if change.event == RESULT_EVENT:
-                metrics = change.body.get("metrics")
-                await statements().store_metrics.run(connection, deployment_id=deployment_id, metrics=metrics)
+        case Emit():  # the result's
+            metrics = change.body.get("metrics")
+            await statements().store_metrics.run(connection, deployment_id=deployment_id, metrics=metrics)
         case MoveDeployment():
             await _move_deployment(connection, deployment_id, change)
         case Start():
             await _start(connection, deployment_id, change)
         case AddTargets():
             await _insert_targets(connection, deployment_id, change.targets)
-        case MoveTarget():
-            await _move_target(connection, deployment_id, change)
         case SkipPending():
             await statements().skip_pending.run(
                 connection, deployment_id=deployment_id, direction=change.direction.value
             )
-        case Touch():
-            await _on_target(connection, deployment_id, "touch_target", change)
-        case RecordTraffic():
-            await _on_target(connection, deployment_id, "record_traffic", change, traffic=dict(change.traffic))
-        case LeftDrained() | BackInTraffic():
-            left = isinstance(change, LeftDrained)
-            statement = statements().leave_drained if left else statements().back_in_traffic
-            await statement.run(connection, deployment_id=deployment_id, name=change.name)
-        case RecordStep():
-            await _insert_steps(connection, deployment_id, [change.record])
         case _:
             assert_never(change)
 
@@ -162,34 +177,57 @@ def checked_target_move(change: MoveTarget) -> bool:
     return change.finished or not TARGET_TRANSITIONS[target_move(change.old, change.new)]
 
 
-async def _move_target(connection: Connection, deployment_id: str, change: MoveTarget) -> None:
-    finished = checked_target_move(change)
-    moved = await statements().move_target.value(
+async def _move_targets(connection: Connection, deployment_id: str, changes: Sequence[MoveTarget]) -> None:
+    """Of different targets."""
+    finished = [checked_target_move(change) for change in changes]
+    rows = await statements().move_targets.rows(
         connection,
         deployment_id=deployment_id,
-        direction=change.direction.value,
-        name=change.name,
-        old=change.old.value,
-        new=change.new.value,
+        directions=[change.direction.value for change in changes],
+        names=[change.name for change in changes],
+        olds=[change.old.value for change in changes],
+        news=[change.new.value for change in changes],
         finished=finished,
-        failure=failure_json(change.failure),
-        duration_seconds=change.duration_seconds,
-        connect_seconds=change.connect_seconds,
+        failures=[failure_json(change.failure) for change in changes],
+        durations=[change.duration_seconds for change in changes],
+        connects=[change.connect_seconds for change in changes],
     )
-    if moved is None:
+    if len(rows) < len(changes):
+        moved = {(row["direction"], row["name"]) for row in rows}
+        change = next(change for change in changes if (change.direction.value, change.name) not in moved)
         raise IllegalTransitionError(
             f"{change.name} ({change.direction}) of {deployment_id} is not {change.old}: it cannot become {change.new}"
         )
 
 
-async def _on_target(
-    connection: Connection, deployment_id: str, statement: str, change: Touch | RecordTraffic, **values: object
-) -> None:
-    found = await getattr(statements(), statement).value(
-        connection, deployment_id=deployment_id, direction=change.direction.value, name=change.name, **values
+async def _touch(connection: Connection, deployment_id: str, changes: Sequence[Touch]) -> None:
+    rows = await statements().touch_targets.rows(
+        connection,
+        deployment_id=deployment_id,
+        directions=[change.direction.value for change in changes],
+        names=[change.name for change in changes],
     )
-    if found is None:
-        raise IllegalTransitionError(f"{deployment_id} has no target {change.name} ({change.direction})")
+    _found_all(deployment_id, changes, rows)
+
+
+async def _record_traffic(connection: Connection, deployment_id: str, changes: Sequence[RecordTraffic]) -> None:
+    rows = await statements().record_traffic.rows(
+        connection,
+        deployment_id=deployment_id,
+        directions=[change.direction.value for change in changes],
+        names=[change.name for change in changes],
+        traffic=[dict(change.traffic) for change in changes],
+    )
+    _found_all(deployment_id, changes, rows)
+
+
+def _found_all(
+    deployment_id: str, changes: Sequence[Touch] | Sequence[RecordTraffic], rows: Sequence[asyncpg.Record]
+) -> None:
+    found = {(row["direction"], row["name"]) for row in rows}
+    for change in changes:
+        if (change.direction.value, change.name) not in found:
+            raise IllegalTransitionError(f"{deployment_id} has no target {change.name} ({change.direction})")
 
 
 async def _insert_steps(connection: Connection, deployment_id: str, steps: Sequence[StepRecord]) -> None:

@@ -3,22 +3,30 @@
 An exec request holds about 128 KiB (the kernel's limit of one argument), so the program travels inside it: standard
 input may be read by a login file. Docstrings, annotations and the modules' imports of each other are left out, which
 also makes it Python 3.6.
+
+It travels twice: as source, and compiled by this instance's Python. A host of the same Python (by the magic number of
+its bytecode) takes that one, which saves it the 9 ms that compiling costs, nearly half of the supervisor's start.
+Nothing is left on the host for it.
 """
 
 import ast
 import binascii
 import functools
+import marshal
 import secrets
 import shlex
 import zlib
 from importlib import resources
+from importlib.util import MAGIC_NUMBER
 
 PARTS = ("wire", "kernel", "tree", "records", "step", "nested", "claiming", "session")
 """In this order: each uses only what is in those before it."""
 
 _LOADER = (
-    "import sys;sys.version_info<(3,6)and sys.exit('Python 3.6 or later is needed');import zlib,binascii;"
-    'P="{program}";exec(zlib.decompress(binascii.a2b_base64(P)))'
+    "import sys;sys.version_info<(3,6)and sys.exit('Python 3.6 or later is needed');"
+    "import zlib,binascii,marshal,_frozen_importlib_external as F;"
+    'P="{program}";C="{compiled}";U=lambda T:zlib.decompress(binascii.a2b_base64(T));'
+    'exec(marshal.loads(U(C))if binascii.hexlify(F.MAGIC_NUMBER)==b"{magic}"else U(P))'
 )
 _END = "PROGRAM = globals().get('P', '')\nmain()\n"
 
@@ -89,10 +97,15 @@ def program() -> str:
     return whole + "\n" + _END
 
 
+def _packed(content: bytes) -> str:
+    return binascii.b2a_base64(zlib.compress(content, 9), newline=False).decode("ascii")
+
+
 @functools.cache
 def _loader() -> str:
-    packed = binascii.b2a_base64(zlib.compress(program().encode(), 9), newline=False).decode("ascii")
-    return _LOADER.format(program=packed)
+    code = marshal.dumps(compile(program(), "<vesemir supervisor>", "exec"))
+    magic = MAGIC_NUMBER.hex()
+    return _LOADER.format(program=_packed(program().encode()), compiled=_packed(code), magic=magic)
 
 
 def new_nonce() -> bytes:

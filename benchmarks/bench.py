@@ -9,12 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.chaos.servers import Lab, lab_up
+
 from benchmarks.cheap import ADDRESS
 from benchmarks.farm import Farm
 from benchmarks.peers import PEERS, Job, Peer
 from benchmarks.processes import Usage, run_measured
 from benchmarks.product import COMMAND, Product, inventory_text
-from tests.chaos.servers import Lab, lab_up
 
 PEER_SECONDS = 300.0
 HOSTS = 1000
@@ -105,7 +106,7 @@ class Bench:
                 server.wait(30)
 
     async def peer(self, peer: Peer, count: int, *, steps: int) -> tuple[Usage, float]:
-        """Run it, and the CPU that the hosts took for it. Raises ``RuntimeError`` when it did not do all of its work."""
+        """Run it, and the CPU that the hosts took for it. ``RuntimeError`` if it did not do all of its work."""
         job = Job(self.farm, count, steps, self.folder / "jobs")
         environment = {**os.environ, "HOME": str(job.folder), **peer.environment(job)}
         before = self.farm.cpu()

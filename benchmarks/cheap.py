@@ -47,6 +47,7 @@ class Supervised(asyncssh.SSHServerSession[bytes]):
         self._channel.write(GREETING + self._nonce[::-1] + b"\n")
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        del datatype
         for kind, payload in self._frames.feed(data):
             if kind == HELLO:
                 self._say(WELCOME, [b"/nowhere"])
@@ -79,9 +80,13 @@ class Server(asyncssh.SSHServer):
         return Supervised()
 
 
-async def serve(folder: Path) -> None:
+def make_keys(folder: Path) -> None:
     for name in ("host_key", "client_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
+
+
+async def serve(folder: Path) -> None:
+    make_keys(folder)
     server = await asyncssh.create_server(
         Server, ADDRESS, 0, server_host_keys=[str(folder / "host_key")],
         authorized_client_keys=str(folder / "client_key.pub"), encoding=None, kex_algs=["curve25519-sha256"],

@@ -17,7 +17,7 @@ class Series:
 
     def __str__(self) -> str:
         """``2.41 (2.38-2.60)``: the median, and the spread where there is one."""
-        digits = 0 if self.median >= 1000 else 1 if self.median >= 100 else 2  # noqa: PLR2004
+        digits = 0 if self.median >= 1000 else 1 if self.median >= 100 else 2
         spread = f" ({min(self.values):.{digits}f}-{max(self.values):.{digits}f})" if len(self.values) > 1 else ""
         return f"{self.median:.{digits}f}{spread}"
 

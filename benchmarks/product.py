@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-
-from benchmarks.processes import cpu_of, memory_mb, tree_cpu
 from tests.chaos.instance import Instance
 from tests.chaos.requester import Requester
 from tests.chaos.servers import Lab
+
+from benchmarks.processes import cpu_of, memory_mb, tree_cpu
 
 COMMAND = str(Path(sys.executable).with_name("vesemir"))
 RESULT_SECONDS = 600.0
@@ -140,7 +140,9 @@ class Product:
         wall = time.monotonic() - started
         after = self.cpu(), self.database_cpu(), self.broker_cpu()
         spent = [late - early for late, early in zip(after, before, strict=True)]
-        return Rollout(wall, *spent, finished.body, len(self.requester.events(event["deployment_id"])))
+        return Rollout(
+            wall, spent[0], spent[1], spent[2], finished.body, len(self.requester.events(event["deployment_id"]))
+        )
 
     # -- what the record says
 
@@ -204,7 +206,7 @@ class _ProductionInstance(Instance):
             )  # fmt: skip
 
 
-def event(group: str, *, recipe: str = "five-steps", concurrency: int | str = "100%", **more: Any) -> dict[str, Any]:
+def event(group: str, *, recipe: str = "five-steps", concurrency: int | str = "100%", **more: object) -> dict[str, Any]:
     """A deploy event for a group of the inventory."""
     number = uuid.uuid4().hex[:12]
     return {

@@ -49,7 +49,8 @@ def summary(console: Console, results: Sequence[GoalResult]) -> None:
 
 def described() -> dict[str, Any]:
     """The machine, and the versions of what ran."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    words = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(words, check=False, capture_output=True, text=True).stdout.strip()
     packages = ("asyncssh", "aio-pika", "asyncpg", "uvloop", "cryptography", "pydantic")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -3,7 +3,7 @@
 import time
 
 from benchmarks.bench import Bench
-from benchmarks.model import Check, GoalResult, Series, Line
+from benchmarks.model import Check, GoalResult, Line, Series
 from benchmarks.product import event
 
 TRIES = 60

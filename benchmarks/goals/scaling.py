@@ -48,5 +48,7 @@ async def instances(bench: Bench) -> GoalResult:
         )
         for count in INSTANCES[1:]
     ]
-    note = "on 2 cores that the instances share with broker, database and hosts, throughput cannot scale: flat CPU can be seen"
+    note = (
+        "broker, database and hosts share the cores with the instances: throughput cannot scale, flat CPU can be seen"
+    )
     return GoalResult(10, "two and three instances on one broker and database", rounds.lines(), checks, [note])

@@ -1,4 +1,4 @@
-"""Other tools at the same work, each installed by hash from PyPI in an environment of its own, and how each is called."""
+"""Other tools at the same work, each installed by hash in an environment of its own, and how each is called."""
 
 import json
 import subprocess
@@ -50,7 +50,7 @@ class Peer:
     name: str
     package: str
     words: Callable[[Job, Path], Sequence[str]]
-    environment: Callable[[Job], Mapping[str, str]] = lambda job: {}
+    environment: Callable[[Job], Mapping[str, str]] = lambda _: {}
 
     def installed(self, folder: Path) -> Path:
         """The environment's ``bin``, made if it is not there yet."""
@@ -59,7 +59,9 @@ class Peer:
         if not stamp.exists() or stamp.read_text() != lock.read_text():
             subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True, timeout=INSTALL_SECONDS)
             words = [str(place / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", "--require-hashes"]
-            done = subprocess.run([*words, "-r", str(lock)], capture_output=True, text=True, timeout=INSTALL_SECONDS)
+            done = subprocess.run(
+                [*words, "-r", str(lock)], check=False, capture_output=True, text=True, timeout=INSTALL_SECONDS
+            )
             if done.returncode != 0:
                 raise RuntimeError(f"{self.package} cannot be installed:\n{done.stderr[-2000:]}")
             stamp.write_text(lock.read_text())

@@ -1,4 +1,4 @@
-"""fabric: STEPS times ``true`` on every host, a thread each, host keys checked (paramiko's own reading of known_hosts)."""
+"""fabric: STEPS times ``true`` on every host, a thread each, host keys checked."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor

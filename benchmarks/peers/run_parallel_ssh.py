@@ -1,4 +1,4 @@
-"""parallel-ssh: STEPS times ``true`` on every host, all at once. It cannot check host keys (its client has no such option)."""
+"""parallel-ssh: STEPS times ``true`` on every host, all at once. It cannot check host keys."""
 
 import sys
 from pathlib import Path

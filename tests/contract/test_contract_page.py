@@ -239,8 +239,6 @@ def test_queues_and_exchanges_are_those_of_the_page() -> None:
 
 BEYOND_THE_PAGE = {"explain"}
 """Commands that were added since."""
-STILL_TO_COME = {"stats"}
-"""Commands of the page that a later version brings; listed here until then."""
 
 
 def test_the_commands_are_those_of_the_page() -> None:
@@ -250,4 +248,4 @@ def test_the_commands_are_those_of_the_page() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0, result.output
     listed = set(re.findall(r"^  ([a-z]+)  ", result.output.partition("Commands:")[2], re.MULTILINE))
-    assert listed - BEYOND_THE_PAGE == said - STILL_TO_COME
+    assert listed - BEYOND_THE_PAGE == said

@@ -41,6 +41,7 @@ from vesemir.contract import stored_request
 from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
 from vesemir.engine.answers import Answers
+from vesemir.engine.cleaning import Cleaning, Retention
 from vesemir.engine.context import Ports
 from vesemir.engine.control import Control
 from vesemir.engine.health import HealthRegistry, PartState
@@ -88,6 +89,7 @@ class Service:
         namespace = settings.amqp.namespace
         answers = Answers(broker, namespace=namespace, instance=instance, log=ports.log)
         self._leases = Leases(store, owner=instance, seconds=settings.lease.seconds, log=ports.log, meters=ports.meters)
+        self._cleaning = Cleaning(store, retention_of(settings), log=ports.log)
         self._publishing = Publishing(
             store,
             broker,
@@ -189,6 +191,7 @@ class Service:
                     ("loop lag", watch_loop_lag(self._meters)),
                     ("backlog", watch_backlog(self._store.backlog, self._meters)),
                     ("left drained", self._drained.watch()),
+                    ("clean-up", self._cleaning.run()),
                     ("watchdog", self._systemd.watch(self._doing)),
                 )
             ]
@@ -318,6 +321,12 @@ def limits_of(settings: Settings) -> EngineLimits:
         python=settings.ssh.python,
         analysis=AnalysisRules(**settings.analysis.model_dump()),
     )
+
+
+def retention_of(settings: Settings) -> Retention | None:
+    """None: everything is kept."""
+    kept = settings.retention
+    return Retention(kept.days * 24 * 3600, kept.batch_rows, kept.every_seconds) if kept.days else None
 
 
 def caps_of(settings: Settings) -> Timeouts:

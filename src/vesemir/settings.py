@@ -280,6 +280,17 @@ class Secrets(Section):
         return self
 
 
+class Retention(Section):
+    """How long what has ended stays in the record. Ids, hashes, results and statistics stay for ever."""
+
+    days: float = Field(default=365, ge=0)
+    """Counted from the end of a deployment; 0 keeps everything."""
+    batch_rows: int = Field(default=2000, ge=100, le=100_000)
+    """Rows deleted in one transaction, about."""
+    every_seconds: Seconds = 3600
+    """Between two looks for what is old enough."""
+
+
 class Log(Section):
     level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["auto", "json", "text"] = "auto"
@@ -313,6 +324,7 @@ class Settings(BaseSettings):
     recipes: Recipes = Recipes()
     artifacts: Artifacts = Artifacts()
     secrets: Secrets = Secrets()
+    retention: Retention = Retention()
     log: Log = Log()
 
     @classmethod

@@ -159,6 +159,8 @@ class Record:
     destinations: list[FakeDestination] = field(default_factory=list)
     left_drained: dict[tuple[str, str], str] = field(default_factory=dict)
     """By lane and target: the deployment that left it so."""
+    kept: dict[str, StoredEvent] = field(default_factory=dict)
+    """Results of what was cleaned up."""
     listeners: list[Callable[[str], Any]] = field(default_factory=list)
     sections: dict[str, asyncio.Lock] = field(default_factory=dict)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -179,6 +181,13 @@ class Record:
         """In the order of arrival."""
         found = [row for row in self.rows.values() if row.lane == lane and not row.final]
         return sorted(found, key=lambda row: row.arrival)
+
+    def forget(self, row: Row) -> None:
+        """Its result is kept."""
+        name = row.new.deployment_id
+        self.kept[name] = row.events[-1]
+        self.destinations = [place for place in self.destinations if place.deployment_id != name]
+        del self.rows[name]
 
     def add_destination(self, deployment_id: str, where: Destination | None) -> None:
         self.destinations.append(FakeDestination(next(self.numbers), deployment_id, where, self.now()))

@@ -21,6 +21,7 @@ from vesemir.engine.store import (
     BackInTraffic,
     Change,
     Claim,
+    Cleaned,
     ControlAnswer,
     ControlCommand,
     Delivery,
@@ -157,6 +158,8 @@ class FakeStore(FakeOutbox):
     def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
         if self.record.known[new.deployment_id] != new.body_hash:
             return AcceptKind.CONFLICT
+        if new.deployment_id in self.record.kept:
+            return AcceptKind.CLEANED
         row = self.record.rows.get(new.deployment_id)
         if row is None or destination is None:
             return AcceptKind.REPEATED
@@ -169,9 +172,37 @@ class FakeStore(FakeOutbox):
         self.record.hint("outbox")
         return AcceptKind.REPEATED
 
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        await self._turn()
+        return self.record.kept.get(deployment_id)
+
+    async def clean_up(self, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+        """At least one deployment at once, and no part of one."""
+        now = await self._turn()
+        owed = {place.deployment_id for place in self.record.destinations if not place.done and not place.parked}
+        left = set(self.record.left_drained.values())
+        due = [
+            row
+            for name, row in self.record.rows.items()
+            if row.finished_at is not None and row.finished_at < now - older_than_seconds and name not in owed | left
+        ]
+        gone = deployments = 0
+        for row in sorted(due, key=lambda each: each.finished_at or 0):
+            if gone >= rows:
+                break
+            deployments += 1
+            gone += 1 + len(row.steps) + len(row.events) + len(row.targets)
+            self.record.forget(row)
+        return Cleaned(deployments, gone)
+
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
         now = await self._turn()
         row = self.record.rows.get(command.deployment_id)
+        kept = self.record.kept.get(command.deployment_id)
+        if row is None and kept is not None:
+            cancelled = command.command == "cancel" and kept.body["status"] == "cancelled"
+            told = DeploymentIdentity(kept.body["application"], kept.body["environment"], kept.body["version"])
+            return ControlAnswer.ACCEPTED if cancelled else ControlAnswer.NOT_RUNNING, told
         if row is None:
             return ControlAnswer.UNKNOWN, None
         answer = self._control(row, command, now)

@@ -16,6 +16,8 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
 from vesemir.engine.broker import Broker, Incoming, Outgoing, PublishOutcome
 from vesemir.engine.observe import Log
+from vesemir.engine.outgoing import event_message
+from vesemir.engine.store import StoredEvent
 
 _IDS = uuid.UUID("6f0a2c52-6c2d-4a53-9a0f-2f3b6f3a7c11")
 """Namespace of the name-based ids (RFC 9562, version 5)."""
@@ -49,6 +51,14 @@ class Answers:
         await self._copy(message, refusal)
         told = {"command": refusal.command, "failure": refusal.failure_json()}
         await self._tell(message, self._body("control.rejected", refusal.common) | told, refusal)
+
+    async def result_again(self, message: Incoming, result: StoredEvent) -> None:
+        """``deployment.finished`` of a deployment that is not in the record any more, to who repeats the request."""
+        if message.reply_to:
+            again = event_message(
+                result, reply_to=message.reply_to, correlation_id=message.correlation_id, namespace=self._namespace
+            )
+            await self._to_requester(again)
 
     def _body(self, event: str, common: CommonFields) -> dict[str, Any]:
         return {
@@ -88,7 +98,7 @@ class Answers:
         )
         if not message.reply_to or message.reply_to.startswith(f"{self._namespace}."):
             return  # never into Vesemir's own queues, whatever the message was refused for first
-        outcome = await self._broker.publish(
+        await self._to_requester(
             Outgoing(
                 exchange="",
                 routing_key=message.reply_to,
@@ -99,11 +109,14 @@ class Answers:
                 mandatory=True,
             )
         )
+
+    async def _to_requester(self, told: Outgoing) -> None:
+        outcome = await self._broker.publish(told)
         if outcome is not PublishOutcome.CONFIRMED:
             self._log.warning(
                 "{event} could not be delivered to {queue}: {outcome}",
-                event=name,
-                queue=message.reply_to,
+                event=told.type,
+                queue=told.routing_key,
                 outcome=outcome.value,
             )
 

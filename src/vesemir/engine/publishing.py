@@ -6,20 +6,15 @@ destination that cannot be delivered to waits longer each time, is parked after 
 """
 
 import asyncio
-import json
 import time
-import uuid
 from collections.abc import Sequence
 
-from vesemir.domain.naming import routing_key
 from vesemir.engine.broker import Broker, BrokerAwayError, Outgoing, PublishOutcome
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.health import Gate
 from vesemir.engine.observe import Log, Meters
+from vesemir.engine.outgoing import event_message
 from vesemir.engine.store import Delivery, Outbox, StoreAwayError, StoredEvent
-
-_IDS = uuid.UUID("b0f6a1de-54b1-4c50-8a3e-5c0f1e6f7d20")
-"""Namespace of the name-based message ids (RFC 9562, version 5)."""
 
 POLL_SECONDS = 1.0
 IN_FLIGHT = 50
@@ -166,19 +161,8 @@ class Publishing:
         return len(outcomes), None, False
 
     def _message(self, delivery: Delivery, event: StoredEvent) -> Outgoing:
-        body = event.body
-        topic = delivery.reply_to is None
-        place = f"{self._namespace}.events" if topic else f"queue/{delivery.reply_to}/{delivery.correlation_id or ''}"
-        return Outgoing(
-            exchange=f"{self._namespace}.events" if topic else "",
-            routing_key=routing_key(body["application"], body["environment"], event.name)
-            if topic
-            else (delivery.reply_to or ""),
-            body=json.dumps(body, ensure_ascii=False).encode(),
-            message_id=str(uuid.uuid5(_IDS, f"{event.deployment_id}/{event.sequence}/{place}")),
-            type=event.name,
-            correlation_id=delivery.correlation_id,
-            mandatory=not topic,
+        return event_message(
+            event, reply_to=delivery.reply_to, correlation_id=delivery.correlation_id, namespace=self._namespace
         )
 
     async def _let_go(self, delivery: Delivery, cursor: int) -> None:

@@ -70,7 +70,7 @@ class TargetSession:
     async def _begin(self) -> None:
         row, resumed = self._row, self._row.resumed
         changes = [row.move(TargetState.RUNNING)]
-        self._log.info("{begins}", begins="goes on after a takeover" if resumed else "begins")
+        self._log.info("goes on after a takeover" if resumed else "begins")
         if resumed:
             await self._deployment.recorder.write(*changes)
             return

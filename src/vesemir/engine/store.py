@@ -50,8 +50,11 @@ class NewDeployment:
 
 
 class AcceptKind(StrEnum):
+    """``CLEANED``: it ended long ago, and of its record only the result is left (``kept_result``)."""
+
     ACCEPTED = "accepted"
     REPEATED = "repeated"
+    CLEANED = "repeated after the clean-up"
     CONFLICT = "conflict"
 
 
@@ -341,6 +344,23 @@ class StoredEvent:
     body: Json
 
 
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What one batch of the clean-up deleted: ``deployments`` as a whole, and ``rows`` in all."""
+
+    deployments: int
+    rows: int
+
+
+class Cleaner(Protocol):
+    async def clean_up(self, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+        """Delete about so many rows of what ended longer ago, in one short transaction; keep ids, hashes and results.
+
+        Nothing deleted: there is nothing to do. None: another instance is at it. Raises ``StoreAwayError``.
+        """
+        ...
+
+
 class Outbox(Protocol):
     async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
         """Destinations with something due that nobody else publishes to now (or whose publisher's lease ran out)."""
@@ -361,7 +381,7 @@ class Outbox(Protocol):
         ...
 
 
-class Store(Outbox, Protocol):
+class Store(Outbox, Cleaner, Protocol):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
@@ -370,6 +390,10 @@ class Store(Outbox, Protocol):
         A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a
         new destination starts at 0. The topic exchange is a destination of every deployment from the beginning.
         """
+        ...
+
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        """The ``deployment.finished`` of a deployment that was cleaned up."""
         ...
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:

@@ -19,7 +19,7 @@ from vesemir.engine.broker import BrokerAwayError
 from vesemir.engine.intake import Intake, IntakeRules
 from vesemir.engine.observe import Outcome
 from vesemir.engine.sealing import Seal, Secrecy
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.store import ControlCommand, StoreAwayError
 
 ASKS = Recipe("asks", parameters={"size": Parameter("size", max_length=3)}, steps=RELEASE.steps)
 HUSH = Recipe(
@@ -195,3 +195,26 @@ async def test_what_the_record_shows_for_a_secret_is_no_secret() -> None:
     (answer,) = door.answered()
     assert answer["failure"]["code"] == "request.invalid_parameters"
     assert "give the secret itself" in answer["failure"]["message"]
+
+
+# --- what ended long ago --------------------------------------------------------------------------------------------
+
+
+async def test_a_repeat_after_the_clean_up_gets_the_result_again(door: Door) -> None:
+    await door.intake.handle(incoming(door.event()))
+    await door.store.control(ControlCommand("cancel", "d1", None, None))
+    row = door.world.row()
+    door.world.record.forget(row)
+    for _ in range(2):
+        await door.intake.handle(incoming(door.event()))
+    first, second = door.to("answers")
+    assert json.loads(first.body) == row.events[-1].body
+    assert (first.type, first.correlation_id, first.mandatory) == ("deployment.finished", "c-1", True)
+    assert first.message_id == second.message_id
+    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REPEATED, Outcome.REPEATED]
+    assert "d1" not in door.world.record.rows
+
+    await door.intake.handle(incoming(door.event(), reply_to=None))
+    assert len(door.to("answers")) == 2
+    await door.intake.handle(incoming(door.event(version="9")))
+    assert door.answered()[-1]["failure"]["code"] == "request.conflict"

@@ -54,17 +54,19 @@ async def _repeat(connection: Connection, new: NewDeployment, destination: Desti
     known = await statements().known_body_hash.value(connection, deployment_id=new.deployment_id)
     if known != new.body_hash:
         return AcceptKind.CONFLICT
-    if destination is not None:
-        reached = await statements().lock_for_repeat.row(connection, deployment_id=new.deployment_id)
-        if reached is not None:  # not cleaned up yet
-            await statements().join_destination.run(
-                connection,
-                deployment_id=new.deployment_id,
-                reply_to=destination.reply_to,
-                correlation_id=destination.correlation_id,
-                finished=reached["finished"],
-                last_sequence=reached["last_sequence"],
-            )
+    reached = await statements().lock_for_repeat.row(connection, deployment_id=new.deployment_id)
+    # Asked with the row locked: a clean-up that has begun with it is seen, and none begins now.
+    if await statements().kept_result.row(connection, deployment_id=new.deployment_id) is not None:
+        return AcceptKind.CLEANED
+    if destination is not None and reached is not None:
+        await statements().join_destination.run(
+            connection,
+            deployment_id=new.deployment_id,
+            reply_to=destination.reply_to,
+            correlation_id=destination.correlation_id,
+            finished=reached["finished"],
+            last_sequence=reached["last_sequence"],
+        )
     return AcceptKind.REPEATED
 
 
@@ -74,7 +76,7 @@ async def control(
     """Within a transaction. ``token`` tells a try whose answer was lost from a second command."""
     row = await statements().lock_for_control.row(connection, deployment_id=command.deployment_id)
     if row is None:
-        return ControlAnswer.UNKNOWN, None
+        return await _control_cleaned(connection, command)
     identity = DeploymentIdentity(row["application"], row["environment"], row["version"])
     state = DeploymentState(row["state"])
     wish = {"requested_by": command.requested_by, "reason": command.reason}
@@ -95,6 +97,18 @@ async def control(
     }[command.command]
     await statement.run(connection, deployment_id=command.deployment_id, wish=wish, token=token)
     return ControlAnswer.ACCEPTED, identity
+
+
+async def _control_cleaned(
+    connection: Connection, command: ControlCommand
+) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+    """It ended long ago, or was never heard of."""
+    kept = await statements().kept_result.row(connection, deployment_id=command.deployment_id)
+    if kept is None:
+        return ControlAnswer.UNKNOWN, None
+    identity = DeploymentIdentity(kept["application"], kept["environment"], kept["version"])
+    cancelled = kept["body"]["status"] == DeploymentState.CANCELLED and command.command == "cancel"
+    return ControlAnswer.ACCEPTED if cancelled else ControlAnswer.NOT_RUNNING, identity
 
 
 def cancelled_failure(command: ControlCommand) -> Failure:

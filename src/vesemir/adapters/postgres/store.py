@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 from weakref import WeakValueDictionary
 
-from vesemir.adapters.postgres import intake, leases, progress
+from vesemir.adapters.postgres import cleaning, intake, leases, progress
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.reading import Reader
@@ -21,6 +21,7 @@ from vesemir.engine.store import (
     AcceptKind,
     Change,
     Claim,
+    Cleaned,
     ControlAnswer,
     ControlCommand,
     Delivery,
@@ -92,6 +93,11 @@ class PostgresStore(Reader):
             kind = await intake.accept(connection, new, destination, instance=self._instance)
         self._announcer.tell("outbox", "work")
         return kind
+
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        async with self._database.connection() as connection:
+            row = await statements().kept_result.row(connection, deployment_id=deployment_id)
+        return None if row is None else event_of(row)
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
         token = _token()
@@ -231,6 +237,12 @@ class PostgresStore(Reader):
     async def seen_in_traffic(self, server: DrainedServer) -> None:
         async with self._database.connection() as connection:
             await statements().seen_in_traffic.run(connection, deployment_id=server.deployment_id, target=server.target)
+
+    # --- the clean-up
+
+    async def clean_up(self, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+        async with self._database.transaction() as connection:
+            return await cleaning.clean_up(connection, older_than_seconds=older_than_seconds, rows=rows)
 
     # --- sections and hints
 

@@ -1,18 +1,21 @@
 """What every load balancer promises the engine; the fake and a real HAProxy pass the same suite."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from tests.fakes.loadbalancer import FakeLoadBalancer, FakeServer
 from tests.integration.haproxy_server import DirectHosts, Haproxies, eventually, haproxies
 
 from vesemir.adapters.haproxy import HaproxyBoxes
+from vesemir.domain.counters import Tally
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.loadbalancer import LoadBalancer
 from vesemir.settings import Haproxy
 
 __all__ = ["haproxies"]
+
+Send = Callable[[int, int], Awaitable[None]]
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -119,6 +122,47 @@ async def test_the_process_has_an_id(balancer: LoadBalancer) -> None:
     first = await balancer.process_id()
     assert first > 0
     assert await balancer.process_id() == first
+
+
+@pytest.fixture(params=["fake", "real"])
+async def served(request: pytest.FixtureRequest, haproxies: Haproxies) -> AsyncIterator[tuple[LoadBalancer, Send]]:
+    """A load balancer with traffic on its one server: ``await send(pages, errors)``."""
+    if request.param == "fake":
+        fake = FakeLoadBalancer("lb1", [FakeServer("web1")])
+
+        async def pretend(pages: int, errors: int) -> None:
+            fake.answer("web1", requests=pages + errors, errors=errors)
+
+        yield fake, pretend
+        return
+    app = await haproxies.app("web")
+    server = await haproxies.haproxy({"web1": f"127.0.0.1:{app.port}"})
+
+    async def send(pages: int, errors: int) -> None:
+        for path in ["/"] * pages + ["/500"] * errors:
+            assert (await server.get(path))[0] == (200 if path == "/" else 500)
+
+    async with HaproxyBoxes(DirectHosts(), Haproxy()).open([server.target]) as opened:  # type: ignore[arg-type]
+        yield opened[0], send
+
+
+async def test_requests_and_errors_are_counted(served: tuple[LoadBalancer, Send]) -> None:
+    """Each request once, and health checks not at all."""
+    balancer, send = served
+    before = await balancer.counters("shop")
+    assert before.process_id == await balancer.process_id()
+    await send(7, 2)
+    after = await balancer.counters("shop")
+    assert after.continues(before)
+    assert after.since(before) == {"web1": Tally(9, server_errors=2)}
+    averaged = after.servers["web1"].averaged - before.servers["web1"].averaged
+    assert (averaged, after.servers["web1"].response_ms is not None) == (9, True)
+
+
+async def test_an_unknown_backend_has_no_counters(balancer: LoadBalancer) -> None:
+    with pytest.raises(FailedError) as caught:
+        await balancer.counters("nope")
+    assert caught.value.failure.code is FailureCode.HAPROXY_UNKNOWN_SERVER
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ backend shop
 {servers}
 """
 _DEADLINE_SECONDS = 15.0
+_ASK_AGAIN_SECONDS = 2.0
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
@@ -51,7 +53,10 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
 
 
 class TinyApp:
-    """Answers ``GET /health`` by ``healthy`` and everything else by its name; ``/slow`` only after ``release``."""
+    """Answers ``GET /health`` by ``healthy`` and everything else by its name; ``/slow`` only after ``release``.
+
+    ``/500`` is a server error, ``/close`` gets no answer, ``/half`` one that breaks off.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -79,7 +84,14 @@ class TinyApp:
             if path == b"/slow":
                 self.slow_began.set()
                 await self.release.wait()
+            if path == b"/half":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
+                await writer.drain()
+            if path in (b"/half", b"/close"):
+                return
             status = b"200 OK" if path != b"/health" or self.healthy else b"503 Service Unavailable"
+            if path == b"/500":
+                status = b"500 Internal Server Error"
             self.answered += path != b"/health"
             body = self.name.encode()
             writer.write(b"HTTP/1.0 %s\r\nContent-Length: %d\r\n\r\n%s" % (status, len(body), body))
@@ -136,16 +148,22 @@ class HaproxyServer:
         return next(line for line in (await self.ask("show info")).splitlines() if line.startswith("Pid:"))
 
     async def reload(self) -> None:
-        """Returns when the new process answers."""
+        """Returns when the new process answers. A master that has only just started may miss the signal."""
         assert self._process is not None
         before = await self.process_id()
         if self._keep_state:
             dumped = await self.ask("show servers state")
             await asyncio.to_thread((self.folder / f"{self.name}.state").write_text, dumped)
-        self._process.send_signal(signal.SIGUSR2)
+        asked = -_ASK_AGAIN_SECONDS
 
         async def changed() -> bool:
-            return await self._answers() and await self.process_id() != before
+            nonlocal asked
+            if await self._answers() and await self.process_id() != before:
+                return True
+            if time.monotonic() - asked > _ASK_AGAIN_SECONDS and self._process is not None:
+                asked = time.monotonic()
+                self._process.send_signal(signal.SIGUSR2)
+            return False
 
         await eventually(changed)
 

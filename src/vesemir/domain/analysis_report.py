@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from vesemir.domain.analysis import AnalysisRules, Figures, Held, Judgement, percent
+from vesemir.domain.analysis import AnalysisRules, Figures, Held, Judgement, Verdict, percent
 from vesemir.domain.response_time import MeanTime
 
 _TITLE, _COLUMN = 18, 14
@@ -12,6 +12,12 @@ def written(judgement: Judgement, rules: AnalysisRules) -> str:
     """For people; ends with a line end."""
     lines = [f"{judgement.verdict.value}: {judgement.reason}", "", *_table(judgement.figures), ""]
     return "\n".join([*lines, *_tests(judgement.figures, rules), *_told(judgement.figures)]) + "\n"
+
+
+def regression_in(report: str) -> str:
+    """The reason for the verdict ``fail``; empty if that is another verdict, or no report."""
+    verdict, _, reason = report.partition("\n")[0].partition(": ")
+    return reason if verdict == Verdict.FAIL else ""
 
 
 def _table(figures: Figures) -> Iterator[str]:

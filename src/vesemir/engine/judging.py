@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from vesemir.domain.analysis import Judgement, Verdict
-from vesemir.domain.analysis_report import written
+from vesemir.domain.analysis import Judgement
+from vesemir.domain.analysis_report import regression_in, written
 from vesemir.domain.canary import Judge
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError, FailureCode
@@ -56,6 +56,11 @@ class Judging:
         """The verdict with its numbers, as the step's output. Raises ``canary.regressed`` with them."""
         judged = self._judge.beyond_doubt() or self._judge.verdict()
         text = written(judged, self._judge.rules) + (f"{self._note}\n" if self._note else "")
-        if judged.verdict is Verdict.FAIL:
-            raise FailedError(FailureCode.CANARY_REGRESSED, f"the canary regressed: {judged.reason}", output=text)
+        refuse_regressed(text)
         return text
+
+
+def refuse_regressed(report: str) -> None:
+    """Raises ``canary.regressed`` if that report says so; an earlier owner's, too, is not asked for again."""
+    if reason := regression_in(report):
+        raise FailedError(FailureCode.CANARY_REGRESSED, f"the canary regressed: {reason}", output=report)

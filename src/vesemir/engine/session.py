@@ -20,7 +20,7 @@ from vesemir.domain.traffic_prior import Prior
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
-from vesemir.engine.judging import Judging
+from vesemir.engine.judging import Judging, refuse_regressed
 from vesemir.engine.observe import Phase
 from vesemir.engine.preparing import steps_for
 from vesemir.engine.row import Row
@@ -143,6 +143,7 @@ class TargetSession:
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         deployment.redact.add(hidden_values(steps))
         await self._steps.remember()
+        refuse_regressed(self._steps.recorded_output("analysis"))
         if self._steps.succeeded("enable"):
             await self._still_in_traffic()
             return  # all of it was done, but perhaps the analysis; only the end was not recorded

@@ -42,6 +42,11 @@ class Stepping:
         record = self._recorded.get(name)
         return record is not None and record.status is StepStatus.SUCCEEDED
 
+    def recorded_output(self, name: str) -> str:
+        """Empty for a step that is not recorded."""
+        record = self._recorded.get(name)
+        return record.output if record is not None else ""
+
     async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         """One of Vesemir's own steps (drain, health, enable, analysis): its text is the step's output."""
         with self._deployment.ports.log.context(step=name):

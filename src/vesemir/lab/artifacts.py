@@ -13,7 +13,10 @@ from vesemir.lab.topology import APPLICATION
 FIRST_VERSION = "1.0.0"
 NEXT_VERSION = "2.0.0"
 BROKEN_VERSION = "3.0.0-broken"
-VERSIONS = (FIRST_VERSION, NEXT_VERSION, "2.1.0", BROKEN_VERSION)
+FLAKY_VERSION = "4.0.0-flaky"
+FLAKY_PERCENT = 10
+"""Of its pages that release answers so many with 500, while its health check is well."""
+VERSIONS = (FIRST_VERSION, NEXT_VERSION, "2.1.0", BROKEN_VERSION, FLAKY_VERSION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,9 @@ class Artifact:
 def release_files(version: str) -> dict[str, tuple[str, int]]:
     """What a release consists of: name, to text and mode."""
     run = "run-broken" if version == BROKEN_VERSION else "run"
+    errors = {"ERRORS": (f"{FLAKY_PERCENT}\n", 0o644)} if version == FLAKY_VERSION else {}
     return {
+        **errors,
         "VERSION": (f"{version}\n", 0o644),
         "app.py": (program("app.py"), 0o644),
         "run": (template(run), 0o755),

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.haproxy_reply import checked_name, parse_process_id, parse_servers, refuse_reply
+from vesemir.domain.haproxy_reply import checked_name, parse_counters, parse_process_id, parse_servers, refuse_reply
 from vesemir.domain.traffic import AdminState
 
 RECORDED_2_6 = (Path(__file__).parent / "haproxy-2.6.12.txt").read_text(encoding="utf-8")
 """What 2.6.12 answered to the adapter's command, byte for byte; w3 has no check and was marked down by hand."""
+
+COUNTED_2_6 = (Path(__file__).parent / "haproxy-2.6.12-counters.txt").read_text(encoding="utf-8")
+"""What 2.6.12 answered after 8 good pages of w1, three 500s, one answer that never came, one that broke off in the
+middle, one that was no HTTP, and a slow one; the balancer tried every second one of them on a dead server first."""
 
 # The management guide of 3.4, section 9.1: the static fields of "show stat" that 2.6 has not, in their order.
 NEW_IN_3_4 = (
@@ -85,6 +90,85 @@ def test_the_tables_of_3_4_have_more_columns() -> None:
     assert (web.admin, web.is_fresh_pass, web.user_weight, web.configured_weight) == (AdminState.DRAIN, True, 50, 100)
     assert (web.current_sessions, web.check_said, web.algorithm) == (3, '* L7OK passed, "twice"', "random")
     assert (servers["web2"].admin, servers["web2"].is_up) == (AdminState.MAINT, False)
+
+
+def test_the_counters_of_2_6() -> None:
+    counted = parse_counters(COUNTED_2_6, "lb1")
+    assert counted == BoxCounters(
+        1408,
+        {
+            "w1": ServerCounters(15, server_errors=3, response_errors=3, averaged=13, response_ms=25),
+            "dead": ServerCounters(14, connection_errors=14, response_ms=0),
+        },
+    )
+    w1 = counted.servers["w1"].since(ServerCounters())
+    assert (w1.requests, w1.errors) == (15, 6), "each request once, also the one that broke off after its 200"
+
+
+def counted_3_4(mode: str) -> str:
+    """By the management guide of 3.4 (sections 9.1 and 9.3): written by hand, never asked of a 3.4."""
+    stat_header = next(line for line in RECORDED_2_6.splitlines() if line.startswith("# pxname")).removeprefix("# ")
+    kept = stat_header.split(",")[: stat_header.split(",").index("-")]
+    header = [*kept, *NEW_IN_3_4, "-", "quic_rxbuf_full"]
+    row = {
+        "pxname": "shop",
+        "svname": "web1",
+        "type": "2",
+        "stot": "130",
+        "econ": "4",
+        "eresp": "7",
+        "wretr": "9",
+        "wredis": "2",
+        "srv_abrt": "3",
+        "status": "UP",
+        "mode": mode,
+        "rtime": "21",
+        "-": "-",
+    }
+    if mode == "http":
+        answers = {"1xx": "5", "2xx": "90", "3xx": "10", "4xx": "6", "5xx": "11", "other": "1"}
+        row |= {"req_tot": "123", **{f"hrsp_{kind}": number for kind, number in answers.items()}}
+    else:
+        row["rtime"] = "0"
+    return "\n".join(
+        [
+            *("Name: HAProxy", "Version: 3.4.0", "Release_date: 2026/05/28", "Nbthread: 8", "Nbproc: 1"),
+            *("Process_num: 1", "Pid: 31337", "Uptime: 3d 4h05m06s", "Uptime_sec: 273906", ""),
+            "# " + ",".join(header) + ",",
+            ",".join(row.get(column, "") for column in header) + ",",
+            *("", ""),
+        ]
+    )
+
+
+def test_the_counters_of_3_4() -> None:
+    assert parse_counters(counted_3_4("http"), "lb1") == BoxCounters(
+        31337,
+        {"web1": ServerCounters(118 + 6 + 4, 11, connection_errors=6, response_errors=7, averaged=123, response_ms=21)},
+    )
+
+
+def test_the_counters_of_a_backend_in_mode_tcp() -> None:
+    """Its sessions are its requests; those that failed are among them, and there are no response times."""
+    assert parse_counters(counted_3_4("tcp"), "lb1").servers == {
+        "web1": ServerCounters(130, connection_errors=6, response_errors=7, averaged=130)
+    }
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "",
+        "Permission denied\n",
+        COUNTED_2_6.replace("Pid: ", "Process: "),
+        COUNTED_2_6.replace("econ", "other"),
+        COUNTED_2_6.replace(",15,641,", ",many,641,").replace(",http,", ",tcp,"),
+    ],
+)
+def test_counters_that_cannot_be_read_are_no_zeros(reply: str) -> None:
+    with pytest.raises(FailedError, match="cannot be read") as caught:
+        parse_counters(reply, "lb1")
+    assert caught.value.failure.code is FailureCode.HAPROXY_UNREACHABLE
 
 
 def test_an_unknown_backend() -> None:

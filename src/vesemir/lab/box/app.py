@@ -2,7 +2,8 @@
 
 ``GET /`` tells application, version and box, ``GET /health`` answers 200, and ``GET /slow?seconds=3`` tells the same as
 ``/`` after so many seconds. On SIGTERM it stops listening, answers what was asked already, and ends. It reads its
-version from the release folder that it lies in.
+version from the release folder that it lies in, and from the file ``ERRORS`` there, if any, how many of a hundred pages
+it answers with 500.
 """
 
 import os
@@ -43,8 +44,10 @@ class Connection:
 class Application:
     """Listens, answers, and stops when asked."""
 
-    def __init__(self, address: str, port: int, answer: bytes) -> None:
+    def __init__(self, address: str, port: int, answer: bytes, errors: int = 0) -> None:
         self.answer = answer
+        self.errors = errors
+        self.owed = 0
         self.epoll = select.epoll()
         self.connections: dict[int, Connection] = {}
         self.waiting: set[int] = set()
@@ -154,6 +157,10 @@ class Application:
             return b"405 Method Not Allowed", b'{"error": "only GET"}\n'
         path = b"/" + words[1].split(b"?", 1)[0].lstrip(b"/")
         if path in (b"/", b"/slow"):
+            self.owed += self.errors
+            if self.owed >= 100:  # noqa: PLR2004 -- per cent
+                self.owed -= 100
+                return b"500 Internal Server Error", self.answer
             return b"200 OK", self.answer
         if path == b"/health":
             return b"200 OK", b'{"healthy": true}\n'
@@ -180,6 +187,11 @@ def main() -> None:
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
     with open(os.path.join(here, "VERSION")) as file:  # noqa: PTH118, PTH123
         version = file.read().strip()
+    errors = os.path.join(here, "ERRORS")  # noqa: PTH118
+    percent = 0
+    if os.path.exists(errors):  # noqa: PTH110
+        with open(errors) as file:  # noqa: PTH123
+            percent = int(file.read())
     names = (("application", os.environ["APPLICATION"]), ("version", version), ("box", os.environ["BOX_NAME"]))
     answer = "{" + ", ".join(f"{_json(key)}: {_json(value)}" for key, value in names) + "}\n"
     woken, waking = os.pipe()
@@ -188,7 +200,7 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    application = Application(os.environ["ADDRESS"], int(os.environ["PORT"]), answer.encode())
+    application = Application(os.environ["ADDRESS"], int(os.environ["PORT"]), answer.encode(), percent)
     print(f"{version} listens on {os.environ['ADDRESS']}:{os.environ['PORT']}", flush=True)
     application.run(woken)
 

@@ -1,0 +1,90 @@
+"""What HAProxy 2.6 of Debian 12 counts for a server, and where: the facts that ``domain.counters`` builds on."""
+
+import asyncio
+import statistics
+import time
+
+import pytest
+from tests.integration.haproxy_server import DirectHosts, Haproxies, HaproxyServer, haproxies
+
+from vesemir.adapters.haproxy import HaproxyBoxes
+from vesemir.domain.counters import BoxCounters, Tally
+from vesemir.domain.response_time import mean_between
+from vesemir.settings import Haproxy
+
+__all__ = ["haproxies"]
+
+DEAD = "127.0.0.1:1 no-check"
+
+
+async def counted(server: HaproxyServer) -> BoxCounters:
+    async with HaproxyBoxes(DirectHosts(), Haproxy()).open([server.target]) as opened:  # type: ignore[arg-type]
+        return await opened[0].counters("shop")
+
+
+async def since(server: HaproxyServer, before: BoxCounters) -> dict[str, Tally]:
+    after = await counted(server)
+    assert after.continues(before)
+    return after.since(before)
+
+
+async def test_errors_of_every_kind(haproxies: Haproxies) -> None:
+    app = await haproxies.app("web")
+    server = await haproxies.haproxy({"web1": f"127.0.0.1:{app.port}"})
+    before = await counted(server)
+    answers = [(await server.get(path))[0] for path in ("/", "/500", "/close", "/half")]
+    assert answers == [200, 500, 502, 200]
+    assert await since(server, before) == {"web1": Tally(4, server_errors=1, response_errors=2)}
+
+
+async def test_no_connection_and_nobody_else_to_ask(haproxies: Haproxies) -> None:
+    server = await haproxies.haproxy({"web1": DEAD}, options="retries 1")
+    before = await counted(server)
+    assert [(await server.get())[0] for _ in range(2)] == [503, 503]
+    assert await since(server, before) == {"web1": Tally(2, connection_errors=2)}
+
+
+async def test_a_request_that_another_server_took_is_still_this_ones_failure(haproxies: Haproxies) -> None:
+    """The client saw no error: without ``wredis`` a release that takes no connection would seem to be idle."""
+    app = await haproxies.app("web")
+    servers = {"web1": f"127.0.0.1:{app.port}", "web2": DEAD}
+    server = await haproxies.haproxy(servers, options="option redispatch\n    retries 3")
+    before = await counted(server)
+    assert {(await server.get())[0] for _ in range(6)} == {200}
+    there = await since(server, before)
+    assert there["web1"] == Tally(6)
+    assert there["web2"].connection_errors == there["web2"].requests > 0
+
+
+async def test_neither_a_reload_nor_cleared_counters_make_a_difference(haproxies: Haproxies) -> None:
+    app = await haproxies.app("web")
+    server = await haproxies.haproxy({"web1": f"127.0.0.1:{app.port}"})
+    await server.get()
+    before = await counted(server)
+    await server.ask("clear counters all")
+    cleared = await counted(server)
+    assert not cleared.continues(before)
+    await server.get()
+    await server.reload()
+    assert not (await counted(server)).continues(cleared)
+
+
+async def test_the_average_is_over_512_responses(haproxies: Haproxies) -> None:
+    """Not over 1024, as the manual has it; what they took is what the clients measured."""
+    app = await haproxies.app("web")
+    server = await haproxies.haproxy({"web1": f"127.0.0.1:{app.port}"})
+    for _ in range(30):
+        await asyncio.gather(*(server.get() for _ in range(20)))
+    before = (await counted(server)).servers["web1"]
+
+    async def timed() -> float:
+        started = time.monotonic()
+        assert (await server.get("/slow"))[0] == 200
+        return time.monotonic() - started
+
+    asyncio.get_running_loop().call_later(0.5, app.release.set)
+    seconds = await asyncio.gather(*(timed() for _ in range(60)))
+    found = mean_between(before, (await counted(server)).servers["web1"])
+    assert found is not None
+    assert found.requests == 60
+    assert found.mean_ms == pytest.approx(1000 * statistics.mean(seconds), rel=0.25)

@@ -3,6 +3,8 @@
 import hashlib
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +51,8 @@ def build(tree: Path, out: Path, *, epoch: int, wheels: Path, version: str | Non
             )
         for name in ("LICENSE", "CHANGELOG.md"):
             shutil.copyfile(tree / name, content / "share" / name)
+        (content / "share" / "onhost").mkdir()
+        _write(content / "share" / "onhost" / "supervisor.py", _supervisor(tree))
         _write(content / "SHA256SUMS", tarball.sums(content))
         out.mkdir(parents=True, exist_ok=True)
         path = out / f"vesemir-{version}.tar.gz"
@@ -71,6 +75,16 @@ def _version(tree: Path, wanted: str | None) -> str:
         raise BuildError(f"{wanted} is no version in the form that Python's packages have, as 1.2.0 or 1.2.0rc1")
     _write(project, text.replace(found[0], f'version = "{wanted}"', 1))
     return wanted
+
+
+def _supervisor(tree: Path) -> str:
+    """The supervisor as a file for hosts, made by the tree's own code, not by what is installed here."""
+    program = "from vesemir.adapters.ssh.delivery import installed_program; print(installed_program(), end='')"
+    start = f"import sys; sys.path.insert(0, {str(tree / 'src')!r}); "
+    done = subprocess.run([sys.executable, "-c", start + program], check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BuildError(f"the supervisor for hosts could not be made:\n{done.stderr}")
+    return done.stdout
 
 
 def _lock(tree: Path) -> list[wheelhouse.Locked]:

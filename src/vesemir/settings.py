@@ -7,7 +7,7 @@ come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is 
 
 import os
 import socket
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
@@ -99,6 +99,9 @@ class Ssh(Section):
     state_dir: str = ".vesemir"
     """Folder for lock, epochs and markers on a target; relative to the login user's home."""
     python: str = "python3"
+    supervisor: PurePosixPath | None = None
+    """The supervisor as a file on the targets, root's, instead of sending it (docs/install.md). A host's inventory
+    variable ``vesemir_supervisor`` overrides it."""
 
 
 class Http(Section):

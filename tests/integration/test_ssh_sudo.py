@@ -1,22 +1,29 @@
 """Steps under ``sudo -n`` for an ordinary user: with the right and without it, and what root started is ended too."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.integration.ssh_server import DEPLOY, Sshd, alive_with, parents, sshd_running
 from tests.integration.ssh_sessions import key, needs_root, reachable, shell, ticket, until
 
+from vesemir.adapters.ssh.delivery import installed_program
 from vesemir.adapters.ssh.hosts import SshHosts
+from vesemir.adapters.ssh.onhost.rules import RULES
+from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import Command, StepStatus, Trace
 
 pytestmark = needs_root
 
 RIGHT = f"{DEPLOY} ALL=(root) NOPASSWD: ALL\n"
+SUPERVISOR = "supervisor.py"
+ALLOWED = 'id -un; echo "$VAR_WORD"'
 
 
 @pytest.fixture(scope="module", params=["", "Defaults use_pty\n"], ids=["pipes", "use_pty"])
@@ -96,3 +103,71 @@ async def test_without_the_right_it_says_which_line_is_missing(tmp_path_factory:
     assert result.reason.startswith("sudo: ")
     assert f"{DEPLOY} ALL=(root) NOPASSWD: ALL" in result.reason
     assert after.exit_status == 0
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sshd, Path]]:
+    """A host with a supervisor of root's and a sudo rule for that file alone; and the file of its rules."""
+    folder = reachable(tmp_path_factory)
+    file, rules = folder / SUPERVISOR, folder / "supervisor.rules"
+    file.write_text(installed_program().replace(RULES, str(rules)))
+    file.chmod(0o755)
+    rules.write_text(f"script {hashlib.sha256(ALLOWED.encode()).hexdigest()}\ncommand /usr/bin/id -un\n")
+    rules.chmod(0o644)
+    rule = f"{DEPLOY} ALL=(root) NOPASSWD: {file}\n"
+    with sshd_running(folder / "box", user=DEPLOY, sudoers=rule) as running:
+        yield running, file
+
+
+async def test_an_installed_supervisor_does_as_root_what_its_rules_say(strict: tuple[Sshd, Path]) -> None:
+    box, file = strict
+    script = Command(("sh", "-eu", "-c", ALLOWED, "sh"), {"VAR_WORD": "given"}, sudo=True)
+    async with (
+        SshHosts.started(box.settings(supervisor=str(file))) as hosts,
+        hosts.open(box.target, ticket(lane="strict")) as host,
+    ):
+        allowed = await host.run(key("script"), script)
+        plain = await host.run(key("plain"), Command(("/usr/bin/id", "-un"), sudo=True))
+        other = await host.run(key("other"), shell("id -un", sudo=True))
+        without = await host.run(key("without"), shell("id -un"))
+
+    assert (allowed.status, allowed.output) == (StepStatus.SUCCEEDED, b"root\ngiven\n"), allowed.reason
+    assert plain.output == b"root\n"
+    assert (other.status, other.exit_status, other.output) == (StepStatus.FAILED, None, b"")
+    assert "does not have the line: script" in other.reason or "neither a script nor" in other.reason
+    assert without.output == b"deploy\n"
+
+
+async def test_a_supervisor_that_was_sent_has_no_right_there(strict: tuple[Sshd, Path]) -> None:
+    """The sudo rule is for root's file and for nothing else."""
+    box, _ = strict
+    async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, ticket(lane="sent")) as host:
+        result = await host.run(key(), Command(("/usr/bin/id", "-un"), sudo=True))
+    assert (result.status, result.exit_status) == (StepStatus.FAILED, None)
+    assert result.reason.startswith("sudo: ")
+
+
+async def test_a_host_without_the_file_says_what_to_install(strict: tuple[Sshd, Path]) -> None:
+    box, _ = strict
+    box.variables["vesemir_supervisor"] = "/nowhere/supervisor.py"
+    try:
+        with pytest.raises(FailedError, match=r"install share/vesemir/onhost/supervisor\.py") as failed:
+            async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, ticket(lane="none")):
+                pass
+    finally:
+        box.variables.clear()
+    assert failed.value.failure.code is FailureCode.TARGET_UNSUPPORTED
+
+
+async def test_an_installed_one_of_another_protocol_is_noticed_before_anything_runs(strict: tuple[Sshd, Path]) -> None:
+    box, file = strict
+    other = file.with_name("old.py")
+    other.write_text(installed_program().replace("PROTOCOL = '1'", "PROTOCOL = '0'"))
+    other.chmod(0o755)
+    with pytest.raises(FailedError, match=r"speaks protocol 0, and this instance speaks 1; install share") as failed:
+        async with (
+            SshHosts.started(box.settings(supervisor=str(other))) as hosts,
+            hosts.open(box.target, ticket(lane="old")),
+        ):
+            pass
+    assert failed.value.failure.code is FailureCode.TARGET_UNSUPPORTED

@@ -5,15 +5,17 @@ import shlex
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from vesemir.adapters.ssh import delivery
-from vesemir.adapters.ssh.delivery import exec_request, new_nonce, program
-from vesemir.adapters.ssh.onhost.wire import GREETING
+from vesemir.adapters.ssh.delivery import exec_request, installed_program, new_nonce, program
+from vesemir.adapters.ssh.onhost.wire import GREETING, PROTOCOL, WRONG_PROTOCOL_STATUS
 
 CHEAP = {"os", "sys", "time", "select", "fcntl", "errno", "resource", "_signal", "_ctypes"}
+LATE = {"hashlib"}
+"""Within a function that only a supervisor under sudo calls, where it is a file on the host."""
 PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
 
 
@@ -49,7 +51,7 @@ def test_it_imports_only_what_costs_nothing() -> None:
     imported = [
         name.name for node in ast.walk(ast.parse(program())) if isinstance(node, ast.Import) for name in node.names
     ]
-    assert set(imported) <= CHEAP
+    assert set(imported) <= CHEAP | LATE
     assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(ast.parse(program())))
 
 
@@ -77,3 +79,32 @@ def test_it_starts_and_greets(python: Path) -> None:
         assert started.stdout.read(len(GREETING) + 4) == GREETING + b"cba\n"
         rest = started.communicate(timeout=20)
     assert (started.returncode, *rest) == (0, b"", b"")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> PurePosixPath:
+    """The program as a file of a host's."""
+    file = tmp_path / "supervisor.py"
+    file.write_text(installed_program())
+    file.chmod(0o755)
+    return PurePosixPath(file)
+
+
+@pytest.mark.parametrize("python", PYTHONS or [Path("/usr/bin/python3")], ids=lambda path: path.parts[-3])
+def test_installed_on_a_host_it_greets_as_well(python: Path, installed: PurePosixPath) -> None:
+    words = ["sh", "-c", exec_request(str(python), b"abc", installed=installed)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        assert started.stdout is not None
+        assert started.stdout.read(len(GREETING) + 4) == GREETING + b"cba\n"
+        rest = started.communicate(timeout=20)
+    assert (started.returncode, *rest) == (0, b"", b"")
+
+
+def test_installed_it_refuses_a_protocol_that_it_does_not_speak(installed: PurePosixPath) -> None:
+    """A file on a host may be of another release than the instance."""
+    request = exec_request("python3", b"abc", installed=installed)
+    assert request.endswith(f" abc {PROTOCOL}")
+    words = ["sh", "-c", request.removesuffix(PROTOCOL) + "99"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, done.stdout) == (WRONG_PROTOCOL_STATUS, "")
+    assert f"speaks protocol {PROTOCOL}, and this instance speaks 99" in done.stderr

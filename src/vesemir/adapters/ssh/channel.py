@@ -6,7 +6,18 @@ from collections.abc import Sequence
 
 import asyncssh
 
-from vesemir.adapters.ssh.onhost.wire import BEAT, ENDED, GREETING, OUTPUT, REFUSED, Unframer, frame, pack, unpack
+from vesemir.adapters.ssh.onhost.wire import (
+    BEAT,
+    ENDED,
+    GREETING,
+    OUTPUT,
+    REFUSED,
+    WRONG_PROTOCOL_STATUS,
+    Unframer,
+    frame,
+    pack,
+    unpack,
+)
 from vesemir.adapters.ssh.trouble import connection_lost, refused, unsupported
 from vesemir.domain.failure import LeaseLostError, VesemirError
 from vesemir.domain.target import Target
@@ -90,6 +101,9 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
                 self._target, "it has no python3; install Python 3.6 or later, or set ssh.python to its path"
             )
         said = (self._complaints or self._noise)[-300:].decode("utf-8", "replace").strip()
+        if self._exit_status == WRONG_PROTOCOL_STATUS or "can't open file" in said:
+            text = f"{said}; install share/vesemir/onhost/supervisor.py of this release there, or unset ssh.supervisor"
+            return unsupported(self._target, text)
         text = f"the supervisor did not start (exit status {self._exit_status}): {said or 'nothing was said'}"
         return unsupported(self._target, f"{text}; it needs Python 3.6 or later and a login shell that runs commands")
 

@@ -7,6 +7,9 @@ also makes it Python 3.6.
 It travels twice: as source, and compiled by this instance's Python. A host of the same Python (by the magic number of
 its bytecode) takes that one, which saves it the 9 ms that compiling costs, nearly half of the supervisor's start.
 Nothing is left on the host for it.
+
+A host may have the program as a file instead, which is root's (``installed_program``, docs/install.md): then the
+request names that file and what protocol this side speaks.
 """
 
 import ast
@@ -18,8 +21,11 @@ import shlex
 import zlib
 from importlib import resources
 from importlib.util import MAGIC_NUMBER
+from pathlib import PurePosixPath
 
-PARTS = ("wire", "kernel", "tree", "records", "step", "nested", "claiming", "session")
+from vesemir.adapters.ssh.onhost.wire import PROTOCOL
+
+PARTS = ("wire", "kernel", "tree", "records", "step", "rules", "nested", "claiming", "session")
 """In this order: each uses only what is in those before it."""
 
 _LOADER = (
@@ -29,6 +35,10 @@ _LOADER = (
     'exec(marshal.loads(U(C))if binascii.hexlify(F.MAGIC_NUMBER)==b"{magic}"else U(P))'
 )
 _END = "PROGRAM = globals().get('P', '')\nmain()\n"
+_INSTALLED_START = """#!/usr/bin/python3 -IS
+# Vesemir's supervisor, to be installed on hosts: root's, and writable by nobody else. docs/install.md tells what for.
+"""
+_INSTALLED_END = "INSTALLED = __file__\nmain()\n"
 
 
 class _Stripped(ast.NodeTransformer):
@@ -84,9 +94,18 @@ class _Stripped(ast.NodeTransformer):
         return None if ours else node
 
 
-@functools.cache
 def program() -> str:
     """The supervisor's source as it is sent."""
+    return _source() + _END
+
+
+def installed_program() -> str:
+    """The same as a file for hosts. Runs as root only what a file of root's allows (``onhost/rules.py``)."""
+    return _INSTALLED_START + _source() + _INSTALLED_END
+
+
+@functools.cache
+def _source() -> str:
     folder = resources.files("vesemir.adapters.ssh") / "onhost"
     body: list[ast.stmt] = []
     for part in PARTS:
@@ -94,7 +113,7 @@ def program() -> str:
         body += _Stripped().visit(tree).body
     whole = ast.unparse(ast.fix_missing_locations(ast.Module(body=body, type_ignores=[])))
     ast.parse(whole, feature_version=(3, 6))
-    return whole + "\n" + _END
+    return whole + "\n"
 
 
 def _packed(content: bytes) -> str:
@@ -112,6 +131,9 @@ def new_nonce() -> bytes:
     return secrets.token_hex(16).encode("ascii")
 
 
-def exec_request(python: str, nonce: bytes) -> str:
+def exec_request(python: str, nonce: bytes, *, installed: PurePosixPath | None = None) -> str:
     """``exec python3 -I -S -c '…' NONCE``: one line for the login shell, whichever that is."""
-    return f"exec {shlex.quote(python)} -I -S -c {shlex.quote(_loader())} {nonce.decode('ascii')}"
+    start = f"exec {shlex.quote(python)} -I -S"
+    if installed is not None:
+        return f"{start} {shlex.quote(str(installed))} {nonce.decode('ascii')} {PROTOCOL}"
+    return f"{start} -c {shlex.quote(_loader())} {nonce.decode('ascii')}"

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from pathlib import PurePosixPath
 from typing import Final
 
 import asyncssh
@@ -104,7 +105,7 @@ class SshHosts:
             async with asyncio.timeout(self._settings.login_timeout_seconds):
                 _, session = await connection.create_session(
                     lambda: SupervisorChannel(target, ticket, nonce),
-                    exec_request(self._settings.python, nonce),
+                    exec_request(self._settings.python, nonce, installed=self._installed(target)),
                     encoding=None,
                 )
         except (asyncssh.ChannelOpenError, TimeoutError) as error:
@@ -116,6 +117,11 @@ class SshHosts:
             raise connection_lost(target, str(error)) from error
         assert isinstance(session, SupervisorChannel)  # noqa: S101 - asyncssh's stubs forget which factory it was
         return session
+
+    def _installed(self, target: Target) -> PurePosixPath | None:
+        """The supervisor's path on a host that has it as a file; the inventory may say so of one host."""
+        own = target.variables.get("vesemir_supervisor")
+        return PurePosixPath(own) if own else self._settings.supervisor
 
     async def _greeted(self, target: Target, channel: SupervisorChannel) -> None:
         seconds = self._settings.login_timeout_seconds

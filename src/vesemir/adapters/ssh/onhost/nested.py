@@ -1,7 +1,8 @@
 """The same program under ``sudo -n``, for steps that need it: a child that can end what root started.
 
-It gets its program over standard input (sudo logs command lines, and no login file reads there), holds no lock, epoch
-or marker, and ends everything when its input closes, as the first one does.
+It gets its program over standard input (sudo logs command lines, and no login file reads there), or is the file that
+the first one was started from, so that a sudo rule can name that. It holds no lock, epoch or marker, and ends
+everything when its input closes, as the first one does.
 """
 # pathlib is slow to import on a target; programs are found on PATH on purpose
 # ruff: noqa: S606, S607
@@ -33,7 +34,7 @@ LOADER = "import sys,zlib,binascii;exec(zlib.decompress(binascii.a2b_base64(sys.
 class Nested:
     """sudo, with the nested supervisor in it. ``alive`` until its output closes."""
 
-    def __init__(self, program: str, hello: list[bytes]) -> None:
+    def __init__(self, program: str, installed: str, hello: list[bytes]) -> None:
         self.alive = True
         self.greeted = False
         self.asked = time.monotonic()
@@ -46,14 +47,14 @@ class Nested:
         trouble = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
-            run_sudo(self._nonce, ours[0], theirs[1], trouble[1])
+            run_sudo(self._nonce, installed, (ours[0], theirs[1], trouble[1]))
         os.close(ours[0])
         os.close(theirs[1])
         os.close(trouble[1])
         self.input, self.output, self._trouble = ours[1], theirs[0], trouble[0]
         for descriptor in (self.input, self.output, self._trouble):
             os.set_blocking(descriptor, False)
-        self._outbox = bytearray(program.encode("ascii") + b"\n")
+        self._outbox = bytearray(b"" if installed else program.encode("ascii") + b"\n")
         self._later = bytearray()  # what would be taken for the rest of the program if it came before the greeting
         self.flush()
 
@@ -122,15 +123,15 @@ class Nested:
         os.close(self._trouble)
 
 
-def run_sudo(nonce: bytes, given: int, output: int, trouble: int) -> None:
+def run_sudo(nonce: bytes, installed: str, descriptors: "tuple[int, int, int]") -> None:
     """In the child. Never returns."""
     try:
-        for number, descriptor in enumerate((given, output, trouble)):
+        for number, descriptor in enumerate(descriptors):
             os.dup2(descriptor, number)
-        words = ["sudo", "-n", "--", sys.executable, "-I", "-S", "-c", LOADER, nonce.decode("ascii"), "nested"]
-        os.execvp("sudo", words)
+        program = [installed] if installed else [sys.executable, "-I", "-S", "-c", LOADER]
+        os.execvp("sudo", ["sudo", "-n", "--", *program, nonce.decode("ascii"), "nested"])
     except OSError as error:
-        os.write(2, os.fsencode(f"cannot run sudo: {os.strerror(error.errno or 0)}"))
+        os.write(descriptors[2], os.fsencode(f"cannot run sudo: {os.strerror(error.errno or 0)}"))
     finally:
         os._exit(127)
 
@@ -152,7 +153,7 @@ class SudoStep:
         nested.send(KILL)
 
 
-def without_sudo(nested: Nested) -> Outcome:
+def without_sudo(nested: Nested, installed: str) -> Outcome:
     """The outcome of a step for which sudo did not do its part."""
     outcome = Outcome(b"failed", None, "")
     said = nested.complaint()
@@ -160,9 +161,8 @@ def without_sudo(nested: Nested) -> Outcome:
         outcome.reason = "sudo: the supervisor under sudo was killed; what the command had done by then is not known"
         return outcome
     user = os.environ.get("USER") or read_file("/proc/self/loginuid").decode("ascii", "replace") or str(os.getuid())
-    advice = (
-        f"the sudoers file needs a line such as '{user} ALL=(root) NOPASSWD: ALL' (visudo -f /etc/sudoers.d/vesemir)"
-    )
+    line = f"{user} ALL=(root) NOPASSWD: {installed or 'ALL'}"
+    advice = f"the sudoers file needs a line such as '{line}' (visudo -f /etc/sudoers.d/vesemir)"
     outcome.reason = "sudo: {}: {}".format(said or f"no answer within {SUDO_SECONDS:g} s", advice)
     return outcome
 

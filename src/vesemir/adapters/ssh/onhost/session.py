@@ -11,11 +11,26 @@ import sys
 import time
 
 from vesemir.adapters.ssh.onhost.claiming import Lost, Session
+from vesemir.adapters.ssh.onhost.kernel import complain
 from vesemir.adapters.ssh.onhost.nested import SUDO_SECONDS, Nested, SudoStep, beat_nested, without_sudo
 from vesemir.adapters.ssh.onhost.records import mark_result, mark_started, read_trace
+from vesemir.adapters.ssh.onhost.rules import RULES, refusal
 from vesemir.adapters.ssh.onhost.step import Order, Outcome, Step
 from vesemir.adapters.ssh.onhost.tree import Reaper
-from vesemir.adapters.ssh.onhost.wire import ANSWER, BEAT, ENDED, HELLO, KILL, OUTPUT, RUN, TRACE, frame, unpack
+from vesemir.adapters.ssh.onhost.wire import (
+    ANSWER,
+    BEAT,
+    ENDED,
+    HELLO,
+    KILL,
+    OUTPUT,
+    PROTOCOL,
+    RUN,
+    TRACE,
+    WRONG_PROTOCOL_STATUS,
+    frame,
+    unpack,
+)
 
 TURN_SECONDS = 0.5
 """The longest pause between two looks at epoch and beat."""
@@ -24,6 +39,10 @@ SETTLE_SECONDS = 0.2
 PIECE = 32768
 PROGRAM = ""
 """This program as it was sent; the loader replaces it."""
+INSTALLED = ""
+"""Its path instead, where it is a file of the host's; ``delivery.installed_program`` replaces it."""
+NESTED = "nested"
+"""The second argument under sudo; the first supervisor, if it is a file, gets the client's protocol there."""
 
 
 class Supervisor(Session):
@@ -123,9 +142,13 @@ class Supervisor(Session):
         if order.sudo and os.geteuid() != 0 and self.lane is not None:
             if self.nested is None:
                 hello = [b"", b"0", b"0", b"%f" % self.silence, b"%f" % self.grace, b"", b"%d" % self.tag]
-                self.nested = Nested(PROGRAM, hello)
+                self.nested = Nested(PROGRAM, INSTALLED, hello)
                 self.reaper.spared.add(self.nested.pid)
             self.sudo_step = SudoStep(order, payload, self.nested)
+            return
+        refused = refusal(order, RULES) if INSTALLED and self.lane is None else ""
+        if refused:
+            self.tell(Outcome(b"failed", None, refused).fields(), [])
         else:
             self.step = Step(order)
 
@@ -204,7 +227,7 @@ class Supervisor(Session):
     def lose_nested(self, nested: Nested) -> None:
         """sudo refused, or it ended, or it hangs: say so, and end what came to us from it."""
         step, self.sudo_step, self.nested = self.sudo_step, None, None
-        outcome = without_sudo(nested)
+        outcome = without_sudo(nested, INSTALLED)
         nested.close()
         limit = time.monotonic() + 1.0
         while nested.pid in self.reaper.spared and time.monotonic() < limit and not nested.alive:
@@ -224,6 +247,9 @@ OVERALL_END_SECONDS = 8.0
 
 
 def main() -> None:
+    if INSTALLED and sys.argv[2] not in {PROTOCOL, NESTED}:
+        complain(f"{INSTALLED} speaks protocol {PROTOCOL}, and this instance speaks {sys.argv[2]}")
+        sys.exit(WRONG_PROTOCOL_STATUS)
     supervisor = Supervisor()
     try:
         supervisor.begin(os.fsencode(sys.argv[1]))

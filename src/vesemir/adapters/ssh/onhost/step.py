@@ -30,6 +30,7 @@ class Order:
         count = int(fields[6])
         self.words = fields[7 : 7 + count]
         self.environment = fields[7 + count :]
+        self.path = b""  # where programs are looked for, whatever the environment says
         if not self.words:
             raise ValueError("a command without words")
 
@@ -42,6 +43,8 @@ class Order:
         for field in self.environment:
             name, _, value = field.partition(b"=")
             whole[name] = value
+        if self.path:
+            whole[b"PATH"] = self.path
         return whole
 
 

@@ -22,6 +22,10 @@ ANSWER = b"A"  # to TRACE: never, finished or broken_off; for finished then the 
 OUTPUT = b"O"  # a piece of the end of a step's output
 ENDED = b"E"  # status, exit status or empty, bytes of output, seconds, leftovers, ended (1, 0), reason
 
+PROTOCOL = "1"
+"""Raised when a frame changes its meaning: a supervisor that is installed on a host may be of another release."""
+WRONG_PROTOCOL_STATUS = 65
+"""Exit status of an installed supervisor that speaks another one (sysexits.h: EX_DATAERR)."""
 GREETING = b"\x00vesemir-supervisor "  # then the nonce backwards: a shell that echoes the command cannot imitate it
 
 LONGEST_FRAME = 16 * 1024 * 1024

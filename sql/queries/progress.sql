@@ -47,9 +47,13 @@ UPDATE deployment SET metrics = :metrics WHERE deployment_id = :deployment_id;
 -- The clock begins.
 UPDATE deployment SET
     started_at = clock_timestamp(), clock_started_at = clock_timestamp(), paused_seconds = 0,
-    resolve_seconds = :resolve_seconds, balancers = :balancers
+    resolve_seconds = :resolve_seconds, balancers = :balancers, recipe_digest = :recipe_digest
 WHERE deployment_id = :deployment_id AND started_at IS NULL
 RETURNING deployment_id;
+
+-- name: keep_recipe!
+-- The text of a recipe, once for all deployments that begin with it.
+INSERT INTO recipe (digest, source) VALUES (:digest, :source) ON CONFLICT (digest) DO NOTHING;
 
 -- name: insert_targets
 -- The targets of a plan, in its order.
@@ -126,6 +130,7 @@ ORDER BY done.number;
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
 SELECT deployment_id, request, sealed, state, owner, epoch, accepted_at, failure, takeovers, resolve_seconds, balancers,
+       (SELECT source FROM recipe WHERE digest = recipe_digest) AS recipe_source, user_id,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,

@@ -10,7 +10,7 @@ import faulthandler
 import os
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Self
@@ -32,8 +32,10 @@ from vesemir.adapters.observe import (
     watch_backlog,
     watch_loop_lag,
 )
+from vesemir.adapters.policy import PolicyFile
 from vesemir.adapters.postgres import PostgresStore
-from vesemir.adapters.recipes import load_recipes, local_artifact
+from vesemir.adapters.recipes import RecipeBook, local_artifact, recipe_folders
+from vesemir.adapters.reloading import Files, watch_files
 from vesemir.adapters.sealing import RecordSeal
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
@@ -54,7 +56,6 @@ from vesemir.engine.sealing import Secrecy
 from vesemir.engine.store import StoreAwayError
 from vesemir.engine.working import Working
 from vesemir.settings import Settings
-from vesemir.shipped import recipes_folder
 
 DATABASE = "database"
 WATCH_SECONDS = 1.0
@@ -76,8 +77,10 @@ class Service:
         broker: AmqpBroker,
         ports: Ports,
         rules: IntakeRules,
+        files: Mapping[str, Files],
     ) -> None:
         self._settings = settings
+        self._files = files
         self._health = health
         self._store = store
         self._broker = broker
@@ -132,7 +135,8 @@ class Service:
             health, meters, log = HealthRegistry(), PrometheusMeters(), engine_log(instance=instance)
             stack.enter_context(gc_watched(meters.gc_paused))
             health.expect(DATABASE)
-            recipes = load_recipes([recipes_folder(), *settings.recipes.folders])
+            recipes = RecipeBook(recipe_folders(settings.recipes), log=log)
+            policies = PolicyFile(settings.policy.file, log=log)
             static = settings.inventory.file
             inventory = InventoryRouter(
                 static=None if static is None else StaticInventory.load(static, warn=log.warning),
@@ -148,6 +152,7 @@ class Service:
                 balancers=HaproxyBoxes(hosts, settings.haproxy),
                 inventory=inventory,
                 recipes=recipes,
+                policies=policies,
                 log=log,
                 meters=meters,
                 redact=redact,
@@ -156,6 +161,7 @@ class Service:
             )
             rules = IntakeRules(
                 recipes,
+                policies,
                 inventory,
                 caps_of(settings),
                 settings.amqp.max_message_bytes,
@@ -164,7 +170,16 @@ class Service:
             )
             app = http_app(health=health, meters=meters, reader=store, token=settings.http.token)
             await stack.enter_async_context(serving(app, settings.http.host, settings.http.port))
-            yield cls(settings, instance=instance, health=health, store=store, broker=broker, ports=ports, rules=rules)
+            yield cls(
+                settings,
+                instance=instance,
+                health=health,
+                store=store,
+                broker=broker,
+                ports=ports,
+                rules=rules,
+                files={"recipes": recipes, "policy": policies},
+            )
 
     def stop(self) -> None:
         """Begin to stop; the second time, end at once what is in work."""
@@ -182,6 +197,7 @@ class Service:
                 for name, work in (
                     ("broker", self._broker.run()),
                     ("database watch", self._watch_database()),
+                    ("files", watch_files(self._files, self._health)),
                     ("hints", self._hear_hints()),
                     ("lease renewal", self._leases.keep()),
                     ("lease fence", self._leases.fence()),

@@ -252,6 +252,19 @@ class Limits(Section):
 class Recipes(Section):
     folders: tuple[Path, ...] = ()
     """Folders of ``*.toml`` recipes beside the shipped ones; a later folder's recipe of the same name wins."""
+    sudo_folders: tuple[Path, ...] | None = None
+    """Those of them whose recipes may use sudo; the shipped ones always may. Unset: all."""
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if unknown := [str(folder) for folder in self.sudo_folders or () if folder not in self.folders]:
+            raise ValueError(f"recipes.sudo_folders names {', '.join(unknown)}, not among recipes.folders")
+        return self
+
+
+class Policy(Section):
+    file: Path | None = None
+    """Who may deploy what, when and how much at once; without it everything is allowed."""
 
 
 class Artifacts(Section):
@@ -325,6 +338,7 @@ class Settings(BaseSettings):
     lease: Lease = Lease()
     limits: Limits = Limits()
     recipes: Recipes = Recipes()
+    policy: Policy = Policy()
     artifacts: Artifacts = Artifacts()
     secrets: Secrets = Secrets()
     retention: Retention = Retention()

@@ -236,3 +236,12 @@ async def test_cancel_of_a_cancelled_one_is_accepted(store: Store) -> None:
     assert (await store.control(command("cancel")))[0] is ControlAnswer.ACCEPTED
     assert await event_names(store) == ["deployment.accepted", "deployment.finished"]
     assert (await store.control(command("resume")))[0] is ControlAnswer.NOT_RUNNING
+
+
+async def test_an_id_that_was_accepted_is_known_by_its_bodys_hash(store: Store) -> None:
+    assert await store.known("d1") is None
+    await store.accept(a_deployment(body_hash=b"abc"), None)
+    assert await store.known("d1") == b"abc"
+    record = await store.load("d1")
+    assert record is not None
+    assert record.user_id == a_deployment().user_id

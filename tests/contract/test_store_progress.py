@@ -12,6 +12,7 @@ from tests.contract.store_suite import (
     a_step,
     a_target,
     accepted_and_claimed,
+    claim,
     event_names,
     eventually,
     finish,
@@ -79,6 +80,17 @@ async def test_start_keeps_the_plan(store: Store) -> None:
     assert (record.started, record.resolve_seconds, before) == (True, 0.25, 0)
     assert record.clock_seconds >= 0
     assert record.total_seconds >= record.clock_seconds
+
+
+async def test_the_recipe_that_it_began_with_is_kept(store: Store) -> None:
+    """Once for all deployments with the same text; one of an older version has none."""
+    for name, source in (("d1", "steps = 1"), ("d2", "steps = 1"), ("d3", "")):
+        await store.accept(a_deployment(name, application=name), None)
+        claimed = await claim(store)
+        await store.commit(claimed, [Start((a_target(),), 0.1, recipe_source=source), Emit("deployment.started")])
+        record = await store.load(name)
+        assert record is not None
+        assert record.recipe_source == (source or None)
 
 
 async def test_what_was_approved_stays_approved(store: Store) -> None:

@@ -46,6 +46,7 @@ class Row:
     approvals: int = 0
     awaits_approval: bool = False
     approved_batch: int = 0
+    recipe_source: str | None = None
     claimed_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
@@ -111,6 +112,8 @@ class Row:
             balancers=self.balancers,
             awaits_approval=self.awaits_approval,
             approved_batch=self.approved_batch,
+            user_id=self.new.user_id,
+            recipe_source=self.recipe_source,
             paused_seconds=0.0 if self.paused_since is None else now - self.paused_since,
             sealed=None if self.final else self.new.sealed,
         )

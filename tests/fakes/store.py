@@ -155,6 +155,10 @@ class FakeStore(FakeOutbox):
         self.record.hint("work")
         return AcceptKind.ACCEPTED
 
+    async def known(self, deployment_id: str) -> bytes | None:
+        await self._turn()
+        return self.record.known.get(deployment_id)
+
     def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
         if self.record.known[new.deployment_id] != new.body_hash:
             return AcceptKind.CONFLICT
@@ -380,6 +384,7 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
             if row.started_at is not None:
                 raise IllegalTransitionError("it has started already")
             row.started_at = row.clock_started_at = now
+            row.recipe_source = change.recipe_source or None
             row.resolve_seconds, row.balancers, row.paused_seconds = change.resolve_seconds, change.balancers, 0.0
             _add_targets(row, change.targets)
         case RecordStep():

@@ -8,14 +8,14 @@ from pathlib import Path
 from vesemir.adapters.amqp.requester import depths
 from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
+from vesemir.adapters.policy import read_policy
 from vesemir.adapters.postgres.migrations import pending
-from vesemir.adapters.recipes import RecipeFileError, load_recipes
+from vesemir.adapters.recipes import load_recipes, recipe_folders
 from vesemir.cli.configuration import ConfigurationError, load_settings, settings_file
 from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
 from vesemir.settings import Settings
-from vesemir.shipped import recipes_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ def findings() -> Iterator[Finding]:
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
     """One line if all is well; else a line for everything that is wrong."""
     try:
-        yield Finding(part, ok=True, detail="; ".join(look(settings)))
+        if told := list(look(settings)):
+            yield Finding(part, ok=True, detail="; ".join(told))
     except VesemirError as error:
         for line in str(error).splitlines():
             yield Finding(part, ok=False, detail=line)
@@ -59,12 +60,22 @@ def _settings_detail() -> str:
 
 
 def _recipes(settings: Settings) -> Iterator[str]:
-    folders: list[Path] = [recipes_folder(), *settings.recipes.folders]
-    try:
-        book = load_recipes(folders)
-    except RecipeFileError as error:
-        raise VesemirError(str(error)) from error
+    book = load_recipes(recipe_folders(settings.recipes))
     yield f"{count(len(book.names), 'recipe')}: {', '.join(book.names)}"
+
+
+def _policy(settings: Settings) -> Iterator[str]:
+    file = settings.policy.file
+    if file is None:
+        return
+    policy = read_policy(file)
+    yield f"{file}: {count(len(policy.permissions), 'permission')}"
+    yield count(len(policy.freezes), "freeze")
+    yield count(len(policy.limits), "limit")
+    known = load_recipes(recipe_folders(settings.recipes)).names
+    for permission in policy.permissions:
+        if permission.recipes is not None and not any(permission.recipes.has(name) for name in known):
+            yield f"note: no recipe is called as allow {permission.name} says ({permission.recipes})"
 
 
 def _broker(settings: Settings) -> Iterator[str]:
@@ -122,6 +133,7 @@ def _keys(settings: Settings) -> Iterator[str]:
 
 _PARTS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
     ("recipes", _recipes),
+    ("policy", _policy),
     ("broker", _broker),
     ("database", _database),
     ("inventory", _inventory),

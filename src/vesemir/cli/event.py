@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from vesemir.adapters.recipes import RecipeFileError, load_recipes
+from vesemir.adapters.recipes import RecipeBook, recipe_folders
 from vesemir.cli.complaint import ProblemsError, UsageError
 from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.options import EventOptions
@@ -17,7 +17,6 @@ from vesemir.contract.reading import read_json
 from vesemir.domain.recipe import Parameter, ParameterType
 from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.settings import Settings
-from vesemir.shipped import recipes_folder
 
 Value = str | int | bool
 JsonObject = dict[str, Any]
@@ -179,10 +178,7 @@ def _parameters(options: EventOptions, settings: Settings) -> dict[str, Value]:
 
 def _declared(recipe: str, settings: Settings) -> Mapping[str, Parameter]:
     """The recipe's parameters where this machine has it: for their types only, the instance judges the values."""
-    try:
-        found = load_recipes([recipes_folder(), *settings.recipes.folders]).get(recipe)
-    except RecipeFileError:
-        return {}
+    found = RecipeBook(recipe_folders(settings.recipes)).get(recipe)
     return {} if found is None else found.parameters
 
 

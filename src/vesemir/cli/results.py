@@ -7,6 +7,7 @@ from rich.console import RenderableType
 
 from vesemir.cli.next_steps import next_steps
 from vesemir.cli.output import STYLES, count, seconds_text, status_text, table, text
+from vesemir.domain.failure import FailureCode
 
 Json = Mapping[str, Any]
 
@@ -64,12 +65,13 @@ def _not_done(done: int, total: int) -> str:
 
 
 def rejection_lines(rejected: Json) -> list[str]:
-    """``deployment.rejected`` or ``control.rejected``: one line per problem."""
+    """``deployment.rejected`` or ``control.rejected``: a line per problem, and where to read on about rules."""
     failure = rejected["failure"]
-    details = failure.get("details") or []
-    if not details:
-        return [f"refused [{failure['code']}]: {failure['message']}"]
-    return [f"refused [{failure['code']}]: {detail['field']} {detail['message']}" for detail in details]
+    code, details = failure["code"], failure.get("details") or []
+    lines = [f"refused [{code}]: {detail['field']} {detail['message']}" for detail in details]
+    if code == FailureCode.REQUEST_FORBIDDEN:
+        lines.append(f"what it means, and what to do: vesemir explain {code}")
+    return lines or [f"refused [{code}]: {failure['message']}"]
 
 
 def plan_parts(plan: Json) -> Iterator[RenderableType]:

@@ -166,6 +166,8 @@ class Recipe:
     variables: Mapping[str, Variable] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     rollback: tuple[Step, ...] = ()
+    source: str = field(default="", compare=False, repr=False)
+    """The text it was read from, which is recorded with a deployment that begins with it."""
 
 
 def check_parameters(recipe: Recipe, given: Mapping[str, object]) -> tuple[dict[str, ParameterValue], list[Problem]]:

@@ -13,6 +13,7 @@ from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.loadbalancer import LoadBalancers
 from vesemir.engine.observe import Log, Meters
+from vesemir.engine.policies import Policies
 from vesemir.engine.recipes import Recipes
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.sealing import Seal
@@ -33,6 +34,7 @@ class Ports:
     balancers: LoadBalancers
     inventory: Inventory
     recipes: Recipes
+    policies: Policies
     log: Log
     meters: Meters
     redact: Callable[[str], str]

@@ -6,6 +6,7 @@ that raises (the database or the broker is away) has it come again, and all of i
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,9 +20,22 @@ from vesemir.engine.broker import Incoming
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.inventory import Inventory
 from vesemir.engine.observe import Log, Meters, Outcome
+from vesemir.engine.policies import Policies
 from vesemir.engine.recipes import Recipes
 from vesemir.engine.sealing import Secrecy, is_placeholder
 from vesemir.engine.store import AcceptKind, Destination, NewDeployment, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A request of the right form. ``refusal`` is why recipes, policy or inventory do not allow it now.
+
+    ``recipe`` is the one it was judged by (its secret parameters are); folders may hold another a moment later.
+    """
+
+    parsed: Parsed
+    recipe: Recipe
+    refusal: Refusal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +43,15 @@ class IntakeRules:
     """What a request is judged by beside its form."""
 
     recipes: Recipes
+    policies: Policies
     inventory: Inventory
     caps: Timeouts
     max_bytes: int
     namespace: str
     secrecy: Secrecy
 
-    def judge(self, message: Incoming) -> Parsed | Refusal:
-        """The request, or the one clear reason why it is refused."""
+    def judge(self, message: Incoming, now: float) -> Judged | Refusal:
+        """The request, or the one clear reason why it is refused. ``now`` in seconds since the epoch."""
         parsed = parse_deploy_event(
             message.body,
             max_bytes=self.max_bytes,
@@ -46,10 +61,18 @@ class IntakeRules:
         )
         if isinstance(parsed, Refusal):
             return parsed
-        return self._refused_recipe(parsed.request) or self._refused_hosts(parsed.request) or parsed
-
-    def _refused_recipe(self, request: DeployRequest) -> Refusal | None:
+        request = parsed.request
+        self.recipes.refresh()
+        self.policies.refresh()
         recipe = self.recipes.get(request.recipe)
+        refused = (
+            self._refused_recipe(request, recipe)
+            or self._refused_policy(request, message.user_id, now)
+            or self._refused_hosts(request)
+        )
+        return Judged(parsed, recipe or Recipe(request.recipe), refused)
+
+    def _refused_recipe(self, request: DeployRequest, recipe: Recipe | None) -> Refusal | None:
         if recipe is None:
             known = ", ".join(self.recipes.names) or "none"
             problem = Problem("recipe", f"must be one of: {known}")
@@ -73,6 +96,10 @@ class IntakeRules:
             problem = Problem("rollout.on_failure", f"cannot be rollback: recipe {recipe.name} has no way back")
             return _refuse(request, FailureCode.REQUEST_INVALID, [problem])
         return None
+
+    def _refused_policy(self, request: DeployRequest, user_id: str | None, now: float) -> Refusal | None:
+        problems = self.policies.current.judge(request, user_id, now)
+        return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems) if problems else None
 
     def _refused_hosts(self, request: DeployRequest) -> Refusal | None:
         problems = [
@@ -110,21 +137,25 @@ class Intake:
 
     async def handle(self, message: Incoming) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
-        judged = await asyncio.to_thread(self._rules.judge, message)  # it may have to read a changed inventory
+        # In a thread: it may have to read changed files.
+        judged = await asyncio.to_thread(self._rules.judge, message, time.time())
         if isinstance(judged, Refusal):
             await self._refuse(message, judged)
             return
+        if judged.refusal is not None and not await self._is_repeat(judged.parsed):
+            await self._refuse(message, judged.refusal)
+            return
+        request = judged.parsed.request
         reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(self._new(judged, message), _destination(message))
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
         if kind is AcceptKind.CONFLICT:
             problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
-            await self._refuse(message, _refuse(judged.request, FailureCode.REQUEST_CONFLICT, [problem]))
+            await self._refuse(message, _refuse(request, FailureCode.REQUEST_CONFLICT, [problem]))
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(judged.request.deployment_id)):
             await self._answers.result_again(message, result)
         self._meters.event_received(Outcome.ACCEPTED if kind is AcceptKind.ACCEPTED else Outcome.REPEATED)
-        request = judged.request
         self._log.info(
             "{kind}: {version} of {application} in {environment}, recipe {recipe}",
             kind=kind.value,
@@ -136,9 +167,9 @@ class Intake:
         )
         self._on_accepted()
 
-    def _new(self, parsed: Parsed, message: Incoming) -> NewDeployment:
-        request, secrecy = parsed.request, self._rules.secrecy
-        recipe = self._rules.recipes.get(request.recipe) or Recipe(request.recipe)
+    def _new(self, judged: Judged, message: Incoming) -> NewDeployment:
+        parsed, secrecy = judged.parsed, self._rules.secrecy
+        request, recipe = parsed.request, judged.recipe
         shown, sealed = secrecy.kept(request.deployment_id, parsed.raw, recipe=recipe, given=request.parameters)
         return NewDeployment(
             deployment_id=request.deployment_id,
@@ -153,6 +184,10 @@ class Intake:
             user_id=message.user_id,
             sealed=sealed,
         )
+
+    async def _is_repeat(self, parsed: Parsed) -> bool:
+        """What was accepted once is never refused later: rules, recipes and hosts may have changed since."""
+        return await self._store.known(parsed.request.deployment_id) == parsed.body_hash
 
     async def _refuse(self, message: Incoming, refusal: Refusal) -> None:
         self._meters.event_received(Outcome.REJECTED, refusal.code)

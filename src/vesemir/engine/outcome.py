@@ -80,7 +80,11 @@ def outlived(deployment_id: str, expiries: int) -> Failure:
     return Failure(FailureCode.INTERNAL_ERROR, text)
 
 
-def unknown_recipe(name: str) -> Failure:
-    """Accepted by an instance that had it."""
-    text = f"recipe {name} is not known to this instance; give every instance the same recipe folders"
+def unknown_recipe(name: str, *, recorded: bool) -> Failure:
+    """Accepted by an instance that had it, or begun by a version that could read it."""
+    text = (
+        f"recipe {name}, as the deployment began with it, cannot be read by this version of Vesemir"
+        if recorded
+        else f"recipe {name} is not known to this instance; give every instance the same recipe folders"
+    )
     return Failure(FailureCode.REQUEST_UNKNOWN_RECIPE, text)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from vesemir.domain.action import RenderedStep
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.plan import Plan, make_plan
-from vesemir.domain.recipe import Recipe
+from vesemir.domain.problem import Problem
+from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.render import RenderError, render_steps
 from vesemir.domain.render import Scope as RenderScope
 from vesemir.domain.request import DeployRequest
@@ -56,12 +57,22 @@ def again(record: DeploymentRecord, request: DeployRequest) -> Prepared:
 
 
 async def prepare(
-    request: DeployRequest, recipe: Recipe, *, recorder: Recorder, ports: Ports, limits: EngineLimits
+    request: DeployRequest,
+    recipe: Recipe,
+    *,
+    user_id: str | None,
+    recorder: Recorder,
+    ports: Ports,
+    limits: EngineLimits,
 ) -> tuple[Prepared, float]:
     """Resolve, plan and record it with ``deployment.started``; with the seconds that resolving took.
 
+    The policy is asked again: rules and hour may be others than when the request was accepted.
     Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
     """
+    policy = ports.policies.current
+    _permit(policy.judge(request, user_id, time.time()))
+    _check_parameters(recipe, request)
     started = time.monotonic()
     targets = [_known(box, recipe, request) for box in await ports.inventory.resolve(request.targets)]
     balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
@@ -71,6 +82,7 @@ async def prepare(
     if len(targets) > limits.targets:
         text = f"{len(targets)} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
         raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+    _permit(policy.judge_targets(request, len(targets)))
     plan = make_plan(targets, request.rollout)
     _check_rendering(recipe, request, targets, limits)
     records = _records(plan, targets)
@@ -78,7 +90,8 @@ async def prepare(
         "targets": [{"name": record.name, "address": record.address} for record in records],
         "batches": [list(batch.names) for batch in plan.batches],
     }
-    await recorder.write(Start(records, seconds, tuple(balancers)), Emit("deployment.started", told))
+    start = Start(records, seconds, tuple(balancers), recipe.source)
+    await recorder.write(start, Emit("deployment.started", told))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
         targets=len(targets),
@@ -92,6 +105,20 @@ def _known(target: Target, recipe: Recipe, request: DeployRequest) -> Target:
     """With what this deployment needs of the inventory, which may hold passwords for others: only that is recorded."""
     order_by = request.rollout.order_by
     return target.knowing(OWN_VARIABLES.union(recipe.variables, {order_by} if order_by else ()))
+
+
+def _permit(problems: Sequence[Problem]) -> None:
+    if problems:
+        text = "; ".join(f"{problem.field} {problem.message}" for problem in problems)
+        raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+
+
+def _check_parameters(recipe: Recipe, request: DeployRequest) -> None:
+    """The recipe may be another version than the one that the request was accepted with."""
+    _, problems = check_parameters(recipe, request.parameters)
+    if problems:
+        text = "; ".join(f"{problem.field} {problem.message}" for problem in problems)
+        raise FailedError(FailureCode.REQUEST_INVALID_PARAMETERS, text)
 
 
 def _check_rendering(recipe: Recipe, request: DeployRequest, targets: Sequence[Target], limits: EngineLimits) -> None:

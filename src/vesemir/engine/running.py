@@ -1,5 +1,6 @@
 """The run of one deployment by its owner. It reads as its steps: load, prepare, roll, roll back if need be, close."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
@@ -97,7 +98,10 @@ class DeploymentRun:
             self._closing = Closing(record, self._recorder, self._ports)
             self._state = record.state
             request, unreadable = self._read(record)
-            recipe = self._ports.recipes.get(request.recipe) or Recipe(request.recipe)
+            if not record.started:
+                await asyncio.to_thread(self._refresh)
+            known = self._recipe(record, request)
+            recipe = known or Recipe(request.recipe)
             self._redact.add(secrets_of(recipe, request))
             log = self._ports.log
             with (
@@ -106,7 +110,7 @@ class DeploymentRun:
             ):
                 self._say_claimed(record)
                 try:
-                    await self._run(record, request, recipe, self._hopeless(request) or unreadable)
+                    await self._run(record, request, recipe, self._hopeless(record, request, known) or unreadable)
                 except FailedError as error:
                     await self._close(DeploymentState.FAILED, error.failure)
 
@@ -167,17 +171,33 @@ class DeploymentRun:
             critical=self._ports.store.section,
         )
 
-    def _hopeless(self, request: DeployRequest) -> Failure | None:
+    def _refresh(self) -> None:
+        self._ports.recipes.refresh()
+        self._ports.policies.refresh()
+
+    def _recipe(self, record: DeploymentRecord, request: DeployRequest) -> Recipe | None:
+        """What has begun goes on with the recipe that it began with, whatever the folders hold by now."""
+        if record.recipe_source is not None:
+            return self._ports.recipes.recorded(request.recipe, record.recipe_source)
+        return self._ports.recipes.get(request.recipe)
+
+    def _hopeless(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe | None) -> Failure | None:
         """Why nothing more can be done for it but to put right what is in work."""
         if self._lease.claim.exhausted:
             return outlived(request.deployment_id, self._limits.max_expiries)
-        return unknown_recipe(request.recipe) if self._ports.recipes.get(request.recipe) is None else None
+        recorded = record.recipe_source is not None
+        return unknown_recipe(request.recipe, recorded=recorded) if recipe is None else None
 
     async def _prepared(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe) -> Prepared:
         if record.started:
             return again(record, request)
         prepared, seconds = await prepare(
-            request, recipe, recorder=self._recorder, ports=self._ports, limits=self._limits
+            request,
+            recipe,
+            user_id=record.user_id,
+            recorder=self._recorder,
+            ports=self._ports,
+            limits=self._limits,
         )
         self._closing.resolve_seconds = seconds
         return prepared

@@ -159,6 +159,9 @@ class DeploymentRecord:
     """For how long it has been paused now; 0 when it is not."""
     sealed: bytes | None = None
     """Its secret parameters, until it has ended."""
+    user_id: str | None = None
+    recipe_source: str | None = None
+    """As ``Start`` recorded it; None before, and of a deployment that an older version began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +203,13 @@ class Start:
     """``deployment.started``: the clock begins; the plan's targets are there from now on.
 
     ``balancers`` are the load balancer boxes, kept so that a later owner can put HAProxy right without the inventory.
+    ``recipe_source`` is the text of the recipe, so that a later owner goes on with the same steps.
     """
 
     targets: tuple[TargetRecord, ...]
     resolve_seconds: float
     balancers: tuple[Target, ...] = ()
+    recipe_source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,6 +399,10 @@ class Store(Outbox, Cleaner, Protocol):
 
     async def kept_result(self, deployment_id: str) -> StoredEvent | None:
         """The ``deployment.finished`` of a deployment that was cleaned up."""
+        ...
+
+    async def known(self, deployment_id: str) -> bytes | None:
+        """The body's hash of an id that was ever accepted."""
         ...
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:

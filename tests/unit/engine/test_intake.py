@@ -12,6 +12,8 @@ from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, Worl
 from vesemir.adapters.observe import redact
 from vesemir.adapters.sealing import RecordSeal
 from vesemir.domain.failure import FailureCode
+from vesemir.domain.permission import Names, Permission
+from vesemir.domain.policy import Policy
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Parameter, Recipe
 from vesemir.domain.selector import Selector
@@ -38,7 +40,13 @@ class Door(Post):
         self.meters = Counted()
         self.woken = 0
         rules = IntakeRules(
-            self.world.book, inventory or self.world.inventory, CAPS, 100_000, NAMESPACE, Secrecy(redact, seal)
+            self.world.book,
+            self.world.rules,
+            inventory or self.world.inventory,
+            CAPS,
+            100_000,
+            NAMESPACE,
+            Secrecy(redact, seal),
         )
         self.intake = Intake(
             rules, store=self.store, answers=self.answers, log=self.log, meters=self.meters, on_accepted=self._wake
@@ -218,3 +226,39 @@ async def test_a_repeat_after_the_clean_up_gets_the_result_again(door: Door) -> 
     assert len(door.to("answers")) == 2
     await door.intake.handle(incoming(door.event(version="9")))
     assert door.answered()[-1]["failure"]["code"] == "request.conflict"
+
+
+# --- rules that change ------------------------------------------------------------------------------------------------
+
+OURS = Policy((Permission("ours", users=Names(("orchestrator",))),), contact="#platform")
+OTHERS = Policy((Permission("others", users=Names(("somebody-else",))),), contact="#platform")
+
+
+async def test_the_policy_refuses_by_name_and_says_whom_to_ask(door: Door) -> None:
+    door.world.rules.current = OTHERS
+    await door.intake.handle(incoming(door.event()))
+    (answer,) = door.answered()
+    assert answer["failure"]["code"] == "request.forbidden"
+    (detail,) = answer["failure"]["details"]
+    assert detail == {"field": "user_id", "message": "must be one of: somebody-else [allow others]; ask #platform"}
+    door.world.rules.current = OURS
+    await door.intake.handle(incoming(door.event()))
+    assert list(door.world.record.rows) == ["d1"]
+
+
+async def test_what_was_accepted_once_is_not_refused_when_it_comes_again(door: Door) -> None:
+    """Rules, recipes and hosts may have changed since; another body under its id is refused all the same."""
+    await door.intake.handle(incoming(door.event()))
+    door.world.rules.current = OTHERS
+    await door.intake.handle(incoming(door.event()))
+    door.world.book.known.clear()
+    await door.intake.handle(incoming(door.event()))
+    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REPEATED, Outcome.REPEATED]
+    assert door.broker.published == []
+    await door.intake.handle(incoming(door.event(version="9.9.9")))
+    assert door.meters.events[-1] is Outcome.REJECTED
+
+
+async def test_changed_files_are_looked_at_before_a_request_is_judged(door: Door) -> None:
+    await door.intake.handle(incoming(door.event()))
+    assert door.world.book.refreshed == 1

@@ -18,6 +18,7 @@ from tests.unit.engine.virtual_time import until
 
 from vesemir.contract import stored_request
 from vesemir.contract.events import validate_event
+from vesemir.domain.policy import ALLOW_ALL
 from vesemir.domain.recipe import Recipe, Script, Step, Words
 from vesemir.domain.request import Timeouts
 from vesemir.domain.states import TargetState
@@ -83,6 +84,8 @@ class Book:
 
     def __init__(self, *recipes: Recipe) -> None:
         self.known = {recipe.name: recipe for recipe in recipes}
+        self.texts = {(recipe.name, recipe.source): recipe for recipe in recipes if recipe.source}
+        self.refreshed = 0
 
     @property
     def names(self) -> Sequence[str]:
@@ -90,6 +93,23 @@ class Book:
 
     def get(self, name: str) -> Recipe | None:
         return self.known.get(name)
+
+    def recorded(self, name: str, source: str) -> Recipe | None:
+        """Texts are looked up, not read."""
+        return self.texts.get((name, source))
+
+    def refresh(self) -> None:
+        self.refreshed += 1
+
+
+class Rules:
+    """A policy in memory."""
+
+    def __init__(self) -> None:
+        self.current = ALLOW_ALL
+
+    def refresh(self) -> None:
+        pass
 
 
 class Lines:
@@ -272,6 +292,7 @@ class World:
             [*self.targets, *boxes], groups={"web": names, "lb": [lb.name for lb in self.lbs], "empty": []}
         )
         self.book = Book(*recipes)
+        self.rules = Rules()
         self.meters = SilentMeters()
         self.seal: Seal | None = None
         self.instances: list[Instance] = []
@@ -293,6 +314,7 @@ class World:
             balancers=FakeLoadBalancers(*self.lbs),
             inventory=self.inventory,
             recipes=self.book,
+            policies=self.rules,
             log=log,
             meters=self.meters,
             redact=lambda text: text,

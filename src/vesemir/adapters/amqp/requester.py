@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity, DeliveryError, PublishError
@@ -62,6 +63,8 @@ class Requester:
         self._replies: deque[Reply] = deque()
         self._news = asyncio.Event()
         self._reply_to = ""
+        # RabbitMQ compares it with who logged in, and closes the channel if it is not the same.
+        self._user = unquote(urlsplit(settings.url.get_secret_value()).username or "guest")
 
     @classmethod
     @asynccontextmanager
@@ -105,6 +108,7 @@ class Requester:
             timestamp=datetime.now(UTC),
             type=kind,
             app_id=APP_ID,
+            user_id=self._user,
         )
         try:
             with away_on_loss(f"publishing to {queue}", but=DeliveryError):

@@ -1,5 +1,6 @@
 """One fenced commit of a running deployment: its changes in order, and its events."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import assert_never
 
@@ -133,10 +134,14 @@ async def _move_deployment(connection: Connection, deployment_id: str, change: M
 
 
 async def _start(connection: Connection, deployment_id: str, change: Start) -> None:
+    digest = hashlib.sha256(change.recipe_source.encode()).digest() if change.recipe_source else None
+    if digest is not None:
+        await statements().keep_recipe.run(connection, digest=digest, source=change.recipe_source)
     started = await statements().start_deployment.value(
         connection,
         deployment_id=deployment_id,
         resolve_seconds=change.resolve_seconds,
+        recipe_digest=digest,
         balancers=[box_json(box) for box in change.balancers],
     )
     if started is None:

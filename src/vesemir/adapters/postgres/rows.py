@@ -112,6 +112,8 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         balancers=tuple(Target(**box) for box in row["balancers"]),
         awaits_approval=row["awaits_approval"],
         approved_batch=row["approved_batch"],
+        user_id=row["user_id"],
+        recipe_source=row["recipe_source"],
         paused_seconds=row["paused_for_seconds"],
         sealed=row["sealed"],
     )

@@ -99,6 +99,11 @@ class PostgresStore(Reader):
             row = await statements().kept_result.row(connection, deployment_id=deployment_id)
         return None if row is None else event_of(row)
 
+    async def known(self, deployment_id: str) -> bytes | None:
+        async with self._database.connection() as connection:
+            found: bytes | None = await statements().known_body_hash.value(connection, deployment_id=deployment_id)
+        return found
+
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
         token = _token()
 

@@ -1,6 +1,15 @@
-"""Recipes from TOML files: ``load_recipes`` reads all folders, or names every broken file with line and reason."""
+"""Recipes from TOML files, read again when they change; every broken file is named with line and reason."""
 
 from vesemir.adapters.recipes.artifacts import local_artifact
-from vesemir.adapters.recipes.book import RecipeBook, RecipeFileError, RecipeProblem, load_recipes
+from vesemir.adapters.recipes.book import RecipeBook, RecipeFolder, load_recipes, recipe_folders
+from vesemir.adapters.recipes.reading import RecipeFileError, RecipeProblem
 
-__all__ = ["RecipeBook", "RecipeFileError", "RecipeProblem", "load_recipes", "local_artifact"]
+__all__ = [
+    "RecipeBook",
+    "RecipeFileError",
+    "RecipeFolder",
+    "RecipeProblem",
+    "load_recipes",
+    "local_artifact",
+    "recipe_folders",
+]

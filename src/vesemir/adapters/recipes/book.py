@@ -1,95 +1,156 @@
-"""Reading the folders of recipes, all of them before the first deployment, and telling every broken file at once."""
+"""The folders of recipes: read at the start, and again when a file changes, comes or goes.
 
-import tomllib
+A later folder's recipe wins over an earlier one of the same name. A file that is broken when it is first seen takes
+its name away, rather than letting an earlier folder's recipe pass for it; one that breaks later keeps its last good
+version.
+"""
+
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from vesemir.adapters.recipes.building import RecipeBuilder
-from vesemir.adapters.recipes.models import RecipeTable
-from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
-from vesemir.domain.failure import VesemirError
-from vesemir.domain.recipe import RECIPE_NAME, Recipe
+from vesemir.adapters.recipes.reading import RecipeFileError, RecipeProblem, read_recipe, recipe_of
+from vesemir.adapters.reloading import Reloading, Stamp, stamp_of
+from vesemir.domain.recipe import Recipe
+from vesemir.engine.observe import Log, SilentLog
+from vesemir.settings import Recipes
+from vesemir.shipped import recipes_folder
 
 
 @dataclass(frozen=True, slots=True)
-class RecipeProblem:
-    """What is wrong in which file, and on which line where there is one."""
+class RecipeFolder:
+    """``sudo`` is whether its recipes may have steps that use it."""
 
-    file: Path
-    line: int | None
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.reason}" if self.line is None else f"{self.file}:{self.line}: {self.reason}"
+    path: Path
+    sudo: bool = True
 
 
-class RecipeFileError(VesemirError):
-    """Recipe files that cannot be used; ``problems`` has all of them."""
+@dataclass(frozen=True, slots=True)
+class _File:
+    """``recipe`` is its last good version, None if there was none."""
 
-    def __init__(self, problems: Sequence[RecipeProblem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+    stamp: Stamp
+    recipe: Recipe | None
+    problems: tuple[RecipeProblem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Shelf:
+    """All files as they were read last, in the order of the folders."""
+
+    files: Mapping[Path, _File] = field(default_factory=dict)
+    problems: tuple[RecipeProblem, ...] = ()
+
+
+def recipe_folders(settings: Recipes) -> list[RecipeFolder]:
+    """The shipped recipes, then the operator's folders in their order."""
+    may_sudo = settings.folders if settings.sudo_folders is None else settings.sudo_folders
+    return [RecipeFolder(recipes_folder()), *(RecipeFolder(path, sudo=path in may_sudo) for path in settings.folders)]
 
 
 class RecipeBook:
-    """The recipes by name (the port ``vesemir.engine.recipes.Recipes``)."""
+    """The recipes by name (the port ``vesemir.engine.recipes.Recipes``). ``log`` hears of each change."""
 
-    def __init__(self, recipes: Mapping[str, Recipe]) -> None:
-        self._recipes = dict(sorted(recipes.items()))
+    def __init__(self, folders: Sequence[RecipeFolder], *, log: Log | None = None) -> None:
+        """Reads what can be read; ``problem`` tells of the rest."""
+        self._folders = tuple(folders)
+        self._log = log or SilentLog()
+        self._recipes: dict[str, Recipe | None] = {}
+        self._reloading: Reloading[_Shelf] = Reloading(self._look, self._read)
 
     @property
     def names(self) -> Sequence[str]:
-        return tuple(self._recipes)
+        return tuple(name for name, recipe in self._recipes.items() if recipe is not None)
+
+    @property
+    def problem(self) -> str:
+        """Everything that is wrong with the files now, a line each; "" when nothing is."""
+        return self._reloading.problem
+
+    @property
+    def problems(self) -> tuple[RecipeProblem, ...]:
+        return self._reloading.current.problems
 
     def get(self, name: str) -> Recipe | None:
         return self._recipes.get(name)
 
+    def recorded(self, name: str, source: str) -> Recipe | None:
+        """The recipe of that text, which was sound when a deployment began with it; None if this version cannot
+        read it."""
+        try:
+            return recipe_of(Path(f"{name}.toml"), source)
+        except RecipeFileError:
+            return None
 
-def load_recipes(folders: Sequence[Path]) -> RecipeBook:
-    """Every ``*.toml`` of the folders; a later folder's recipe wins over an earlier one of the same name.
+    def refresh(self) -> None:
+        """Look whether a file has changed. Reads those that have, so not on the event loop."""
+        self._reloading.refresh()
 
-    Raises ``RecipeFileError`` with the problems of all files, also of those that a later folder overrides.
-    """
-    recipes: dict[str, Recipe] = {}
-    problems: list[RecipeProblem] = []
-    for folder in folders:
-        if not folder.is_dir():
-            problems.append(RecipeProblem(folder, None, "is no folder; check recipes.folders in the settings"))
-            continue
-        for file in sorted(folder.glob("*.toml")):
-            loaded = _load(file)
-            if isinstance(loaded, Recipe):
-                recipes[loaded.name] = loaded
-            else:
-                problems.extend(loaded)
-    if problems:
-        raise RecipeFileError(problems)
-    return RecipeBook(recipes)
+    def _look(self) -> tuple[Stamp, Stamp]:
+        return stamp_of(folder.path for folder in self._folders), stamp_of(
+            file for folder in self._folders for file in _files_of(folder)
+        )
+
+    def _read(self, before: _Shelf | None) -> tuple[_Shelf, str]:
+        known = {} if before is None else before.files
+        files: dict[Path, _File] = {}
+        problems: list[RecipeProblem] = []
+        for folder in self._folders:
+            if not folder.path.is_dir():
+                reason = "is no folder; check recipes.folders in the settings"
+                problems.append(RecipeProblem(folder.path, None, reason))
+                files |= {path: file for path, file in known.items() if path.parent == folder.path}
+                continue
+            found = {path: _load(path, known.get(path), sudo=folder.sudo) for path in _files_of(folder)}
+            problems += [problem for file in found.values() for problem in file.problems]
+            files |= found
+        shelf = _Shelf(files, tuple(problems))
+        problem = "\n".join(map(str, problems))
+        self._recipes = _by_name(files)
+        if before is not None:
+            self._tell(before, shelf, problem)
+        return shelf, problem
+
+    def _tell(self, before: _Shelf, now: _Shelf, problem: str) -> None:
+        changed = sorted(path.stem for path in now.files.keys() | before.files.keys() if _differs(path, before, now))
+        if changed:
+            self._log.info("recipes were read again: {names}", names=", ".join(changed))
+        if problem:
+            self._log.error(
+                "recipes are broken; where there was a good version before, it stays in use: {problem}", problem=problem
+            )
 
 
-def _load(file: Path) -> Recipe | list[RecipeProblem]:
-    if RECIPE_NAME.fullmatch(file.stem) is None:
-        return [RecipeProblem(file, None, f"the file's name must match {RECIPE_NAME.pattern} before .toml")]
+def _differs(path: Path, before: _Shelf, now: _Shelf) -> bool:
+    old, new = before.files.get(path), now.files.get(path)
+    return (old.recipe if old else None) is not (new.recipe if new else None)
+
+
+def _by_name(files: Mapping[Path, _File]) -> dict[str, Recipe | None]:
+    found: dict[str, Recipe | None] = {}
+    for path, file in files.items():
+        found[path.stem] = file.recipe
+    return dict(sorted(found.items()))
+
+
+def _files_of(folder: RecipeFolder) -> list[Path]:
+    return sorted(folder.path.glob("*.toml"))
+
+
+def _load(path: Path, known: _File | None, *, sudo: bool) -> _File:
+    stamp = stamp_of([path])
+    if known is not None and known.stamp == stamp:
+        return known
     try:
-        text = file.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
-    except OSError as error:
-        return [RecipeProblem(file, None, f"cannot be read: {error.strerror}; check its owner and mode")]
-    except UnicodeDecodeError as error:
-        return [RecipeProblem(file, error.object[: error.start].count(b"\n") + 1, "is not UTF-8 text")]
-    except tomllib.TOMLDecodeError as error:
-        return [RecipeProblem(file, syntax_line(str(error)), f"is no TOML: {error}")]
-    lines = key_lines(text)
-    try:
-        builder = RecipeBuilder(file.stem, RecipeTable.model_validate(table))
-    except ValidationError as error:
-        found = [(detail["loc"], reason_of(detail)) for detail in error.errors(include_url=False)]
-    else:
-        recipe = builder.build()
-        if not builder.problems:
-            return recipe
-        found = builder.problems
-    return [RecipeProblem(file, line_of(lines, path), f"{path_text(path)}: {reason}") for path, reason in found]
+        return _File(stamp, read_recipe(path, sudo=sudo))
+    except RecipeFileError as error:
+        return _File(stamp, known.recipe if known is not None else None, error.problems)
+
+
+def load_recipes(folders: Sequence[Path | RecipeFolder]) -> RecipeBook:
+    """All of them must be sound. Raises ``RecipeFileError`` with the problems of all files, also of those that a later
+    folder overrides."""
+    book = RecipeBook([folder if isinstance(folder, RecipeFolder) else RecipeFolder(folder) for folder in folders])
+    if book.problems:
+        raise RecipeFileError(book.problems)
+    return book

@@ -1,0 +1,110 @@
+"""What a policy file may hold, in the words of the file. An unknown key is an error: a typo must not open a door."""
+
+from datetime import date, datetime, time
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from vesemir.domain.policy import REQUIRABLE
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+Pattern = Annotated[str, Field(min_length=1, max_length=1024)]
+NameList = Annotated[list[Pattern], Field(min_length=1)]
+"""An empty list would allow nobody, or nothing: that is hardly what it was meant to say."""
+
+RuleName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+
+
+def _moment(value: object) -> object:
+    """What TOML has for times, or text such as ``"fri 16:00"``; the builder knows which goes where."""
+    if isinstance(value, date) and not isinstance(value, datetime):
+        raise ValueError("needs a time of day too: 2026-12-20T00:00:00")  # noqa: TRY004 - pydantic reports ValueError only
+    if not isinstance(value, str | datetime | time):
+        raise ValueError('must be a date with time, "16:00" or "fri 16:00"')  # noqa: TRY004 - pydantic reports ValueError only
+    return value
+
+
+def _share(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError('must be a whole number or a percentage such as "25%"')  # noqa: TRY004 - pydantic reports ValueError only
+    return value
+
+
+Moment = Annotated[Any, BeforeValidator(_moment)]
+ShareValue = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(?:0|[1-9][0-9]?|100)%$")], BeforeValidator(_share)
+]
+
+
+class ScopeTable(_Table):
+    name: RuleName
+    applications: NameList | None = None
+    environments: NameList | None = None
+    contact: str = ""
+
+
+class ChefTable(_Table):
+    tags: NameList | None = None
+    roles: NameList | None = None
+    recipes: NameList | None = None
+    environments: NameList | None = None
+    clusters: NameList | None = None
+    query: bool = False
+
+
+class TargetsTable(_Table):
+    hosts: NameList | None = None
+    groups: NameList | None = None
+    chef: ChefTable | None = None
+
+
+class HaproxyTable(_Table):
+    backends: NameList | None = None
+    targets: TargetsTable | None = None
+
+
+class AllowTable(ScopeTable):
+    users: NameList | None = None
+    teams: NameList | None = None
+    requesters: NameList | None = None
+    recipes: NameList | None = None
+    targets: TargetsTable | None = None
+    haproxy: HaproxyTable | None = None
+
+
+class ExceptTable(_Table):
+    users: NameList | None = None
+    teams: NameList | None = None
+    requesters: NameList | None = None
+
+
+class FreezeTable(ScopeTable):
+    days: Annotated[list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]], Field(min_length=1)] | None = None
+    # ``from`` is a word of Python's.
+    start: Moment = Field(default=None, alias="from", validate_default=False)
+    until: Moment = Field(default=None, validate_default=False)
+    timezone: str | None = None
+    reason: str = ""
+    exceptions: ExceptTable = Field(default=ExceptTable(), alias="except")
+
+
+class LimitTable(ScopeTable):
+    max_targets: int | None = Field(default=None, ge=1)
+    max_concurrency: ShareValue | None = None
+    max_canary: ShareValue | None = None
+    max_failures: ShareValue | None = None
+    min_available: ShareValue | None = None
+    require: list[Literal[REQUIRABLE]] = []  # type: ignore[valid-type] # a tuple of texts, which mypy cannot unfold
+    on_failure: list[Literal["stop", "rollback", "continue"]] = []
+
+
+class PolicyTable(_Table):
+    contact: str = ""
+    otherwise: Literal["refuse", "allow"] = "refuse"
+    allow: list[AllowTable] = []
+    freeze: list[FreezeTable] = []
+    limit: list[LimitTable] = []

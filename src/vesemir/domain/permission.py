@@ -1,0 +1,165 @@
+"""Who may deploy what where: one ``[[allow]]`` of the policy, and what of a request does not fit it. Pure.
+
+Only ``user_id`` is known for sure: RabbitMQ compares it with the user that logged in. ``team`` and ``requested_by`` are
+what the requester says of himself.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+from vesemir.domain.problem import Problem
+from vesemir.domain.request import DeployRequest
+from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Names that are meant; ``*`` in one stands for any text (``shop-*``)."""
+
+    patterns: tuple[str, ...]
+
+    def has(self, name: str | None) -> bool:
+        return name is not None and any(_compiled(pattern).fullmatch(name) for pattern in self.patterns)
+
+    def __str__(self) -> str:
+        return ", ".join(self.patterns)
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which applications in which environments something is about; None is all of them."""
+
+    applications: Names | None = None
+    environments: Names | None = None
+
+    def covers(self, request: DeployRequest) -> bool:
+        return all(
+            names is None or names.has(given)
+            for names, given in (
+                (self.applications, request.application),
+                (self.environments, request.environment),
+            )
+        )
+
+
+EVERYWHERE = Scope()
+
+
+@dataclass(frozen=True, slots=True)
+class ChefPermission:
+    """Which Chef nodes may be selected. What a search names narrows it, so one allowed name of it is enough.
+
+    ``environments`` and ``clusters``, where given, must be named by the request. ``query``: raw searches too.
+    """
+
+    tags: Names | None = None
+    roles: Names | None = None
+    recipes: Names | None = None
+    environments: Names | None = None
+    clusters: Names | None = None
+    query: bool = False
+
+    def problems(self, selector: ChefSelector) -> Iterator[tuple[str, str]]:
+        """(the path within the selector, what is required there)."""
+        if selector.query:
+            if not self.query:
+                yield "chef.query", "must be left out: select by tags, roles or recipes"
+        else:
+            yield from self._filter_problem(selector)
+        for name, allowed, given in (
+            ("environment", self.environments, selector.environment),
+            ("cluster", self.clusters, selector.cluster),
+        ):
+            if allowed is not None and not allowed.has(given or None):
+                yield f"chef.{name}", f"must be one of: {allowed}"
+
+    def _filter_problem(self, selector: ChefSelector) -> Iterator[tuple[str, str]]:
+        filters = (
+            ("tags", self.tags, selector.tags),
+            ("roles", self.roles, selector.roles),
+            ("recipes", self.recipes, selector.recipes),
+        )
+        known = [(name, allowed) for name, allowed, _ in filters if allowed is not None]
+        if known and not any(allowed.has(each) for _, allowed, given in filters if allowed for each in given):
+            yield "chef", "must name at least one of: " + "; ".join(f"{name} {allowed}" for name, allowed in known)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPermission:
+    """Which selectors may be used: a form that is None may not be used at all. Every host or group must be allowed."""
+
+    hosts: Names | None = None
+    groups: Names | None = None
+    chef: ChefPermission | None = None
+
+    def problems(self, selector: Selector) -> Iterator[tuple[str, str]]:
+        match selector:
+            case HostSelector(hosts) if self.hosts is not None:
+                yield from _each("hosts", self.hosts, hosts)
+            case GroupSelector(groups) if self.groups is not None:
+                yield from _each("inventory.groups", self.groups, groups)
+            case ChefSelector() if self.chef is not None:
+                yield from self.chef.problems(selector)
+            case _:
+                yield "", f"must be selected by {' or '.join(self._forms())}"
+
+    def _forms(self) -> Iterator[str]:
+        if self.hosts is not None:
+            yield "hosts"
+        if self.groups is not None:
+            yield "inventory"
+        if self.chef is not None:
+            yield "chef"
+
+
+def _each(path: str, allowed: Names, given: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for index, name in enumerate(given):
+        if not allowed.has(name):
+            yield f"{path}[{index}]", f"must be one of: {allowed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """An ``[[allow]]``. What is None is not asked about."""
+
+    name: str
+    scope: Scope = EVERYWHERE
+    users: Names | None = None
+    teams: Names | None = None
+    requesters: Names | None = None
+    recipes: Names | None = None
+    targets: TargetPermission | None = None
+    backends: Names | None = None
+    balancers: TargetPermission | None = None
+    contact: str = ""
+
+    def problems(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
+        """Everything of the request that this does not allow."""
+        for field, allowed, given in (
+            ("user_id", self.users, user_id),
+            ("team", self.teams, request.team),
+            ("requested_by", self.requesters, request.requested_by),
+            ("recipe", self.recipes, request.recipe),
+        ):
+            if allowed is not None and not allowed.has(given):
+                yield Problem(field, f"must be one of: {allowed}")
+        if self.targets is not None:
+            yield from _at("targets", self.targets.problems(request.targets))
+        if request.haproxy is None:
+            return
+        if self.backends is not None and not self.backends.has(request.haproxy.backend):
+            yield Problem("haproxy.backend", f"must be one of: {self.backends}")
+        if self.balancers is not None:
+            yield from _at("haproxy.targets", self.balancers.problems(request.haproxy.targets))
+
+
+def _at(path: str, problems: Iterator[tuple[str, str]]) -> Iterator[Problem]:
+    for within, text in problems:
+        yield Problem(f"{path}.{within}" if within else path, text)

@@ -1,0 +1,191 @@
+"""The operator's rules: who may deploy what, when, and how much of it at once. Pure: the time is an argument.
+
+A request is judged when it comes and again when it is about to start, because the rules and the hour may be others by
+then. What has begun is never judged again: a rollout that was half done is no safer than one that ends.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from vesemir.domain.freeze import Window, frozen_until
+from vesemir.domain.permission import EVERYWHERE, Names, Permission, Scope
+from vesemir.domain.problem import Problem
+from vesemir.domain.request import DeployRequest
+from vesemir.domain.selector import HostSelector
+from vesemir.domain.share import Share
+
+REQUIRABLE = (
+    "user_id",
+    "team",
+    "requested_by",
+    "haproxy",
+    "rollout.canary",
+    "rollout.min_available",
+    "rollout.approve_after",
+    "rollout.analysis",
+    "rollout.order_by",
+)
+"""What a limit may ask a request to have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Freeze:
+    """A time in which nothing new begins in its scope, but for those who are named; dry runs change nothing and may."""
+
+    name: str
+    windows: tuple[Window, ...]
+    scope: Scope = EVERYWHERE
+    except_users: Names | None = None
+    except_teams: Names | None = None
+    except_requesters: Names | None = None
+    reason: str = ""
+    contact: str = ""
+
+    def problem(self, request: DeployRequest, user_id: str | None, now: float) -> Problem | None:
+        if request.dry_run or not self.scope.covers(request) or self._excepted(request, user_id):
+            return None
+        end = frozen_until(self.windows, now)
+        if end is None:
+            return None
+        why = f" ({self.reason})" if self.reason else ""
+        return Problem("environment", f"is frozen until {end.text}{why}; send it again then")
+
+    def _excepted(self, request: DeployRequest, user_id: str | None) -> bool:
+        return any(
+            names is not None and names.has(given)
+            for names, given in (
+                (self.except_users, user_id),
+                (self.except_teams, request.team),
+                (self.except_requesters, request.requested_by),
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How much a request may ask for. A share is compared as numbers of targets once these are known.
+
+    ``min_available`` is a floor and compares with its own kind only: of how many servers it would be a percentage,
+    nobody knows before HAProxy is asked.
+    """
+
+    name: str
+    scope: Scope = EVERYWHERE
+    max_targets: int | None = None
+    max_concurrency: Share | None = None
+    max_canary: Share | None = None
+    max_failures: Share | None = None
+    min_available: Share | None = None
+    require: tuple[str, ...] = ()
+    on_failure: tuple[str, ...] = ()
+    contact: str = ""
+
+    def problems(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
+        """What can be told before the targets are known."""
+        yield from (Problem(field, "is required") for field in self.require if not _given(request, user_id, field))
+        if self.on_failure and request.rollout.on_failure not in self.on_failure:
+            yield Problem("rollout.on_failure", f"must be one of: {', '.join(self.on_failure)}")
+        for field, most, share in self._shares(request):
+            if most.percent == share.percent and share.amount > most.amount:
+                yield Problem(field, f"must be at most {most}")
+        floor, least = request.rollout.min_available, self.min_available
+        if least is not None and (floor.percent != least.percent or floor.amount < least.amount):
+            yield Problem("rollout.min_available", f"must be at least {least}, and given in the same way")
+        if isinstance(request.targets, HostSelector):
+            yield from self._too_many("targets.hosts", len(set(request.targets.hosts)))
+
+    def problems_with(self, request: DeployRequest, total: int) -> Iterator[Problem]:
+        """What can be told when ``total`` targets were found."""
+        yield from self._too_many("targets", total)
+        for field, most, share in self._shares(request):
+            least = 1 if field == "rollout.concurrency" else 0
+            allowed, asked = most.down(total, at_least=least), share.down(total, at_least=least)
+            if asked > allowed:
+                yield Problem(field, f"must be at most {most}, which is {allowed} of {total} targets, and is {asked}")
+
+    def _shares(self, request: DeployRequest) -> Iterator[tuple[str, Share, Share]]:
+        rollout = request.rollout
+        for field, most, share in (
+            ("rollout.concurrency", self.max_concurrency, rollout.concurrency),
+            ("rollout.canary", self.max_canary, rollout.canary),
+            ("rollout.max_failures", self.max_failures, rollout.max_failures),
+        ):
+            if most is not None:
+                yield field, most, share
+
+    def _too_many(self, field: str, total: int) -> Iterator[Problem]:
+        if self.max_targets is not None and total > self.max_targets:
+            yield Problem(field, f"must select at most {self.max_targets} targets, and finds {total}")
+
+
+def _given(request: DeployRequest, user_id: str | None, field: str) -> bool:
+    if field == "user_id":
+        return bool(user_id)
+    place: object = request
+    for name in field.split("."):
+        place = getattr(place, name)
+    return place.amount > 0 if isinstance(place, Share) else bool(place)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """All of it. Without any permission everything is allowed; with one, what none covers is refused, unless
+    ``allow_otherwise``. Every freeze and every limit that covers a request holds."""
+
+    permissions: tuple[Permission, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    allow_otherwise: bool = False
+    contact: str = ""
+
+    def judge(self, request: DeployRequest, user_id: str | None, now: float) -> list[Problem]:
+        """Everything that the rules have against it, each with the rule's name; empty when it is allowed.
+
+        ``user_id`` is the message's, as RabbitMQ verified it; ``now`` is in seconds since the epoch.
+        """
+        frozen = (
+            self._said(problem, f"freeze {freeze.name}", freeze.contact)
+            for freeze in self.freezes
+            if (problem := freeze.problem(request, user_id, now))
+        )
+        limited = (
+            self._said(problem, f"limit {limit.name}", limit.contact)
+            for limit in self._limits(request)
+            for problem in limit.problems(request, user_id)
+        )
+        return [*self._unpermitted(request, user_id), *frozen, *limited]
+
+    def judge_targets(self, request: DeployRequest, total: int) -> list[Problem]:
+        """What only the number of targets can tell."""
+        return [
+            self._said(problem, f"limit {limit.name}", limit.contact)
+            for limit in self._limits(request)
+            for problem in limit.problems_with(request, total)
+        ]
+
+    def _limits(self, request: DeployRequest) -> Iterator[Limit]:
+        return (limit for limit in self.limits if limit.scope.covers(request))
+
+    def _unpermitted(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
+        covering = [each for each in self.permissions if each.scope.covers(request)]
+        if not covering:
+            if self.permissions and not self.allow_otherwise:
+                problem = Problem("application", "must not be deployed in this environment: no [[allow]] covers it")
+                yield self._said(problem, "otherwise", "")
+            return
+        found = [list(each.problems(request, user_id)) for each in covering]
+        if not all(found):
+            return
+        for permission, problems in zip(covering, found, strict=True):
+            for problem in problems if len(covering) == 1 else problems[:1]:
+                more = f", or what another of {len(covering)} rules asks" if len(covering) > 1 else ""
+                said = replace(problem, message=problem.message + more)
+                yield self._said(said, f"allow {permission.name}", permission.contact)
+
+    def _said(self, problem: Problem, rule: str, contact: str) -> Problem:
+        ask = contact or self.contact or "whoever keeps the policy"
+        return replace(problem, message=f"{problem.message} [{rule}]; ask {ask}")
+
+
+ALLOW_ALL = Policy()
+"""Without a policy file."""

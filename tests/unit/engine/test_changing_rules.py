@@ -1,0 +1,108 @@
+"""Policy and recipes change while deployments wait and run: what begins is judged anew, what has begun goes on."""
+
+from dataclasses import replace
+
+from tests.fakes.hosts import HANGS, SUCCEEDED
+from tests.unit.engine.virtual_time import until
+from tests.unit.engine.world import RELEASE, World, one_instance
+
+from vesemir.domain.freeze import Ending
+from vesemir.domain.policy import Freeze, Limit, Policy
+from vesemir.domain.recipe import Parameter, Step
+
+
+class Frozen:
+    """A freeze's window without end."""
+
+    def end_after(self, now: float) -> Ending | None:
+        return Ending(now + 1, "spring")
+
+
+async def test_the_policy_is_asked_again_when_a_deployment_begins() -> None:
+    """What waited in its lane when a freeze began does not begin; what runs goes on."""
+    async with one_instance(2) as world:
+        await world.accept("d1")
+        await world.accept("d2")
+        await world.told_of("target.started")
+        world.rules.current = Policy(freezes=(Freeze("winter", (Frozen(),)),))
+        assert (await world.result("d1"))["status"] == "succeeded"
+        result = await world.result("d2")
+        assert (result["status"], result["failure"]["code"]) == ("failed", "request.forbidden")
+        assert "environment is frozen until spring" in result["failure"]["message"]
+        assert "[freeze winter]" in result["failure"]["message"]
+
+
+async def test_what_has_begun_goes_on_in_a_freeze_also_under_another_owner() -> None:
+    async with one_instance(2) as world:
+        await world.accept()
+        await world.told_of("target.started")
+        world.rules.current = Policy(freezes=(Freeze("winter", (Frozen(),)),))
+        world.instances[0].kill()
+        world.instance()
+        assert (await world.result())["status"] == "succeeded"
+
+
+async def test_more_targets_than_the_policy_allows_are_refused_when_they_are_found() -> None:
+    async with one_instance(3) as world:
+        world.rules.current = Policy(limits=(Limit("few", max_targets=2),))
+        await world.accept()
+        result = await world.result()
+        assert (result["status"], result["failure"]["code"], result["targets"]) == ("failed", "request.forbidden", [])
+        assert "at most 2 targets, and finds 3 [limit few]" in result["failure"]["message"]
+        assert world.hosts.calls == []
+
+
+# --- recipes that change ----------------------------------------------------------------------------------------------
+
+SAID = replace(RELEASE, source="a text")
+OTHER = replace(RELEASE, steps=(Step("other", RELEASE.steps[0].work),), source="another text")
+
+
+async def test_a_deployment_keeps_the_recipe_that_it_began_with() -> None:
+    """Also under another owner whose folder holds another version by then."""
+    async with one_instance(2, recipes=(SAID, OTHER)) as world:
+        world.book.known["release"] = SAID
+        world.hosts.steps["web1:verify"] = HANGS
+        await world.accept(timeouts={"step": 3000, "target": 3000})
+        await until(lambda: world.hosts.begun("web1", "verify"))
+        world.instances[0].kill()
+        world.book.known["release"] = OTHER
+        world.hosts.steps["web1:verify"] = SUCCEEDED
+        world.instance()
+        assert (await world.result())["status"] == "succeeded"
+        assert world.hosts.ran("verify")[-1] == "web2"
+        assert world.hosts.ran("other") == []
+
+
+async def test_a_deployment_begins_with_the_recipe_of_that_moment() -> None:
+    async with World(1, recipes=(SAID, OTHER)) as world:
+        world.book.known["release"] = SAID
+        await world.accept()
+        world.book.known["release"] = OTHER
+        world.instance()
+        assert (await world.result())["status"] == "succeeded"
+        assert (world.hosts.ran("other"), world.hosts.ran("verify")) == (["web1"], [])
+        assert world.book.refreshed == 1
+
+
+async def test_a_recipe_that_takes_other_parameters_by_now_is_not_begun_with() -> None:
+    async with World(1, recipes=(RELEASE,)) as world:
+        await world.accept()
+        world.book.known["release"] = replace(RELEASE, parameters={"size": Parameter("size")})
+        world.instance()
+        result = await world.result()
+        assert (result["failure"]["code"], world.hosts.calls) == ("request.invalid_parameters", [])
+
+
+async def test_a_recorded_recipe_that_this_version_cannot_read_is_given_up() -> None:
+    async with one_instance(1, recipes=(SAID,)) as world:
+        world.hosts.steps["verify"] = HANGS
+        await world.accept(timeouts={"step": 3000, "target": 3000})
+        await until(lambda: world.hosts.begun("web1", "verify"))
+        world.instances[0].kill()
+        world.book.texts.clear()
+        world.instance()
+        result = await world.result()
+        assert (result["status"], result["failure"]["code"]) == ("failed", "request.unknown_recipe")
+        assert "cannot be read by this version" in result["failure"]["message"]
+        assert world.statuses() == {"web1": "unknown"}

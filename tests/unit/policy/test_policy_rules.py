@@ -1,0 +1,280 @@
+"""The operator's rules: who may deploy what where, when, and how much of it; each refusal names its rule."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from vesemir.domain.freeze import Ending
+from vesemir.domain.permission import ChefPermission, Names, Permission, Scope, TargetPermission
+from vesemir.domain.policy import ALLOW_ALL, REQUIRABLE, Freeze, Limit, Policy
+from vesemir.domain.request import Analysis, DeployRequest, Rollout, TrafficRequest
+from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector
+from vesemir.domain.share import Share
+
+LB = GroupSelector(("lb",))
+REQUEST = DeployRequest(
+    deployment_id="d1",
+    application="shop",
+    environment="production",
+    version="2.0.0",
+    recipe="release",
+    targets=GroupSelector(("web",)),
+    team="payments",
+    requested_by="orchestrator",
+    haproxy=TrafficRequest(LB, "shop", "{name}"),
+)
+NOW = 1_000.0
+_QUARTER, _HALF = Share(25, percent=True), Share(50, percent=True)
+
+
+def names(*patterns: str) -> Names:
+    return Names(patterns)
+
+
+def asked(policy: Policy, user: str | None = "bot", **more: Any) -> list[tuple[str, str]]:
+    """The problems with the request, changed as said: (field, message)."""
+    problems = policy.judge(replace(REQUEST, **more), user, NOW)
+    return [(problem.field, problem.message) for problem in problems]
+
+
+def fields(policy: Policy, user: str | None = "bot", **more: Any) -> list[str]:
+    return [field for field, _ in asked(policy, user, **more)]
+
+
+def allowing(**more: Any) -> Policy:
+    return Policy(permissions=(Permission("ours", **more),))
+
+
+# --- who may deploy what ----------------------------------------------------------------------------------------------
+
+
+def test_without_rules_everything_is_allowed() -> None:
+    assert asked(ALLOW_ALL, None) == []
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits", "fits_not"),
+    [
+        ("shop", "shop", "shop2"),
+        ("shop-*", "shop-", "shop"),
+        ("*", "", None),
+        ("a*c", "abc", "abcd"),
+        (".*", ".x", "x"),
+    ],
+)
+def test_a_star_is_any_text_and_nothing_else_is_special(pattern: str, fits: str, fits_not: str | None) -> None:
+    assert names(pattern).has(fits)
+    assert not names(pattern).has(fits_not)
+
+
+@pytest.mark.parametrize(
+    ("permission", "more", "field"),
+    [
+        ({"users": names("bot")}, {"user": "other"}, "user_id"),
+        ({"users": names("*")}, {"user": None}, "user_id"),
+        ({"teams": names("payments")}, {"team": None}, "team"),
+        ({"requesters": names("orchestrator")}, {"requested_by": "anna"}, "requested_by"),
+        ({"recipes": names("rel*")}, {"recipe": "package"}, "recipe"),
+        ({"backends": names("shop")}, {"haproxy": TrafficRequest(LB, "till", "{name}")}, "haproxy.backend"),
+        (
+            {"balancers": TargetPermission(groups=names("lb"))},
+            {"haproxy": TrafficRequest(HostSelector(("lb1",)), "shop", "{name}")},
+            "haproxy.targets",
+        ),
+        (
+            {"targets": TargetPermission(groups=names("web*"))},
+            {"targets": GroupSelector(("web1", "db"))},
+            "targets.inventory.groups[1]",
+        ),
+        (
+            {"targets": TargetPermission(hosts=names("web*"))},
+            {"targets": HostSelector(("web1", "db1"))},
+            "targets.hosts[1]",
+        ),
+        ({"targets": TargetPermission(hosts=names("web*"))}, {"targets": GroupSelector(("web1",))}, "targets"),
+        ({"targets": TargetPermission(hosts=names("*"))}, {"targets": ChefSelector(tags=("web",))}, "targets"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_what_fits_is_not(
+    permission: dict[str, Any], more: dict[str, Any], field: str
+) -> None:
+    policy = allowing(**permission)
+    assert fields(policy, **more) == [field]
+    fitting = {"targets": HostSelector(("web1",))} if permission.get("targets", TargetPermission()).hosts else {}
+    assert fields(policy, **fitting) == []
+
+
+CHEF = ChefPermission(tags=names("shop-*"), roles=names("shop"), environments=names("production"), clusters=names("eu"))
+GOOD = ChefSelector(tags=("shop-web",), environment="production", cluster="eu")
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        (GOOD, []),
+        (replace(GOOD, tags=("zone-a", "shop-web")), []),
+        (replace(GOOD, tags=("zone-a",), roles=("shop",)), []),
+        (replace(GOOD, tags=("zone-a",)), ["targets.chef"]),
+        (replace(GOOD, tags=(), recipes=("shop-web",)), ["targets.chef"]),
+        (replace(GOOD, environment=""), ["targets.chef.environment"]),
+        (replace(GOOD, environment="staging", cluster=""), ["targets.chef.environment", "targets.chef.cluster"]),
+        (
+            ChefSelector(query="name:*", cluster="eu"),
+            ["targets.chef.query", "targets.chef.environment"],
+        ),
+    ],
+)
+def test_a_chef_search_may_narrow_what_is_allowed_and_not_go_beyond(
+    selector: ChefSelector, expected: list[str]
+) -> None:
+    assert fields(allowing(targets=TargetPermission(chef=CHEF)), targets=selector) == expected
+
+
+def test_raw_searches_where_they_are_allowed() -> None:
+    chef = TargetPermission(chef=ChefPermission(query=True))
+    assert fields(allowing(targets=chef), targets=ChefSelector(query="name:*")) == []
+    assert fields(allowing(targets=chef), targets=ChefSelector(tags=("a",))) == []
+
+
+def test_the_ways_to_select_that_are_allowed_are_named() -> None:
+    both = TargetPermission(groups=names("a"), chef=ChefPermission())
+    (problem,) = asked(allowing(targets=both), targets=HostSelector(("web1",)))
+    assert "must be selected by inventory or chef" in problem[1]
+
+
+def test_what_no_rule_covers_is_refused_unless_it_is_said_to_be_allowed() -> None:
+    policy = Policy((Permission("ours", Scope(names("till"))),), contact="#platform")
+    ((field, message),) = asked(policy)
+    assert (field, message) == (
+        "application",
+        "must not be deployed in this environment: no [[allow]] covers it [otherwise]; ask #platform",
+    )
+    assert asked(replace(policy, allow_otherwise=True)) == []
+    assert asked(policy, application="till") == []
+
+
+def test_one_of_the_rules_that_cover_it_is_enough() -> None:
+    anna, bot = Permission("anna", users=names("anna"), teams=names("x")), Permission("bot", users=names("bot"))
+    elsewhere = Permission("staging", Scope(environments=names("staging")), users=names("eve"))
+    policy = Policy((anna, bot, elsewhere))
+    assert asked(policy, "bot") == []
+    refused = asked(policy, "eve")
+    assert [field for field, _ in refused] == ["user_id", "user_id"]
+    assert "must be one of: anna, or what another of 2 rules asks [allow anna]" in refused[0][1]
+    assert "[allow bot]" in refused[1][1]
+
+
+def test_a_refusal_says_whom_to_ask() -> None:
+    rule = Permission("ours", users=names("anna"))
+    assert asked(Policy((rule,)))[0][1] == "must be one of: anna [allow ours]; ask whoever keeps the policy"
+    assert asked(Policy((rule,), contact="#ops"))[0][1].endswith("; ask #ops")
+    assert asked(Policy((replace(rule, contact="#pay"),), contact="#ops"))[0][1].endswith("; ask #pay")
+
+
+def test_without_haproxy_there_is_no_backend_to_judge() -> None:
+    assert fields(allowing(backends=names("till"), balancers=TargetPermission()), haproxy=None) == []
+
+
+# --- when -------------------------------------------------------------------------------------------------------------
+
+
+class Always:
+    def end_after(self, now: float) -> Ending | None:
+        return Ending(2_000.0, "then") if now < 2_000 else None
+
+
+FROZEN = Freeze("quiet", (Always(),), reason="holidays")
+
+
+def test_a_freeze_says_until_when_and_why() -> None:
+    ((field, message),) = asked(Policy(freezes=(FROZEN,), contact="#ops"))
+    assert field == "environment"
+    assert message == "is frozen until then (holidays); send it again then [freeze quiet]; ask #ops"
+    assert Policy(freezes=(FROZEN,)).judge(REQUEST, None, 2_000.0) == []
+
+
+@pytest.mark.parametrize(
+    "freeze",
+    [
+        replace(FROZEN, scope=Scope(environments=names("staging"))),
+        replace(FROZEN, except_users=names("bot")),
+        replace(FROZEN, except_teams=names("pay*")),
+        replace(FROZEN, except_requesters=names("orchestrator")),
+    ],
+)
+def test_who_is_not_meant_is_not_held_up(freeze: Freeze) -> None:
+    assert asked(Policy(freezes=(freeze,))) == []
+
+
+def test_an_exception_for_others_is_none_for_us() -> None:
+    assert asked(Policy(freezes=(replace(FROZEN, except_users=names("on-call"), except_teams=names("ops")),)))
+
+
+def test_a_dry_run_may_always_look() -> None:
+    assert asked(Policy(freezes=(FROZEN,)), dry_run=True) == []
+
+
+# --- how much ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("limit", "rollout", "field"),
+    [
+        ({"max_concurrency": Share(2)}, Rollout(concurrency=Share(3)), "rollout.concurrency"),
+        (
+            {"max_concurrency": Share(25, percent=True)},
+            Rollout(concurrency=Share(26, percent=True)),
+            "rollout.concurrency",
+        ),
+        ({"max_canary": Share(1)}, Rollout(canary=Share(2)), "rollout.canary"),
+        ({"max_failures": Share(0)}, Rollout(max_failures=Share(1)), "rollout.max_failures"),
+        (
+            {"min_available": Share(50, percent=True)},
+            Rollout(min_available=Share(49, percent=True)),
+            "rollout.min_available",
+        ),
+        ({"min_available": Share(1, percent=True)}, Rollout(min_available=Share(99)), "rollout.min_available"),
+        ({"on_failure": ("rollback",)}, Rollout(), "rollout.on_failure"),
+    ],
+)
+def test_a_limit_that_is_exceeded_is_named(limit: dict[str, Any], rollout: Rollout, field: str) -> None:
+    policy = Policy(limits=(Limit("most", **limit),))
+    ((found, message),) = asked(policy, rollout=rollout)
+    assert (found, "[limit most]" in message) == (field, True)
+    generous = Rollout(on_failure="rollback", min_available=Share(99, percent=True))
+    assert asked(policy, rollout=generous) == []
+    elsewhere = Policy(limits=(Limit("most", Scope(names("till")), **limit),))
+    assert asked(elsewhere, rollout=rollout) == []
+
+
+def test_what_is_required_must_be_there() -> None:
+    policy = Policy(limits=(Limit("all", require=REQUIRABLE),))
+    bare = {"team": None, "requested_by": None, "haproxy": None}
+    assert fields(policy, None, **bare) == list(REQUIRABLE)
+    full = Rollout(
+        canary=Share(1), min_available=Share(1), approve_after="canary", analysis=Analysis(), order_by="zone"
+    )
+    assert fields(policy, rollout=full) == []
+
+
+def test_how_many_targets_only_resolving_can_tell() -> None:
+    policy = Policy(limits=(Limit("few", max_targets=10), Limit("other", Scope(names("till")), max_targets=1)))
+    assert policy.judge_targets(REQUEST, 10) == []
+    (problem,) = policy.judge_targets(REQUEST, 11)
+    assert problem.message.startswith("must select at most 10 targets, and finds 11 [limit few]")
+    hosts = HostSelector(tuple(f"web{number}" for number in range(11)))
+    assert fields(policy, targets=hosts) == ["targets.hosts"]
+
+
+@pytest.mark.parametrize(("total", "allowed"), [(40, True), (39, False), (4, False)])
+def test_a_number_and_a_percentage_are_compared_when_the_targets_are_known(*, total: int, allowed: bool) -> None:
+    policy = Policy(limits=(Limit("most", max_concurrency=Share(25, percent=True)),))
+    ten = replace(REQUEST, rollout=Rollout(concurrency=Share(10)))
+    assert policy.judge(ten, None, NOW) == []
+    assert (policy.judge_targets(ten, total) == []) is allowed
+
+
+def test_one_at_a_time_is_always_within_a_percentage() -> None:
+    policy = Policy(limits=(Limit("most", max_concurrency=Share(25, percent=True)),))
+    assert policy.judge_targets(REQUEST, 2) == []

@@ -86,7 +86,8 @@ def test_a_broken_override_is_not_replaced_by_what_it_was_to_override(tmp_path: 
     write(tmp_path / "release.toml", "x")
     book = RecipeBook([RecipeFolder(recipes_folder()), RecipeFolder(tmp_path)])
     assert book.get("release") is None
-    assert book.names == ("chef-client", "package")
+    assert "release" not in book.names
+    assert "package" in book.names
     (tmp_path / "release.toml").unlink()
     book.refresh()
     assert book.get("release") is not None

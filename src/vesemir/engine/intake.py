@@ -153,7 +153,7 @@ class Intake:
             problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
             await self._refuse(message, _refuse(request, FailureCode.REQUEST_CONFLICT, [problem]))
             return
-        if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(judged.request.deployment_id)):
+        if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
             await self._answers.result_again(message, result)
         self._meters.event_received(Outcome.ACCEPTED if kind is AcceptKind.ACCEPTED else Outcome.REPEATED)
         self._log.info(

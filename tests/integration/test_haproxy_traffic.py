@@ -220,8 +220,20 @@ async def test_a_reload_is_noticed_and_the_state_asserted_again(
     await traffic.assert_out("web1")
     assert (await moving.state("web1")).admin is AdminState.MAINT
 
-    async def reload(_seconds: float, _percent: int) -> None:
+    async def is_in_maint() -> bool:
+        return (await moving.state("web1")).admin is AdminState.MAINT
+
+    async with traffic.kept_out("web1"):
         await server.reload()
+        await eventually(is_in_maint)
+
+    async def reload(_seconds: float, percent: int) -> None:
+        async def serves_again() -> bool:
+            state = await moving.state("web1")
+            return (state.admin, state.weight) == (AdminState.READY, percent)
+
+        await server.reload()
+        await eventually(serves_again)
 
     await traffic.warm_up("web1", prior)
     await server.reload()
@@ -321,6 +333,55 @@ async def test_a_server_without_checks_and_one_that_tracks(haproxies: Haproxies,
         assert said in await traffic.warm_up(name, prior)
         await traffic.put_back(name, prior, no_hold)
         assert (await moving.state(name)).is_available
+
+
+async def test_a_reload_in_mid_drain_gives_the_old_process_its_time(
+    haproxies: Haproxies, moving_stack: AsyncExitStack
+) -> None:
+    """It still has the request, and the new process shows no session: maint and the recipe would come too early."""
+    apps = await haproxies.apps(1)
+    server = await haproxies.haproxy(address_of(apps))
+    moving = Moving([server], moving_stack)
+    await moving.settled(apps)
+    slow = asyncio.create_task(server.get("/slow"))
+    await apps["web1"].slow_began.wait()
+    traffic = await moving.traffic(drain_seconds=8)
+    prior = await traffic.observe("web1")
+    leaving = asyncio.create_task(traffic.take_out("web1", prior))
+
+    async def draining() -> bool:
+        return (await moving.state("web1")).admin is AdminState.DRAIN
+
+    async def idle() -> bool:
+        state = await moving.state("web1")
+        return state.admin is AdminState.DRAIN and state.is_idle
+
+    await eventually(draining)
+    await server.reload()
+    await eventually(idle)
+    assert not leaving.done()
+    apps["web1"].release.set()
+    assert await slow == (200, "web1")
+    assert "its old process had time to finish" in await leaving
+
+
+async def test_a_slow_start_and_a_backup_server(haproxies: Haproxies, moving_stack: AsyncExitStack) -> None:
+    """What HAProxy gives of the weight at first does not matter; a backup that is UP counts as there."""
+    apps = await haproxies.apps(2)
+    lines = {
+        "web1": f"127.0.0.1:{apps['web1'].port} slowstart 30s",
+        "web2": f"127.0.0.1:{apps['web2'].port} backup",
+    }
+    moving = Moving([await haproxies.haproxy(lines)], moving_stack)
+    await moving.settled(apps)
+    traffic = await moving.traffic(weights=(50,), min_available=1)
+    prior = await traffic.observe("web1")
+    await traffic.take_out("web1", prior)
+    await traffic.warm_up("web1", prior)
+    await traffic.put_back("web1", prior, no_hold)
+    state = await moving.state("web1")
+    assert (state.admin, state.user_weight, state.is_available) == (AdminState.READY, 100, True)
+    assert state.weight < 100
 
 
 async def test_capacity_is_what_is_up_now(haproxies: Haproxies, moving_stack: AsyncExitStack) -> None:

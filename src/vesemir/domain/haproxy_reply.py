@@ -135,14 +135,18 @@ def _counters(stat: Mapping[str, str]) -> ServerCounters:
 
 
 def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:
-    """``show servers state``: the format's version, a header that begins with ``#``, rows of words, an empty line."""
+    """``show servers state``: the format's version, a header that begins with ``#``, rows of words, an empty line.
+
+    Other lines that begin with ``#`` are comments.
+    """
     lines = reply.splitlines()
     first = _line_of(lines, "# be_id")
     header = lines[first].removeprefix("# ").split()
     for line in lines[first + 1 :]:
         if not line.strip():
             return
-        yield dict(zip(header, line.split(), strict=False))
+        if not line.startswith("#"):
+            yield dict(zip(header, line.split(), strict=False))
 
 
 def _stat_rows(reply: str) -> Iterator[dict[str, str]]:

@@ -12,13 +12,20 @@ from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.target import Target
 
+ZONES = 3
 PENDING = Standing(TargetState.PENDING, finished=False)
 RUNNING = Standing(TargetState.RUNNING, finished=False)
 ENDS = [TargetState.SUCCEEDED, TargetState.FAILED, TargetState.UNREACHABLE, TargetState.TIMED_OUT, TargetState.UNKNOWN]
 
 
 def plan_of(count: int, **rollout: object) -> Plan:
-    return make_plan([Target(f"t{n:02}", "127.0.0.1") for n in range(count)], Rollout(**rollout))  # type: ignore[arg-type]
+    """Targets ``t00``, ``t01`` … in zones by turns: ``order_by="zone"`` has them apart."""
+    targets = [Target(f"t{n:02}", "127.0.0.1", variables={"zone": f"z{n % ZONES}"}) for n in range(count)]
+    return make_plan(targets, Rollout(**rollout))  # type: ignore[arg-type]
+
+
+def zone_of(name: str) -> int:
+    return int(name[1:]) % ZONES
 
 
 def ended(state: TargetState) -> Standing:
@@ -79,13 +86,22 @@ def test_failures_must_exceed_what_is_allowed(failed: int, kind: type) -> None:
     allowed=st.integers(0, 5),
     mode=st.sampled_from(["batch", "window"]),
     on_failure=st.sampled_from(["stop", "continue", "rollback"]),
+    order_by=st.sampled_from([None, "zone"]),
     data=st.data(),
 )
 def test_every_rollout_ends_and_keeps_its_promises(
-    count: int, concurrency: int, canary: int, allowed: int, mode: str, on_failure: str, data: st.DataObject
+    count: int,
+    concurrency: int,
+    canary: int,
+    allowed: int,
+    mode: str,
+    on_failure: str,
+    order_by: str | None,
+    data: st.DataObject,
 ) -> None:
-    """Played to its end with random outcomes: never more in work than the concurrency, each target started once,
-    nothing new after it tripped, and the end says whether failures exceeded what was allowed."""
+    """Played to its end with random outcomes: never more in work than the concurrency, each target started once, the
+    others only when every canary is done, zones never together, batches one after the other, nothing new after it
+    tripped, and the end says whether failures exceeded what was allowed."""
     plan = plan_of(
         count,
         concurrency=Share(concurrency),
@@ -93,7 +109,9 @@ def test_every_rollout_ends_and_keeps_its_promises(
         max_failures=Share(allowed),
         mode=mode,
         on_failure=on_failure,
+        order_by=order_by,
     )
+    batch_of = {name: batch.number for batch in plan.batches for name in batch.names}
     canaries = {name for batch in plan.batches if batch.canary for name in batch.names}
     standings = dict.fromkeys(plan.names, PENDING)
     started: list[str] = []
@@ -105,12 +123,19 @@ def test_every_rollout_ends_and_keeps_its_promises(
             break
         if isinstance(move, Begin):
             assert on_failure == "continue" or not tripped
+            others = set(move.names) - canaries
+            assert not others or all(standings[name].finished for name in canaries)
             for name in move.names:
                 assert standings[name].pending
                 standings[name] = RUNNING
                 started.append(name)
         in_work = [name for name, standing in standings.items() if standing.in_work]
         assert 1 <= len(in_work) <= plan.concurrency, "waiting for nothing would be for ever"
+        assert order_by is None or len({zone_of(name) for name in in_work}) == 1
+        assert mode == "window" or len({batch_of[name] for name in in_work}) == 1
+        waiting = [name for name in plan.names if standings[name].pending and name not in canaries]
+        if mode == "window" and order_by is None and not canaries and waiting and not isinstance(move, Wait):
+            assert len(in_work) == plan.concurrency, "a window is full as long as somebody waits"
         one = data.draw(st.sampled_from(in_work))
         standings[one] = ended(data.draw(st.sampled_from(ENDS)))
     assert len(started) == len(set(started))

@@ -171,6 +171,23 @@ def test_counters_that_cannot_be_read_are_no_zeros(reply: str) -> None:
     assert caught.value.failure.code is FailureCode.HAPROXY_UNREACHABLE
 
 
+def test_the_states_that_the_guide_of_3_5_lists() -> None:
+    """Section 9.3 of 3.5: the masks of ``show servers state`` with their meaning, and comments between the rows."""
+    masks = {"0": AdminState.READY, "1": AdminState.MAINT, "2": AdminState.MAINT, "4": AdminState.READY}
+    masks |= {"8": AdminState.DRAIN, "16": AdminState.DRAIN, "32": AdminState.MAINT, "64": AdminState.READY}
+    for mask, admin in masks.items():
+        row = "7 shop 1 web1 127.0.0.1 2 76 50 100 9 15 3 4 6 0 0 0 web1.example 8080 - 0 0 - - 0"
+        changed = row.replace(" 76 ", f" {mask} ")
+        text = written_3_4().replace(row, f"# a comment\n{changed}")
+        assert parse_servers(text, "shop", "lb1")["web1"].admin is admin
+
+
+def test_a_server_that_asks_for_no_more_sessions_is_not_up() -> None:
+    """``NOLB``: its check answered 404 (``http-check disable-on-404``); srv_op_state 3, soft-stopping."""
+    text = written_3_4().replace("2 76 50 100", "3 0 50 100").replace("DRAIN", "NOLB")
+    assert not parse_servers(text, "shop", "lb1")["web1"].is_up
+
+
 def test_an_unknown_backend() -> None:
     with pytest.raises(FailedError, match="no backend 'x'") as caught:
         parse_servers("Can't find backend.\n\nNo such proxy.\n\n", "x", "lb1")
@@ -218,6 +235,13 @@ def test_any_text_is_a_failure_with_that_text(reply: str, code: FailureCode) -> 
 @pytest.mark.parametrize("reply", ["", "\n", "\n\n"])
 def test_an_empty_line_is_success(reply: str) -> None:
     refuse_reply(reply, "set server b/s state drain", "lb1")
+
+
+def test_the_process_id_in_the_example_of_3_5() -> None:
+    """Section 9.3, ``show info``, cut there as here."""
+    lines = ["Name: HAProxy", "Version: 3.1-dev0-7c653d-2466", "Release_date: 2025/07/01", "Nbthread: 1", "Nbproc: 1"]
+    lines += ["Process_num: 1", "Pid: 638069", "Uptime: 0d 0h00m07s", "Uptime_sec: 7", "Memmax_MB: 0", ""]
+    assert parse_process_id("\n".join(lines), "lb1") == 638069
 
 
 def test_the_process_id() -> None:

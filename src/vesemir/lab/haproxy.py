@@ -79,18 +79,23 @@ async def reload_balancer(places: Places, lab: Mapping[str, Any], name: str | No
     )
     if master is None:
         raise LabError(f"HAProxy of {known[number]} does not run: take the lab down with `vesemir lab down`, then up")
-    before = await _process_id(socket)
+    log = places.log / f"{program}.log"
+    before, loads = await _process_id(socket), _loads(log)
     _state_file(places, program).write_text(await _asked(socket, "show servers state"))
     os.kill(master.pid, signal.SIGUSR2)
     try:
         async with asyncio.timeout(_START_SECONDS):
-            while await _process_id(socket) in {before, None}:  # noqa: ASYNC110 -- another process's state
+            # The master may lose the next signal while it is still at this one: it says when it is done.
+            while _loads(log) == loads or await _process_id(socket) in {before, None}:  # noqa: ASYNC110 -- not ours
                 await asyncio.sleep(_BETWEEN_TRIES_SECONDS)
     except TimeoutError:
-        raise LabError(
-            f"HAProxy was not reloaded; {places.log / f'{program}.log'} says:\n{tail(places.log / f'{program}.log')}"
-        ) from None
+        raise LabError(f"HAProxy was not reloaded; {log} says:\n{tail(log)}") from None
     return str(lab["balancers"][number]["name"])
+
+
+def _loads(log: Path) -> int:
+    """How often the master has loaded its configuration."""
+    return log.read_text(errors="replace").count("Loading success")
 
 
 async def _process_id(socket: str) -> str | None:

@@ -34,17 +34,20 @@ FROM deployment
 WHERE (:application::text IS NULL OR application = :application)
   AND (:environment::text IS NULL OR environment = :environment)
   AND (:state::text IS NULL OR state = :state)
+  AND (:team::text IS NULL OR team = :team)
+  AND (:since::timestamptz IS NULL OR accepted_at >= :since)
   AND (:before::text IS NULL OR (accepted_at, deployment_id) < (
       SELECT last.accepted_at, last.deployment_id FROM deployment AS last WHERE last.deployment_id = :before))
 ORDER BY accepted_at DESC, deployment_id DESC LIMIT :limit;
 
 -- name: steps
--- Recorded tries of steps in order, of one target or of all; the output only when it is asked for.
-SELECT target, direction, step, attempt, status, exit_status, duration_seconds, output_bytes, output_truncated, redone,
+-- Recorded tries of steps in order, of one target or of all, after one that was read before; the output only when it is
+-- asked for.
+SELECT step_id, target, direction, step, attempt, status, exit_status, duration_seconds, output_bytes, output_truncated, redone,
        recorded_at, CASE WHEN :with_output::boolean THEN output END AS output
 FROM step
-WHERE deployment_id = :deployment_id AND (:target::text IS NULL OR target = :target)
-ORDER BY step_id;
+WHERE deployment_id = :deployment_id AND (:target::text IS NULL OR target = :target) AND step_id > :after
+ORDER BY step_id LIMIT :limit;
 
 -- name: backlog
 -- How much the outbox still has to publish, since when, and how many destinations were given up.

@@ -66,7 +66,7 @@ def request(name: str, version: str, *, dry_run: bool) -> dict[str, Any]:
 async def accept(store: PostgresStore, name: str, version: str, *, dry_run: bool = False) -> None:
     new = NewDeployment(
         deployment_id=name, body_hash=name.encode(), request=request(name, version, dry_run=dry_run),
-        application="shop", environment="production", version=version, recipe="release", team=None,
+        application="shop", environment="production", version=version, recipe="release", team="payments",
         requested_by="joe", user_id=None,
     )  # fmt: skip
     await store.accept(new, Destination("answers", name))
@@ -163,6 +163,12 @@ async def test_history(store: PostgresStore, run: Run) -> None:
     assert [each["deployment_id"] for each in failed] == ["d2"]
     assert (await run("history", "--application", "blog")).stdout == "No such deployment is in the record.\n"
     assert (await run("history", "--status", "nonsense")).exit_code == 2
+    for options, found in (
+        (("--team", "payments"), 2), (("--team", "others"), 0), (("--since", "1h"), 2), (("--since", "2100-01-01"), 0),
+    ):  # fmt: skip
+        assert len(json.loads((await run("history", "--json", *options)).stdout)) == found, options
+    refused = await run("history", "--since", "yesterday")
+    assert (refused.exit_code, "a day (2026-11-01)" in refused.stderr) == (2, True)
 
 
 async def test_logs(store: PostgresStore, run: Run) -> None:
@@ -175,6 +181,8 @@ async def test_logs(store: PostgresStore, run: Run) -> None:
     assert (await run("logs", "d1", "--target", "web2")).stdout.startswith("web2 check")
     steps = json.loads((await run("logs", "d1", "--json")).stdout)
     assert [step["output"] for step in steps] == ["done\n", "done\n"]
+    rest = json.loads((await run("logs", "d1", "--json", "--after", str(steps[0]["step_id"]))).stdout)
+    assert [step["target"] for step in rest] == ["web2"]
     assert (await run("logs", "d1", "--target", "web9")).stderr == "vesemir: no step has ended on web9 yet\n"
 
 
@@ -189,6 +197,16 @@ async def test_logs_follow_until_the_end(store: PostgresStore, run: Run, monkeyp
     assert result.exit_code == 0
     assert [json.loads(line)["target"] for line in result.stdout.splitlines()] == ["web1", "web2", "web3"]
     assert result.stderr == "vesemir: d1: succeeded\n"
+
+
+async def test_logs_of_very_many_steps_come_page_by_page(
+    store: PostgresStore, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vesemir.cli.logs._PAGE", 3)
+    claimed = await begin(store, "d1", "2.0.0")
+    await store.commit(claimed, [RecordStep(a_step("web1", f"s{number}")) for number in range(7)])
+    steps = json.loads((await run("logs", "d1", "--json")).stdout)
+    assert [step["step"] for step in steps] == [f"s{number}" for number in range(7)]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -28,6 +29,7 @@ class MemoryReader:
         self.rows = list(deployments)
         self.written: dict[str, list[Json]] = {row["deployment_id"]: [] for row in deployments}
         self.away = False
+        self.since: datetime | None = None
 
     def write(self, deployment_id: str, event: str, **fields: Any) -> None:
         events = self.written[deployment_id]
@@ -40,9 +42,13 @@ class MemoryReader:
 
     async def deployment_view(self, deployment_id: str) -> Json | None:
         self._answer()
-        return next((row for row in self.rows if row["deployment_id"] == deployment_id), None)
+        found = next((row for row in self.rows if row["deployment_id"] == deployment_id), None)
+        return None if found is None else found | {"last_sequence": len(self.written[deployment_id])}
 
-    async def deployments(self, *, limit: int = 50, before: str | None = None, **filters: str | None) -> list[Json]:
+    async def deployments(
+        self, *, limit: int = 50, before: str | None = None, since: datetime | None = None, **filters: str | None
+    ) -> list[Json]:
+        self.since = since
         self._answer()
         ids = [row["deployment_id"] for row in self.rows]
         start = 0 if before is None else ids.index(before) + 1 if before in ids else len(ids)
@@ -154,6 +160,8 @@ async def test_deployments_are_paged_and_filtered() -> None:
             if before is None:
                 break
         assert seen == ["d5", "d4", "d3", "d2", "d1"]
+        await one.get("/api/v1/deployments?since=2026-11-01T12:30:00+01:00")
+        assert one.reader.since == datetime(2026, 11, 1, 11, 30, tzinfo=UTC)
         found = (await one.get("/api/v1/deployments?application=shop&state=failed"))[1]
         assert [each["deployment_id"] for each in found["deployments"]] == ["d2"]
 
@@ -170,6 +178,7 @@ async def test_deployments_are_paged_and_filtered() -> None:
         ("/api/v1/deployments?before=%00", "before is given once, as text"),
         ("/api/v1/deployments?state=done", "state is one of pending"),
         ("/api/v1/deployments?aplication=shop", "unknown query parameter aplication; allowed are limit, before"),
+        ("/api/v1/deployments?since=yesterday", "since is a time as in RFC 3339"),
         ("/api/v1/deployments/d1?x=1", "unknown query parameter x; none is allowed here"),
         ("/api/v1/deployments/d1/events?after=x", "after is a whole number from 0"),
     ],
@@ -183,7 +192,7 @@ async def test_a_wrong_query_is_refused_in_words(path: str, said: str) -> None:
 
 async def test_one_deployment_and_what_is_not_there() -> None:
     async with site(row(1)) as one:
-        assert await one.get("/api/v1/deployments/d1") == (200, row(1))
+        assert await one.get("/api/v1/deployments/d1") == (200, row(1) | {"last_sequence": 0})
         for path in (
             "/api/v1/deployments/d9",
             "/api/v1/deployments/d9/events",
@@ -286,7 +295,7 @@ async def test_a_stream_goes_on_where_it_broke_off() -> None:
         one.reader.set_state("d1", "succeeded")
         headers["Last-Event-ID"] = "3"
         async with one.session.get("/api/v1/deployments/d1/events", headers=headers) as answer:
-            assert await answer.content.read() == b""
+            assert (answer.status, await answer.content.read()) == (204, b""), "a browser stops asking"
 
 
 async def test_a_stream_outlives_a_database_that_is_away() -> None:
@@ -300,6 +309,25 @@ async def test_a_stream_outlives_a_database_that_is_away() -> None:
                 await asyncio.wait_for(next_message(answer), 1)
             one.reader.away = False
             assert (await next_message(answer))["event"] == "deployment.finished"
+
+
+async def test_a_listener_that_takes_nothing_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vesemir.adapters.http.deployments.DEAF_SECONDS", 0.2)
+    monkeypatch.setattr("vesemir.adapters.http.deployments.MOST_STREAMS", 1)
+    async with site(row(1)) as one:
+        for _ in range(20):
+            one.reader.write("d1", "step.finished", output="x" * 1_000_000)
+        url = one.session._base_url
+        assert url is not None
+        _, deaf = await asyncio.open_connection("127.0.0.1", url.port, limit=1024)
+        deaf.write(b"GET /api/v1/deployments/d1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+        async with asyncio.timeout(20):
+            while True:
+                async with one.session.get("/api/v1/deployments/d1/events", headers=STREAM) as answer:
+                    if answer.status == 200:
+                        break
+                    assert answer.status == 503
+        deaf.transport.abort()
 
 
 async def test_a_quiet_stream_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """``vesemir history``: deployments, newest first."""
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.moment import moment_of
 from vesemir.cli.output import print_json, seconds_text, show, status_text, table
 from vesemir.cli.record import JsonObject, read
 from vesemir.domain.states import DeploymentState
@@ -22,14 +24,25 @@ def history_command(
         str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only in this environment.")
     ] = None,
     status: Annotated[DeploymentState | None, typer.Option("--status", help="Only in this state.")] = None,
+    team: Annotated[str | None, typer.Option("--team", metavar="NAME", help="Only of this team.")] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="WHEN", help="Accepted since then: 2026-11-01, or 12h, 7d ago.")
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="How many.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """List deployments, newest first."""
 
+    begin = moment_of("--since", since, now=datetime.now(UTC))
+
     async def work(reader: Reader) -> list[JsonObject]:
         return await reader.deployments(
-            limit=limit, application=application, environment=environment, state=status.value if status else None
+            limit=limit,
+            application=application,
+            environment=environment,
+            state=status.value if status else None,
+            team=team,
+            since=begin,
         )
 
     found = read(work)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +13,11 @@ from vesemir.cli.complaint import INTERRUPTED
 from vesemir.cli.output import STYLES, print_json, say, seconds_text, show, text
 from vesemir.cli.record import JsonObject, read, view_of
 from vesemir.domain.states import FINAL
+from vesemir.engine.store import StoreAwayError
 
 Json = Mapping[str, Any]
 
+_PAGE = 100
 _POLL_SECONDS = 1.0
 """The record is read, not the daemon: it tells of a step when it has ended."""
 
@@ -22,45 +25,82 @@ _POLL_SECONDS = 1.0
 def logs_command(
     deployment_id: Annotated[str, typer.Argument(metavar="ID", help="The deployment's id.")],
     target: Annotated[str | None, typer.Option("--target", metavar="T", help="Only of this target.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until the deployment ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the deployment ends.")] = False,
+    after: Annotated[
+        int, typer.Option("--after", metavar="STEP_ID", min=0, help="Go on after that step (step_id of --json).")
+    ] = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for programs; with --follow, one line per step.")
     ] = False,
 ) -> None:
     """Print what the steps of a deployment printed, as far as it was kept, in the order in which they ended."""
+    reading = Reading(deployment_id, target, after)
     if not follow:
-        steps = read(lambda reader: _all(reader, deployment_id, target))
-        if as_json:
-            print_json(steps)
-        else:
-            _print(steps, as_json=False)
-            _say_if_none(steps, target)
+        read(lambda reader: _all(reader, reading, as_json=as_json))
         return
     try:
-        read(lambda reader: _followed(reader, deployment_id, target, as_json=as_json))
+        read(lambda reader: _followed(reader, reading, as_json=as_json))
     except KeyboardInterrupt:
         say(f"interrupted; the deployment goes on: `vesemir cancel {deployment_id}` ends it")
         raise typer.Exit(INTERRUPTED) from None
 
 
-async def _all(reader: Reader, deployment_id: str, target: str | None) -> list[JsonObject]:
-    await view_of(reader, deployment_id)
-    return await reader.steps(deployment_id, target=target, with_output=True)
+@dataclass(slots=True)
+class Reading:
+    """How far somebody has read: a page at a time, so that no output of a large deployment is held whole."""
+
+    deployment_id: str
+    target: str | None
+    after: int
+
+    async def pages(self, reader: Reader) -> AsyncIterator[list[JsonObject]]:
+        """What is there beyond ``after``, which moves on with each page."""
+        while True:
+            page = await reader.steps(
+                self.deployment_id, target=self.target, with_output=True, after=self.after, limit=_PAGE
+            )
+            if page:
+                self.after = page[-1]["step_id"]
+                yield page
+            if len(page) < _PAGE:
+                return
 
 
-async def _followed(reader: Reader, deployment_id: str, target: str | None, *, as_json: bool) -> None:
-    """Steps are only ever added, so what was printed is the beginning of what there is."""
-    printed = known = 0
+async def _all(reader: Reader, reading: Reading, *, as_json: bool) -> None:
+    await view_of(reader, reading.deployment_id)
+    if as_json:
+        print_json([step async for page in reading.pages(reader) for step in page])
+        return
+    found = False
+    async for page in reading.pages(reader):
+        _print(page, as_json=False)
+        found = True
+    if not found:
+        say(f"no step has ended{f' on {reading.target}' if reading.target else ''} yet")
+
+
+async def _followed(reader: Reader, reading: Reading, *, as_json: bool) -> None:
+    """Steps are only ever added. While the record is away, it is waited for: nothing that was printed comes again."""
+    known, answered, told = -1, False, False
     while True:
-        view = await view_of(reader, deployment_id)
-        if view["steps_total"] > known:
-            known = view["steps_total"]
-            steps = await reader.steps(deployment_id, target=target, with_output=True)
-            _print(steps[printed:], as_json=as_json)
-            printed = len(steps)
-        if view["state"] in FINAL:
-            say(f"{deployment_id}: {view['state']}")
-            return
+        try:
+            view = await view_of(reader, reading.deployment_id)
+            answered = True
+            if view["steps_total"] != known:
+                known = view["steps_total"]
+                async for page in reading.pages(reader):
+                    _print(page, as_json=as_json)
+        except StoreAwayError as error:
+            if not answered:
+                raise
+            if not told:
+                say(f"{error}; waiting for it")
+            known, told = -1, True
+        else:
+            told = False
+            if view["state"] in FINAL:
+                say(f"{reading.deployment_id}: {view['state']}")
+                return
         await asyncio.sleep(_POLL_SECONDS)
 
 
@@ -92,8 +132,3 @@ def _body(step: Json) -> list[str]:
     if step["output_truncated"]:
         lines.insert(0, f"  … the last {len(output.encode())} of {step['output_bytes']} bytes")
     return lines
-
-
-def _say_if_none(steps: list[JsonObject], target: str | None) -> None:
-    if not steps:
-        say(f"no step has ended{f' on {target}' if target else ''} yet")

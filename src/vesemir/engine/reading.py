@@ -1,6 +1,7 @@
 """The port to what is only read: what the HTTP interface shows of the record. Plain JSON, times as RFC 3339 text."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Protocol
 
 Json = dict[str, Any]
@@ -21,6 +22,8 @@ class DeploymentReader(Protocol):
         application: str | None = None,
         environment: str | None = None,
         state: str | None = None,
+        team: str | None = None,
+        since: datetime | None = None,
     ) -> Sequence[Json]:
         """Newest first. ``before`` is a deployment's id: those accepted before it (none, if it is unknown)."""
         ...

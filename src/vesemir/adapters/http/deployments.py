@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from http import HTTPStatus
 
 from aiohttp import web
@@ -14,11 +15,12 @@ from vesemir.engine.reading import DeploymentReader, Json
 from vesemir.engine.store import StoreAwayError
 
 DEFAULT_LIMIT, MOST_DEPLOYMENTS, MOST_EVENTS = 50, 200, 1000
-FILTERS = ("application", "environment", "state")
+FILTERS = ("application", "environment", "state", "team")
 LAST = "deployment.finished"
 POLL_SECONDS = 0.5
 """Events are written by any instance: the record is the only place that knows of all of them, and it is asked."""
 KEEP_ALIVE_SECONDS = 15.0
+DEAF_SECONDS = 30.0
 MOST_STREAMS = 200
 """Each asks the database now and then; more listeners belong on the topic exchange."""
 LARGEST_SEQUENCE = 2**63 - 1
@@ -33,15 +35,17 @@ class Deployments:
         self._streams = 0
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:
-        """``?limit=&before=ID&application=&environment=&state=``; ``next`` is the ``before`` of the next page."""
-        _only(request, ("limit", "before", *FILTERS))
+        """``?limit=&before=ID&since=&application=&environment=&state=&team=``; ``next`` is the next ``before``."""
+        _only(request, ("limit", "before", "since", *FILTERS))
         limit = _whole(request, "limit", default=DEFAULT_LIMIT, least=1, most=MOST_DEPLOYMENTS)
         filters = {name: _text(request, name) for name in FILTERS}
         states = [state.value for state in DeploymentState]
         if filters["state"] is not None and filters["state"] not in states:
             raise BadQueryError(f"state is one of {', '.join(states)}")
         # One more than asked for tells whether there is another page.
-        found = await self._reader.deployments(limit=limit + 1, before=_text(request, "before"), **filters)
+        found = await self._reader.deployments(
+            limit=limit + 1, before=_text(request, "before"), since=_moment(request, "since"), **filters
+        )
         page = list(found[:limit])
         following = page[-1]["deployment_id"] if len(found) > limit else None
         return json_answer({"deployments": page, "next": following})
@@ -60,7 +64,10 @@ class Deployments:
         if view is None:
             return _not_there(request)
         if "text/event-stream" in request.headers.get("Accept", ""):
-            return await self._stream(request, _resumed(request, after))
+            after = _resumed(request, after)
+            if view["state"] in FINAL and after >= view["last_sequence"]:
+                return web.Response(status=HTTPStatus.NO_CONTENT)  # a browser then stops asking again
+            return await self._stream(request, after)
         found = await self._reader.events(view["deployment_id"], after=after, limit=limit + 1)
         page = list(found[:limit])
         return json_answer({"events": page, "next": page[-1]["sequence"] if len(found) > limit else None})
@@ -81,7 +88,7 @@ class Deployments:
             response.content_type = "text/event-stream"
             response.charset = "utf-8"
             await response.prepare(request)
-            with suppress(ConnectionError):  # the listener has gone
+            with suppress(ConnectionError, TimeoutError):  # the listener has gone, or does not listen
                 await self._follow(response, request.match_info["id"], after)
                 await response.write_eof()
             return response
@@ -95,7 +102,7 @@ class Deployments:
         while not self._closing.is_set():
             found = await self._found(deployment_id, after)
             for event in found:
-                await response.write(_as_message(event))
+                await _tell(response, _as_message(event))
                 after = event["sequence"]
                 said = loop.time()
                 if event["event"] == LAST:
@@ -106,7 +113,7 @@ class Deployments:
                 return  # the listener had all of it already
             ended = await self._is_final(deployment_id)
             if loop.time() - said >= KEEP_ALIVE_SECONDS:
-                await response.write(b": still here\n\n")
+                await _tell(response, b": still here\n\n")
                 said = loop.time()
             if not ended:
                 await self._pause()
@@ -131,6 +138,12 @@ class Deployments:
                 await self._closing.wait()
         except TimeoutError:
             return
+
+
+async def _tell(response: web.StreamResponse, message: bytes) -> None:
+    """Raises ``TimeoutError`` for a listener that takes nothing any more: others wait for its place."""
+    async with asyncio.timeout(DEAF_SECONDS):
+        await response.write(message)
 
 
 def _as_message(event: Json) -> bytes:
@@ -161,6 +174,17 @@ def _text(request: web.Request, name: str) -> str | None:
     if len(values) > 1 or any("\0" in value for value in values):
         raise BadQueryError(f"{name} is given once, as text")
     return values[0] if values else None
+
+
+def _moment(request: web.Request, name: str) -> datetime | None:
+    text = _text(request, name)
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that was not quoted comes as a space
+    except ValueError as error:
+        raise BadQueryError(f"{name} is a time as in RFC 3339, 2026-11-01T12:30:00Z, or a day") from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _whole(request: web.Request, name: str, *, default: int, least: int, most: int) -> int:

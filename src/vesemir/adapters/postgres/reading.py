@@ -1,5 +1,6 @@
 """What people and dashboards read: plain JSON, times as RFC 3339 text. Nothing here locks or writes."""
 
+from datetime import datetime
 from typing import Any
 
 from asyncpg import Record as Row
@@ -51,11 +52,20 @@ class Reader:
         application: str | None = None,
         environment: str | None = None,
         state: str | None = None,
+        team: str | None = None,
+        since: datetime | None = None,
     ) -> list[JsonObject]:
         """Newest first. ``before`` is a deployment's id: those accepted before it (none, if it is unknown)."""
         async with self._database.connection() as connection:
             rows = await statements().deployments.rows(
-                connection, limit=limit, before=before, application=application, environment=environment, state=state
+                connection,
+                limit=limit,
+                before=before,
+                application=application,
+                environment=environment,
+                state=state,
+                team=team,
+                since=since,
             )
         return [_deployment_json(row) for row in rows]
 
@@ -79,12 +89,26 @@ class Reader:
         return [dict(event_of(row).body) for row in rows]
 
     async def steps(
-        self, deployment_id: str, *, target: str | None = None, with_output: bool = False
+        self,
+        deployment_id: str,
+        *,
+        target: str | None = None,
+        with_output: bool = False,
+        after: int = 0,
+        limit: int = 1_000_000,
     ) -> list[JsonObject]:
-        """Recorded tries of steps in the order they ended; ``output`` is null unless asked for."""
+        """Recorded tries of steps in the order they ended; ``output`` is null unless asked for.
+
+        ``after`` is the ``step_id`` of the last one that was read before.
+        """
         async with self._database.connection() as connection:
             rows = await statements().steps.rows(
-                connection, deployment_id=deployment_id, target=target, with_output=with_output
+                connection,
+                deployment_id=deployment_id,
+                target=target,
+                with_output=with_output,
+                after=after,
+                limit=limit,
             )
         return [{**row, "recorded_at": timestamp(row["recorded_at"])} for row in rows]
 

@@ -33,6 +33,7 @@ WITH gone AS (
 SELECT count(*) FROM gone;
 
 -- name: clean_events
+-- What was told, the result too: it is kept already.
 WITH gone AS (
     DELETE FROM event WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM event WHERE deployment_id = ANY(:deployment_ids::text[]) LIMIT :limit))
@@ -41,6 +42,7 @@ WITH gone AS (
 SELECT count(*) FROM gone;
 
 -- name: clean_targets
+-- Nothing refers to them any more.
 WITH gone AS (
     DELETE FROM target WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM target WHERE deployment_id = ANY(:deployment_ids::text[]) LIMIT :limit))

@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.share import Share
-from vesemir.domain.traffic import available_besides, needed_besides
+from vesemir.domain.traffic import ServerState, available_besides, needed_besides
 from vesemir.engine.loadbalancer import LoadBalancer
 from vesemir.engine.traffic_server import ServerOnBox, found
 
@@ -32,16 +32,24 @@ class Capacity:
         self._seconds = seconds
         self._critical = critical
 
-    async def drain(self, servers: Sequence[ServerOnBox], waiting: Callable[[], AbstractContextManager[None]]) -> None:
+    async def drain(
+        self,
+        servers: Sequence[ServerOnBox],
+        *,
+        waiting: Callable[[], AbstractContextManager[None]],
+        before: Callable[[Sequence[ServerState]], Awaitable[None]],
+    ) -> None:
         """What is UP is counted and the server is drained in one section: nobody else drains in between.
 
-        Waits, within ``waiting()``, as long as there is a shortage. Raises ``haproxy.capacity``.
+        Waits, within ``waiting()``, as long as there is a shortage. Raises ``haproxy.capacity``. ``before`` is given
+        how the server is on each load balancer in the very moment before it is drained.
         """
         deadline = time.monotonic() + self._seconds
         while True:
             async with self._alone():
-                shortage = await self._shortage(servers[0].name)
+                own, shortage = await self._look(servers[0].name)
                 if not shortage:
+                    await before(own)
                     for server in servers:
                         await server.drain()
                     return
@@ -58,15 +66,15 @@ class Capacity:
                 await stack.enter_async_context(self._critical(f"{box}/{self._backend}"))
             yield
 
-    async def _shortage(self, server: str) -> str:
-        """Why it may not be drained now; empty when it may, or when it is out already and takes nothing away."""
+    async def _look(self, server: str) -> tuple[list[ServerState], str]:
+        """How it is, and why it may not be drained now: empty when it may, or is out already and takes nothing away."""
         backend = self._backend
         views = [await box.servers(backend) for box in self._balancers]
         own = [found(view, server, backend, box.name) for view, box in zip(views, self._balancers, strict=True)]
         needed, there = needed_besides(views, self._min_available), available_besides(views, [server])
         if there >= needed or all(state.is_taken_out for state in own):
-            return ""
-        return (
+            return own, ""
+        return own, (
             f"only {there} servers of backend {backend} besides {server} are UP on every HAProxy, and {needed} must "
             f"stay (min_available {self._min_available}): bring others up or ask for less"
         )

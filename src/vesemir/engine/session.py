@@ -160,23 +160,27 @@ class TargetSession:
         traffic, row = self._traffic, self._row
         if traffic is None:
             return
-        if row.traffic is None:
-            self._deployment.lease.ensure()
-            row.traffic = await traffic.observe(self._server)
-            changes: list[Change] = [RecordTraffic(row.name, row.direction, row.traffic)]
-            if not traffic.foreign(row.traffic):
-                changes.append(BackInTraffic(row.name))
-            await self._deployment.recorder.write(*changes)
-        prior = row.traffic
         if self._steps.succeeded("drain"):
             await traffic.assert_out(self._server)
             return
-        started = time.monotonic()
-        await self._steps.own("drain", lambda: traffic.take_out(self._server, prior, waiting=self.scope.standing_still))
+        started, still = time.monotonic(), self.scope.standing_still
+        await self._steps.own(
+            "drain", lambda: traffic.take_out(self._server, row.traffic, remember=self._remember, waiting=still)
+        )
         seconds = time.monotonic() - started
         self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=seconds)
         self._log.info("out of traffic after {seconds:.1f} s", seconds=seconds)
         await traffic.assert_out(self._server)
+
+    async def _remember(self, prior: Prior) -> None:
+        """What was there before the deployment: recorded before it is touched, so that it can be given back."""
+        row, traffic = self._row, self._traffic
+        recorded = dict(prior)
+        changes: list[Change] = [RecordTraffic(row.name, row.direction, recorded)]
+        if traffic is not None and not traffic.foreign(prior):
+            changes.append(BackInTraffic(row.name))
+        await self._deployment.recorder.write(*changes)
+        row.traffic = recorded
 
     def _kept_out(self) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._traffic is None else self._traffic.kept_out(self._server)

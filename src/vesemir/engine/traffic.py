@@ -15,7 +15,7 @@ from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.share import Share
-from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, check_weights
+from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, check_weights
 from vesemir.domain.traffic_prior import Prior, PriorState, is_foreign, left_as_it_was, prior_as_json, prior_of
 from vesemir.engine import serving
 from vesemir.engine.capacity import Capacity
@@ -64,38 +64,55 @@ class Traffic:
             view = await box.servers(self._request.backend)
             for server in servers:
                 check_weights(found(view, server, self._request.backend, box.name), self._request.weights)
+        await self._processes.look(self._balancers)  # whoever is replaced from now on is known to be
 
     async def observe(self, name: str) -> dict[str, Any]:
-        """What is there now, as JSON: to be recorded before the server is touched."""
-        servers = self._on_all(name)
-        ids = await self._processes.look(self._balancers)
-        boxes = {
-            server.box.name: PriorState.of(await server.read(), process_id)
-            for server, process_id in zip(servers, ids, strict=True)
-        }
-        return prior_as_json(self._request.server_of(name), boxes)
+        """What is there now, as JSON."""
+        return await self._prior(name, await read_all(self._on_all(name)))
 
     def server_of(self, name: str) -> str:
+        """The name of a target's server in the backend."""
         return self._request.server_of(name)
+
+    async def _prior(self, name: str, states: Sequence[ServerState]) -> dict[str, Any]:
+        ids = await self._processes.look(self._balancers)
+        seen = zip(self._balancers, states, ids, strict=True)
+        return prior_as_json(self.server_of(name), {box.name: PriorState.of(state, pid) for box, state, pid in seen})
 
     def foreign(self, prior: Prior) -> bool:
         """It was out before, not by this deployment: it is worked on and left as it was."""
         return is_foreign(prior_of(prior).values())
 
     async def take_out(
-        self, name: str, prior: Prior, *, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+        self,
+        name: str,
+        prior: Prior | None,
+        *,
+        remember: Callable[[Prior], Awaitable[None]] | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> str:
         """Out on every load balancer, with no session left. Returns the step's output.
 
-        Waits for capacity happen within ``waiting()``. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
+        What is there in the moment before the drain is given to ``remember``, to be recorded; ``prior`` is what an
+        earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
+        whoever takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
         """
-        servers, known = self._on_all(name), prior_of(prior)
-        for box, was in known.items():
+        servers, known = self._on_all(name), prior
+        for box, was in prior_of(prior).items() if prior is not None else ():
             self._processes.recall(box, was.process_id)
-        await self._capacity.drain(servers, waiting)
-        await self._try_weights(servers, prior)
+
+        async def before(states: Sequence[ServerState]) -> None:
+            nonlocal known
+            if known is None:
+                known = await self._prior(name, states)
+                if remember is not None:
+                    await remember(known)
+
+        await self._capacity.drain(servers, waiting=waiting, before=before)
+        assert known is not None  # noqa: S101 - `before` has seen to it
+        await self._try_weights(servers, known)
         text = await empty(servers, self._request, self._processes)
-        said = left_as_it_was(known)
+        said = left_as_it_was(prior_of(known))
         return f"{text}; it {said}" if said else text
 
     async def assert_out(self, name: str) -> str:

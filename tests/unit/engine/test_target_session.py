@@ -169,6 +169,34 @@ async def test_waits_for_capacity_do_not_count_against_the_target() -> None:
         assert (await world.result())["status"] == "succeeded"
 
 
+async def test_who_takes_a_server_out_while_it_waits_for_capacity_is_respected() -> None:
+    """What was there before is what is there in the moment before the drain, not before a wait of minutes."""
+    async with one_instance(2) as world:
+        world.server("web2").admin = AdminState.DRAIN
+        await world.accept(
+            traffic=True, rollout={"min_available": 1, "on_failure": "continue"}, targets={"hosts": ["web1"]}
+        )
+        await asyncio.sleep(100)
+        assert world.lbs[0].told == []
+        world.server("web1").admin = AdminState.MAINT
+        assert (await world.result())["status"] == "succeeded"
+        assert world.shown("web1") == [(AdminState.MAINT, 100)]
+        assert "was maint on lb1 before this deployment" in world.told("step.finished")[0]["output"]
+
+
+async def test_what_was_never_drained_for_lack_of_capacity_is_not_put_back() -> None:
+    """Nothing was touched, so there is nothing to give back: not to who set another weight meanwhile either."""
+    async with one_instance(2) as world:
+        world.server("web2").admin = AdminState.DRAIN
+        await world.accept(traffic=True, rollout={"min_available": 1}, targets={"hosts": ["web1"]})
+        await asyncio.sleep(100)
+        world.server("web1").user_weight = 30
+        (target,) = (await world.result())["targets"]
+        assert target["failure"]["code"] == "haproxy.capacity"
+        assert world.lbs[0].told == []
+        assert world.server("web1").user_weight == 30
+
+
 async def test_retries_are_made_and_counted() -> None:
     async with one_instance(1) as world:
         world.hosts.steps["verify"] = [failed(1), SUCCEEDED]

@@ -2,8 +2,12 @@
 
 Several instances may do it at once: the first locks the list of migrations, the others wait and find nothing to do. No
 advisory lock: one of those would be lost behind a pooler that switches connections.
+
+Instances work on while it happens. A change of a table waits for whoever reads it, and everybody else then waits behind
+the change: so each waits for a short time only, and all is rolled back and tried again.
 """
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +21,11 @@ from vesemir.shipped import sql_folder
 _CONNECT_SECONDS = 10.0
 _MIGRATE_SECONDS = 300.0
 """One statement may rewrite a large table, and another instance's migration is waited for."""
+
+LOCK_SECONDS = 2.0
+"""How long a change may wait for a table, and so the longest pause that instances see."""
+TRIES = 30
+PAUSE_SECONDS = 1.0
 
 _CREATE_LIST = """
 CREATE TABLE IF NOT EXISTS vesemir_migration (
@@ -56,11 +65,25 @@ async def migrate(dsn: str) -> list[str]:
         connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_MIGRATE_SECONDS)
         try:
             await _create_list(connection)
-            async with connection.transaction():
-                await connection.execute("LOCK TABLE vesemir_migration IN EXCLUSIVE MODE")
-                return await _apply(connection, migrations)
+            return await _patiently(connection, migrations)
         finally:
             connection.terminate()
+
+
+async def _patiently(connection: asyncpg.Connection, migrations: list[Migration]) -> list[str]:
+    """All or nothing, as often as a table is in use. Another instance's migration is waited for without a limit."""
+    for _ in range(TRIES):
+        try:
+            async with connection.transaction():
+                await connection.execute("LOCK TABLE vesemir_migration IN EXCLUSIVE MODE")
+                await connection.execute(f"SET LOCAL lock_timeout = {int(LOCK_SECONDS * 1000)}")
+                return await _apply(connection, migrations)
+        except asyncpg.LockNotAvailableError:
+            await asyncio.sleep(PAUSE_SECONDS)
+    raise MigrationError(
+        f"a table that is to be changed was in use all the time, {TRIES} tries of {LOCK_SECONDS:g} s; nothing was "
+        "changed: see in pg_stat_activity who holds a transaction open, and run this again"
+    )
 
 
 async def pending(dsn: str) -> list[str]:

@@ -1,55 +1,28 @@
 """A release that does not start: what ``rollout.on_failure`` makes of it, and what is left behind."""
 
-import hashlib
-import io
 import json
-import tarfile
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from tests.acceptance.installed_lab import Event, Lab
+from tests.acceptance.picky_release import VERSION as PICKY
+from tests.acceptance.picky_release import path_of, picky
 from tests.acceptance.pika_requester import Requester
 from tests.acceptance.running_daemon import running
 
 pytestmark = pytest.mark.lab
 
-PICKY = "4.0.0+picky~1:2-x"
-"""Does not start on two of the boxes; its name has every character that a version may have."""
 REFUSING = ("web3", "web6")
+"""Boxes on which the picky release does not start."""
 
 
 @pytest.fixture(scope="module")
 def artifacts(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, dict[str, str]]]:
     """The lab's broken release and one that only some boxes refuse, with a daemon that may read both."""
     folder = tmp_path_factory.mktemp("picky")
-    roots = [str(_path_of(lab.artifact("2.0.0")).parent), str(folder)]
+    roots = [str(path_of(lab.artifact("2.0.0")).parent), str(folder)]
     with running(lab, folder, "broken", {"VESEMIR_ARTIFACTS__ROOTS": json.dumps(roots)}):
-        yield {"3.0.0-broken": lab.artifact("3.0.0-broken"), PICKY: _picky(lab.artifact("2.0.0"), folder)}
-
-
-def _path_of(artifact: Mapping[str, str]) -> Path:
-    return Path(unquote(urlsplit(artifact["url"]).path))
-
-
-def _picky(model: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The lab's release under another version, and with a start program that ends at once on some boxes."""
-    changed = {
-        "VERSION": lambda _: f"{PICKY}\n".encode(),
-        "run": lambda text: text.replace(
-            b"\n", f'\ncase "$BOX_NAME" in {"|".join(REFUSING)}) exit 1 ;; esac\n'.encode(), 1
-        ),
-    }
-    archive = folder / "picky.tar.gz"
-    with tarfile.open(_path_of(model)) as source, tarfile.open(archive, "w:gz") as made:
-        for member in source:
-            content = source.extractfile(member)
-            assert content is not None, f"{member.name} is a file"
-            text = changed.get(member.name.removeprefix("./"), bytes)(content.read())
-            member.size = len(text)
-            made.addfile(member, io.BytesIO(text))
-    return {"version": PICKY, "url": archive.as_uri(), "sha256": hashlib.sha256(archive.read_bytes()).hexdigest()}
+        yield {"3.0.0-broken": lab.artifact("3.0.0-broken"), PICKY: picky(lab.artifact("2.0.0"), folder, REFUSING)}
 
 
 @pytest.mark.usefixtures("mended")

@@ -1,24 +1,29 @@
-"""``python -m tests.rollouts``: rollouts under load, at several concurrencies, with one and two HAProxies, reloaded.
+"""``python -m tests.rollouts [broken]``: rollouts under load, each in a lab of its own.
 
-Brings up a lab of its own, prints a row for each rollout, and exits with 0 only if no request failed and everything
-else that was promised held. About a minute and a half for a rollout one box at a time.
+Without a word: a working release at several concurrencies, with one and two HAProxies, which are reloaded meanwhile; a
+row for each rollout. ``broken``: a release whose application does not start, stopped and rolled back. Exit status 0
+only if no request failed and everything else that was promised held. A rollout one box at a time takes a minute and a
+half.
 """
 
 import argparse
 import asyncio
 import datetime as dt
+import json
 import os
 import platform
 import random
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.acceptance.installed_lab import Lab, vesemir
+from tests.acceptance.picky_release import path_of, picky
 from tests.acceptance.running_daemon import running
 from tests.rollouts.arena import Cell, Outcome, roll_out
+from tests.rollouts.broken import BROKEN, Case, broken_release
 
 COLUMNS = ("HAProxies", "concurrency", "reloads", "requests", "of them slow", "failed", "seconds", "most out at once")
 
@@ -27,20 +32,41 @@ def main() -> int:
     asked = _arguments()
     random.seed(asked.seed)
     cells = list(_cells(asked))
+    balancers = 1 if asked.what == "broken" else max(cell.balancers for cell in cells)
     with ExitStack() as stack:
         folder = Path(asked.keep or stack.enter_context(tempfile.TemporaryDirectory(prefix="vesemir-rollouts-")))
         place = folder / "lab"
         stack.callback(vesemir, "lab", "down", "--dir", str(place))
-        most = max(cell.balancers for cell in cells)
-        words = ("--boxes", str(asked.boxes), "--balancers", str(most))
+        words = ("--boxes", str(asked.boxes), "--balancers", str(balancers))
         vesemir("lab", "up", "--dir", str(place), *words, "--detach")
         lab = Lab(place)
-        stack.enter_context(running(lab, folder, "rollouts", {}))
+        roots = [str(path_of(lab.artifact(BROKEN)).parent), str(folder)]
+        stack.enter_context(running(lab, folder, "rollouts", {"VESEMIR_ARTIFACTS__ROOTS": json.dumps(roots)}))
         print(f"{_machine()}; {asked.boxes} boxes, seed {asked.seed}\n")
-        print(_line(COLUMNS), _line(["---:"] * len(COLUMNS)), sep="\n", flush=True)
-        broken = [text for cell in cells for text in _shown(asyncio.run(roll_out(lab, cell)), asked.boxes)]
-    print("\n" + ("\n".join(broken) or f"{len(cells)} rollouts: no request failed, everything held."))
+        broken = _broken(lab, folder) if asked.what == "broken" else _working(lab, cells, asked.boxes)
+    print("\n" + ("\n".join(broken) or "No request failed, everything held."))
     return 1 if broken else 0
+
+
+def _working(lab: Lab, cells: Sequence[Cell], boxes: int) -> list[str]:
+    print(_line(COLUMNS), _line(["---:"] * len(COLUMNS)), sep="\n", flush=True)
+    return [text for cell in cells for text in _shown(asyncio.run(roll_out(lab, cell)), boxes)]
+
+
+def _broken(lab: Lab, folder: Path) -> list[str]:
+    broken, picked = lab.artifact(BROKEN), picky(lab.artifact("2.0.0"), folder, lab.names[-1:])
+    cases = [
+        Case(broken, "rollback", 1),
+        Case(broken, "rollback", 3),
+        Case(picked, "rollback", 3, changes=True),
+        Case(broken, "stop", 1),
+    ]
+    complaints = []
+    for case in cases:
+        seen = asyncio.run(broken_release(lab, case))
+        print(seen.told(), flush=True)
+        complaints += seen.complaints()
+    return complaints
 
 
 def _shown(outcome: Outcome, boxes: int) -> list[str]:
@@ -70,6 +96,7 @@ def _cells(asked: argparse.Namespace) -> Iterator[Cell]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.rollouts", description=__doc__)
+    parser.add_argument("what", nargs="?", default="working", choices=["working", "broken"], help="which release")
     parser.add_argument("--boxes", type=int, default=10, help="boxes of the lab (10)")
     parser.add_argument("--concurrency", default="1,3,50%", help="with commas between (1,3,50%%)")
     parser.add_argument("--balancers", default="1,2", help="how many HAProxies, with commas between (1,2)")

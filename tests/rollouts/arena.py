@@ -81,7 +81,7 @@ async def roll_out(lab: Lab, cell: Cell) -> Outcome:
     async with load(urls, **CLIENTS) as seen, _watched(balancers) as watch:
         began = time.monotonic()
         reloading = asyncio.create_task(_reload(lab, cell, balancers, version, seen, watch))
-        result = await _deployed(lab, event)
+        result = await deployed(lab, event)
         seconds = time.monotonic() - began
         reloading.cancel()
         await asyncio.wait([reloading])
@@ -89,7 +89,7 @@ async def roll_out(lab: Lab, cell: Cell) -> Outcome:
     return Outcome(cell, seen, result, seconds, watch.most, watch.reloads, late)
 
 
-async def _deployed(lab: Lab, event: dict[str, Any]) -> dict[str, Any]:
+async def deployed(lab: Lab, event: dict[str, Any]) -> dict[str, Any]:
     """``deployment.finished``, as the deploy command prints it."""
     file = lab.folder / "rollout-event.json"
     file.write_text(json.dumps(event))

@@ -18,6 +18,7 @@ from vesemir.engine.limits import EngineLimits
 from vesemir.engine.observe import Phase
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.row import Row
+from vesemir.engine.sealing import storable_source
 from vesemir.engine.store import DeploymentRecord, Emit, Start, TargetRecord
 
 
@@ -90,7 +91,7 @@ async def prepare(
         "targets": [{"name": record.name, "address": record.address} for record in records],
         "batches": [list(batch.names) for batch in plan.batches],
     }
-    start = Start(records, seconds, tuple(balancers), recipe.source)
+    start = Start(records, seconds, tuple(balancers), storable_source(recipe, ports.redact))
     await recorder.write(start, Emit("deployment.started", told))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",

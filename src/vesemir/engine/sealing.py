@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from vesemir.domain.failure import Failure, FailureCode, VesemirError
-from vesemir.domain.hiding import HIDDEN, passwords_in
+from vesemir.domain.hiding import HIDDEN, passwords_in, told_by_name
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import ParameterValue, Recipe, as_text, secret_texts
 from vesemir.domain.request import DeployRequest
@@ -86,6 +86,19 @@ def secrets_of(recipe: Recipe, request: DeployRequest) -> set[str]:
 def secrets_unreadable(error: UnsealableError) -> Failure:
     text = f"{error}; give all instances the same keys, then deploy again under a new id"
     return Failure(FailureCode.REQUEST_SECRETS_UNREADABLE, text)
+
+
+def storable_source(recipe: Recipe, redact: Callable[[str], str]) -> str:
+    """The recipe's text for the record; empty where a secret stands in it: who takes over then uses its own copy."""
+    literals = (
+        (name, part)
+        for step in (*recipe.steps, *recipe.rollback)
+        for name, template in step.environment.items()
+        for part in template.parts
+        if isinstance(part, str)
+    )
+    secret = any(told_by_name(name, part) for name, part in literals) or secret_texts(recipe, {})
+    return "" if secret or redact(recipe.source) != recipe.source else recipe.source
 
 
 def is_placeholder(value: object) -> bool:

@@ -136,6 +136,25 @@ async def test_a_secret_at_a_wrong_place_does_not_show_in_what_stands_in_the_way
         assert "s3cret" not in str(world.events())
 
 
+@pytest.mark.parametrize(
+    ("recipe", "kept"),
+    [
+        (Recipe("r", steps=(Step("a", Script("a"), environment={"LANG": Template.parse("C.UTF-8")}),)), True),
+        (Recipe("r", steps=(Step("a", Script("a"), environment={"TOKEN": Template.parse("{version}")}),)), True),
+        (Recipe("r", steps=(Step("a", Script("a"), environment={"TOKEN": Template.parse("hunter22")}),)), False),
+        (
+            Recipe("r", parameters={"key": Parameter("key", default="hunter22", secret=True)}, steps=ONE_STEP.steps),
+            False,
+        ),
+    ],
+)
+async def test_a_recipe_with_a_secret_in_its_text_is_not_recorded(recipe: Recipe, *, kept: bool) -> None:
+    async with one_instance(1, recipes=(replace(recipe, source="its text"),)) as world:
+        await world.accept(recipe="r")
+        await world.result()
+        assert world.row().recipe_source == ("its text" if kept else None)
+
+
 async def test_of_the_inventory_only_what_the_recipe_reads_is_recorded() -> None:
     recipe = Recipe("reads", variables={"root": Variable("root")}, steps=ONE_STEP.steps)
     async with one_instance(1, recipes=(recipe,)) as world:

@@ -121,6 +121,13 @@ def test_the_libraries_records_come_too_from_where_they_were_logged(output: Outp
     assert line["logger"] == __name__
 
 
+def test_bodies_of_messages_are_never_printed_however_much_is_asked_for(output: Output) -> None:
+    set_up(output, "TRACE")
+    logging.getLogger("aiormq.connection").debug("Prepare to send b'the body of a refused event'")
+    logging.getLogger("asyncssh").debug("a channel")
+    assert [line["message"] for line in lines(output)] == ["a channel"]
+
+
 def test_warnings_are_logged(output: Output) -> None:
     set_up(output)
     with warnings.catch_warnings():

@@ -27,6 +27,8 @@ LIBRARIES = ("aio_pika", "aiormq", "asyncssh", "asyncpg", "aiohttp", "asyncio")
 """Their records are of interest one level above ours: INFO of asyncssh is a line or more for every connection."""
 
 _LIBRARY_LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.INFO}
+_PRINT_MESSAGES = ("aio_pika", "aiormq")
+"""At DEBUG they print whole frames: the bodies of messages, which hold what requesters sent, secrets too."""
 _TEXT = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <7}</level> <level>{message}</level>"
 _SHOWN_IN_TEXT = ("deployment_id", "target", "step")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
@@ -110,7 +112,8 @@ def _intercept_standard_logging(level: str) -> None:
     root.addHandler(_Intercept())
     root.setLevel(logging.getLevelName("DEBUG" if level == "TRACE" else level))
     for name in LIBRARIES:
-        logging.getLogger(name).setLevel(_LIBRARY_LEVELS.get(level, logging.WARNING))
+        wanted = _LIBRARY_LEVELS.get(level, logging.WARNING)
+        logging.getLogger(name).setLevel(max(wanted, logging.INFO) if name in _PRINT_MESSAGES else wanted)
     logging.captureWarnings(capture=True)
 
 

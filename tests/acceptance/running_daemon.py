@@ -65,9 +65,18 @@ class Daemon:
 
 @contextmanager
 def running(
-    lab: Mapping[str, Any], folder: Path, name: str, more: Mapping[str, str], *, healthy: bool = True
+    lab: Mapping[str, Any],
+    folder: Path,
+    name: str,
+    more: Mapping[str, str],
+    *,
+    healthy: bool = True,
+    own_session: bool = False,
 ) -> Iterator[Daemon]:
-    """Started, and healthy unless that is not waited for. At the end SIGTERM, and exit status 0 unless killed."""
+    """Started, and healthy unless that is not waited for. At the end SIGTERM, and exit status 0 unless killed.
+
+    ``own_session``: the kernel shares the CPU out between sessions first (sched(7), autogroup).
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -75,7 +84,12 @@ def running(
     log = folder / f"{name}-{port}.log"
     with log.open("wb") as out:
         process = subprocess.Popen(
-            [COMMAND, "run"], env=own_environment(lab["env"] | own | dict(more)), cwd=folder, stdout=out, stderr=out
+            [COMMAND, "run"],
+            env=own_environment(lab["env"] | own | dict(more)),
+            cwd=folder,
+            stdout=out,
+            stderr=out,
+            start_new_session=own_session,
         )
     daemon = Daemon(name, port, log, process)
     try:

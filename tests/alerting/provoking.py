@@ -101,9 +101,10 @@ def provoke(lab: Lab, requester: Requester, daemons: list[Daemon], watching: Pro
 
     def wait(*names: str) -> None:
         def all_fired() -> bool:
-            queue.grow()
             for name, alert in watching.alerts().items():
                 fired.setdefault(name, alert["annotations"]["summary"])
+            if QUEUE not in fired:
+                queue.grow()
             return set(names) <= fired.keys()
 
         requester.wait(all_fired, f"firing: {names}", PATIENCE_SECONDS)
@@ -112,10 +113,10 @@ def provoke(lab: Lab, requester: Requester, daemons: list[Daemon], watching: Pro
         with flooded(daemons[-1]):
             wait(CPU)
         wait(*PROVOKED)
+        result = requester.finished(broken["deployment_id"])
+        assert (result["status"], lab.servers()[box].is_drained) == ("failed", True), result
+        lab.haproxy(f"set server {lab['backend']}/{box} state ready")
     finally:
         queue.let_go()
-    result = requester.finished(broken["deployment_id"])
-    assert (result["status"], lab.servers()[box].is_drained) == ("failed", True), result
-    lab.haproxy(f"set server {lab['backend']}/{box} state ready")
     requester.wait(lambda: DRAINED not in watching.alerts(), "an end of the alert once it is ready", PATIENCE_SECONDS)
     return fired

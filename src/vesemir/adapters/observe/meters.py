@@ -43,7 +43,7 @@ class PrometheusMeters:
 
     def __init__(self) -> None:
         # The times at which counters were made say nothing here, and double what every scrape costs.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call] # it has no annotations
         registry = self._registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)

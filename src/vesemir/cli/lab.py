@@ -15,6 +15,7 @@ from rich.console import Console
 from vesemir.domain.failure import VesemirError
 from vesemir.lab.documents import read_lab
 from vesemir.lab.ending import Ended
+from vesemir.lab.entering import enter
 from vesemir.lab.event import DEFAULT_RECIPE, DEFAULT_VERSION, deploy_event
 from vesemir.lab.haproxy import reload_balancer
 from vesemir.lab.places import LabError, Places
@@ -170,6 +171,16 @@ def reload(
         return 0
 
     raise typer.Exit(_reporting(work))
+
+
+@lab_app.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def execute(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="web1, bare1, lb1, …")],
+    words: Annotated[list[str], typer.Argument(metavar="COMMAND...", help="A program and its arguments.")],
+    folder: Folder = DEFAULT_FOLDER,
+) -> None:
+    """Run a command as root on a machine of the lab: vesemir lab exec web1 systemctl status shop."""
+    raise typer.Exit(_reporting(lambda: enter(Places.of(folder, token="").processes, name, words)))
 
 
 @lab_app.command()

@@ -27,7 +27,7 @@ def entering(processes: Path, name: str, words: Sequence[str]) -> tuple[list[str
     first = next((seen.pid for seen in proc.everyone().values() if seen.parent == machines[name]), None)
     if first is None:
         raise LabError(f"the machine {name} is booting; try again in a moment")
-    return ["nsenter", "--target", str(first), "--all", "--wd=/", "--", *words], dict(_ENVIRONMENT)
+    return ["nsenter", "--target", str(first), "--all", "--root", "--wdns=/", "--", *words], dict(_ENVIRONMENT)
 
 
 def enter(processes: Path, name: str, words: Sequence[str]) -> int:

@@ -1,0 +1,189 @@
+"""The scenarios: each tells in a line what was seen, or raises ``AssertionError``."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+
+from tests.chaos.requester import Requester
+from tests.integration_env.artifacts import CRASHING, Artifact
+from tests.integration_env.load import load, watching
+from tests.integration_env.site import Json, Site, page, until
+
+Scenario = Callable[[Site, Requester], Awaitable[str]]
+
+
+def before(site: Site) -> Artifact:
+    return site.artifacts[0]
+
+
+def candidate(site: Site) -> Artifact:
+    return site.artifacts[1]
+
+
+async def installed(site: Site, requester: Requester) -> str:
+    """Three instances installed from the artifact before the candidate; the unit starts them, HAProxy finds them."""
+    began = time.monotonic()
+    del requester
+    name = f"/srv/vesemir-{before(site).version}/install"
+    # One after the other: on two cores side by side is no quicker, and what fails is told apart.
+    for instance in site.instances:
+        await asyncio.to_thread(site.on, instance, "runuser", "-u", "deploy", "--", name, "--switch", fails=False)
+    seconds = time.monotonic() - began
+    for instance in site.instances:
+        site.on(instance, "systemctl", "daemon-reload")
+        site.on(instance, "systemctl", "enable", "--now", "vesemir")
+    for instance in site.instances:
+        await until(lambda: page(instance.health_url)[0] == 200, f"{instance.name} takes work")  # noqa: B023
+    await until(lambda: page(site.health_url)[0] == 200, "an instance behind HAProxy")
+    status, printed, errors = await site.command("check")
+    assert status == 0, f"vesemir check: {printed}{errors}"
+    units = [site.on(each, "systemctl", "is-active", "vesemir") for each in site.instances]
+    return f"3 units {'/'.join(units)}; installing took {seconds / 3:.0f} s per host; `vesemir check` is content"
+
+
+async def adopted(site: Site, requester: Requester) -> str:
+    """A deployment of the version that runs already changes nothing, and is what a rollback goes back to."""
+    del requester
+    pids = [site.main_pid(each) for each in site.instances]
+    result, seconds = await _deployed(site, site.upgrade(before(site), "adopt"))
+    assert result["status"] == "succeeded", result
+    assert pids == [site.main_pid(each) for each in site.instances], "an instance was restarted"
+    return f"{result['status']} in {seconds:.0f} s; no process was restarted"
+
+
+async def upgraded(site: Site, requester: Requester) -> str:
+    """All instances from N to N+1 by one event, under continuous deployments."""
+    return await _under_load(
+        site, requester, lambda: _deployed(site, site.upgrade(candidate(site), "upgrade")), candidate(site)
+    )
+
+
+async def rolled_back(site: Site, requester: Requester) -> str:
+    """And back by ``vesemir rollback``."""
+    back = ("rollback", "vesemir", "production", "--follow", "--json")
+    return await _under_load(site, requester, lambda: _followed(site, *back), before(site))
+
+
+async def _under_load(
+    site: Site, requester: Requester, work: Callable[[], Awaitable[tuple[Json, float]]], wanted: Artifact
+) -> str:
+    async with watching(site.health_url) as watch, load(site, requester) as asked:
+        await until(lambda: bool(asked.requester.seen), "the first deployment")
+        result, seconds = await work()
+    assert result["status"] == "succeeded", result
+    versions = {page(each.health_url)[1].get("version") for each in site.instances}
+    assert versions == {wanted.version}, f"the instances are {versions}"
+    assert not asked.troubles, asked.summary
+    assert not watch.failed, watch.summary
+    takeovers = result["metrics"]["takeovers"]
+    return f"{seconds:.0f} s, {takeovers} takeovers of its own; {asked.summary}; {watch.summary}"
+
+
+async def crashing(site: Site, requester: Requester) -> str:
+    """A version that crashes at start is rolled back by itself; the other instances are never stopped."""
+    bad = next(each for each in site.artifacts if each.version == CRASHING)
+    pids = {each.name: site.main_pid(each) for each in site.instances}
+    async with watching(site.health_url) as watch, load(site, requester) as asked:
+        result, seconds = await _deployed(site, site.upgrade(bad, "crashing"))
+    assert result["status"] == "rolled_back", result
+    same = [each.name for each in site.instances if site.main_pid(each) == pids[each.name]]
+    assert len(same) == len(site.instances) - 1, f"these were never stopped: {same}"
+    versions = {page(each.health_url)[1].get("version") for each in site.instances}
+    assert len(versions) == 1, versions
+    assert CRASHING not in versions, versions
+    assert not asked.troubles, asked.summary
+    assert not watch.failed, watch.summary
+    return f"rolled_back after {seconds:.0f} s; {' and '.join(same)} never stopped; {asked.summary}; {watch.summary}"
+
+
+async def blocked(site: Site, requester: Requester) -> str:
+    """Fault 9: a blocked event loop; systemd's watchdog starts the process again, another instance takes over."""
+    stuck = site.instances[0]
+    armed = stuck.root / "etc" / "vesemir" / "vesemir.env"
+    drop_in = stuck.root / "etc" / "systemd" / "system" / "vesemir.service.d" / "watchdog.conf"
+    armed.write_text("VESEMIR_FAILPOINT=step.before_send\nVESEMIR_FAILPOINT_DEED=block\n")
+    drop_in.write_text("[Service]\nWatchdogSec=6\nTimeoutAbortSec=5\n")
+    site.on(stuck, "systemctl", "daemon-reload")
+    site.on(stuck, "systemctl", "restart", "vesemir")
+    armed.unlink()
+    await until(lambda: page(stuck.health_url)[0] == 200, f"{stuck.name} takes work")
+    pid = site.main_pid(stuck)
+    async with load(site, requester) as asked:
+        await until(lambda: page(stuck.health_url)[0] == 0, f"{stuck.name} is blocked", seconds=180)
+        began = time.monotonic()
+        await until(lambda: page(stuck.health_url)[0] == 200, f"{stuck.name} takes work again")
+        seconds = time.monotonic() - began
+    drop_in.unlink()
+    site.on(stuck, "systemctl", "daemon-reload")
+    assert site.main_pid(stuck) != pid
+    said = site.on(stuck, "journalctl", "--unit", "vesemir", "--grep", "atchdog", "--output", "cat", fails=True)
+    assert "Watchdog timeout" in said or "watchdog" in said, f"the journal says: {said}"
+    assert not asked.troubles, asked.summary
+    assert asked.taken_over, asked.summary
+    return f"started again after {seconds:.0f} s (WatchdogSec=6); {asked.summary}"
+
+
+async def mixed(site: Site, requester: Requester) -> str:
+    """Fault 31: old and new instances side by side, and each takes over what the other left."""
+    new, old = site.instances[0], site.instances[1:]
+    result, _ = await _deployed(site, site.upgrade(candidate(site), "mixed", [new]))
+    assert result["status"] == "succeeded", result
+    async with load(site, requester) as asked:
+        for victim in (new, old[0]):
+            await asyncio.sleep(6)
+            site.on(victim, "systemctl", "kill", "--signal=KILL", "vesemir")
+            await until(lambda: page(victim.health_url)[0] == 200, f"{victim.name} takes work again")  # noqa: B023
+    versions = [str(page(each.health_url)[1].get("version")) for each in site.instances]
+    assert set(versions) == {before(site).version, candidate(site).version}, versions
+    assert not asked.troubles, asked.summary
+    assert len(asked.by_instance) == len(site.instances), asked.summary
+    result, _ = await _deployed(site, site.upgrade(before(site), "mixed-end"))
+    assert result["status"] == "succeeded", result
+    return f"{' '.join(versions)} side by side, one of each killed; {asked.summary}"
+
+
+async def released(site: Site, requester: Requester) -> str:
+    """Recipe ``release`` on real units, hosts by Chef tags, behind HAProxy, with a sudo rule for one command."""
+    del requester
+    told = []
+    for version in ("2.0.0", "2.1.0"):
+        result, seconds = await _deployed(site, site.event("--version", version, "--chef"))
+        assert result["status"] == "succeeded", result
+        told.append(f"{version} in {seconds:.0f} s")
+    broken = site.event("--version", "3.0.0-broken", "--chef")
+    broken["rollout"]["on_failure"] = "rollback"
+    result, seconds = await _deployed(site, broken)
+    assert result["status"] == "rolled_back", result
+    links = {(box.root / "srv" / "shop" / "current").readlink().name for box in site.boxes}
+    assert links == {"2.1.0"}, links
+    rule = (site.boxes[0].root / "etc" / "sudoers.d" / "shop").read_text().splitlines()[-1]
+    return f"{', '.join(told)}; 3.0.0-broken rolled back in {seconds:.0f} s; all that sudo allows: {rule}"
+
+
+async def _deployed(site: Site, event: Json) -> tuple[Json, float]:
+    """By ``vesemir deploy --follow``, as an operator does it: the result, and the seconds it took."""
+    file = site.folder.parent / f"{event['deployment_id']}.json"
+    file.write_text(json.dumps(event))
+    return await _followed(site, "deploy", "--file", str(file), "--follow", "--json")
+
+
+async def _followed(site: Site, *words: str) -> tuple[Json, float]:
+    began = time.monotonic()
+    _, printed, errors = await site.command(*words)
+    try:
+        return json.loads(printed), time.monotonic() - began
+    except ValueError:
+        raise AssertionError(f"vesemir {' '.join(words)} said {printed} {errors}") from None
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "installed": installed,
+    "adopted": adopted,
+    "released": released,
+    "upgraded": upgraded,
+    "rolled-back": rolled_back,
+    "crashing": crashing,
+    "mixed": mixed,
+    "blocked": blocked,
+}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from tests.chaos.requester import Requester
+from tests.integration_env import hosts
 from tests.integration_env.artifacts import CRASHING, Artifact
 from tests.integration_env.load import load, watching
 from tests.integration_env.site import Json, Site, page, until
@@ -161,6 +162,46 @@ async def released(site: Site, requester: Requester) -> str:
     return f"{', '.join(told)}; 3.0.0-broken rolled back in {seconds:.0f} s; all that sudo allows: {rule}"
 
 
+async def packaged(site: Site, requester: Requester) -> str:
+    """Recipe ``package`` from a real apt repository, real units, and a supervisor that may run nothing else as root."""
+    del requester
+    told = [await _brought(site, hosts.PACKAGED, version) for version in hosts.VERSIONS]
+    result, _ = await _deployed(site, _of(site, hosts.PACKAGED, "9.9-9"))
+    assert result["status"] == "rolled_back", result
+    serving = {page(f"http://{box.address}:{hosts.PORTS[hosts.PACKAGED]}/")[1].get("version") for box in site.boxes}
+    assert serving == {hosts.VERSIONS[-1]}, serving
+    return f"{', '.join(told)}; 9.9-9, which the repository lacks: {result['status']}; {_least(site)}"
+
+
+async def cooked(site: Site, requester: Requester) -> str:
+    """Recipe ``chef-client``, with a stand-in for Chef's client: Debian 12 has none."""
+    del requester
+    told = [await _brought(site, hosts.COOKED, version) for version in ("1.0", "2.0")]
+    return f"{', '.join(told)}, by a stand-in for chef-client; {_least(site)}"
+
+
+async def _brought(site: Site, application: str, version: str) -> str:
+    result, seconds = await _deployed(site, _of(site, application, version))
+    assert result["status"] == "succeeded", result
+    serving = {page(f"http://{box.address}:{hosts.PORTS[application]}/")[1].get("version") for box in site.boxes}
+    assert serving == {version}, f"{application} serves {serving}"
+    return f"{version} in {seconds:.0f} s"
+
+
+def _of(site: Site, application: str, version: str) -> Json:
+    return hosts.event(application, version, hosts=hosts.names(application, len(site.boxes)))
+
+
+def _least(site: Site) -> str:
+    """What root gives away for these recipes, as an administrator reads it; that it is no more, sudo itself says."""
+    box = site.boxes[0]
+    refused = site.on(box, "runuser", "-u", "deploy", "--", "sudo", "-n", "id", fails=True)
+    assert not refused, f"deploy may run id as root: {refused}"
+    rule = (box.root / "etc" / "sudoers.d" / "vesemir").read_text().strip()
+    lines = (box.root / "etc" / "vesemir" / "supervisor.rules").read_text().splitlines()
+    return f"all that sudo allows: {rule}, which runs {len(lines)} things as root"
+
+
 async def _deployed(site: Site, event: Json) -> tuple[Json, float]:
     """By ``vesemir deploy --follow``, as an operator does it: the result, and the seconds it took."""
     file = site.folder.parent / f"{event['deployment_id']}.json"
@@ -181,6 +222,8 @@ SCENARIOS: dict[str, Scenario] = {
     "installed": installed,
     "adopted": adopted,
     "released": released,
+    "packaged": packaged,
+    "cooked": cooked,
     "upgraded": upgraded,
     "rolled-back": rolled_back,
     "crashing": crashing,

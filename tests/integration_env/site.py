@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.integration_env import hosts
 from tests.integration_env.artifacts import REPOSITORY, Artifact
 from tests.integration_env.configuring import settings_of
 
@@ -171,6 +172,8 @@ def site_up(folder: Path, artifacts: Sequence[Artifact], *, candidate: Artifact)
         _balance(site)
         for instance in site.instances:
             _prepare(site, instance)
+        for box in site.boxes:
+            hosts.furnish(box.root, box.address, site.operator.parent.parent.resolve())
         yield site
     finally:
         subprocess.run([*_VESEMIR, "down", "--dir", str(lab_folder)], stderr=subprocess.DEVNULL, check=False)
@@ -183,6 +186,8 @@ def _machine(box: Mapping[str, Any]) -> Machine:
 def _install_operator(folder: Path, candidate: Artifact) -> Path:
     """The candidate's commands, as on an operator's own host."""
     unpacked, prefix = folder / "unpacked", folder / "operator"
+    for left in (unpacked, prefix):  # of an earlier run with --keep
+        shutil.rmtree(left, ignore_errors=True)
     shutil.unpack_archive(candidate.path, unpacked, filter="data")
     words = [unpacked / f"vesemir-{candidate.version}" / "install", "--prefix", prefix, "--switch"]
     subprocess.run(["/usr/bin/python3", *map(str, words)], check=True, stdout=subprocess.DEVNULL)
@@ -260,5 +265,9 @@ def inventory_of(site: Site) -> Json:
     found["groups"]["vesemir-lb"] = {"hosts": [site.balancer.name]}
     for each in site.instances:
         found["hosts"][each.name]["variables"]["health_url"] = each.health_url
+    for application in hosts.PORTS:
+        for name, box in zip(hosts.names(application, len(site.boxes)), site.boxes, strict=True):
+            own = found["hosts"][box.name]
+            found["hosts"][name] = {**own, "variables": hosts.variables_of(application, box.address)}
     found["hosts"][site.balancer.name]["variables"]["haproxy_socket"] = "/run/haproxy/admin.sock"
     return found

@@ -1,0 +1,222 @@
+"""Machines of the lab: they boot a systemd, a release restarts a real unit with one sudo rule, and nothing is left."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vesemir.lab.base_tree import base_tree
+from vesemir.lab.cgroups import has_hierarchies
+from vesemir.lab.network import Ports
+from vesemir.lab.programs import find_programs
+from vesemir.lab.roster import Roster
+
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.timeout(600),  # the first one on a machine builds the root tree
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can boot machines: mounts and control groups"),
+    pytest.mark.skipif(not has_hierarchies(), reason="no control groups are mounted here, and systemd wants them"),
+]
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+class Machines:
+    """A lab of machines in a folder, and what is asked of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._token = ""
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """``vesemir lab WORDS``."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "vesemir.cli.lab", words[0], "--dir", str(self.folder), *words[1:]],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def run(self, *words: str, status: int = 0) -> str:
+        with self.start(*words) as child:
+            printed, _ = child.communicate(timeout=500)
+        assert child.returncode == status, printed
+        return str(printed).strip()
+
+    def on(self, name: str, *words: str, status: int = 0) -> str:
+        return self.run("exec", name, *words, status=status)
+
+    @property
+    def lab(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "lab.json").read_text())
+        return found
+
+    def left(self) -> list[str]:
+        """What is still there: mounts, control groups, processes. It must be asked once while the lab is up."""
+        mark = str(self.folder)
+        if (roster := Roster.read(self.folder / "processes.json")) is not None:
+            self._token = roster.token[:12]
+        assert self._token
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {mark}/" in line]
+        groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/vesemir-lab-{self._token}")]
+        return mounts + groups + _processes(mark)
+
+
+def _processes(mark: str) -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                words = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if mark in words:
+                found.append(words)
+    return found
+
+
+def until(condition: Callable[[], object], *, seconds: float = 60) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, "it did not come true"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
+    found = Machines(tmp_path_factory.mktemp("machines") / "lab")
+    try:
+        found.run("up", "--systemd", "--boxes", "1", "--bare", "1", "--detach")
+        assert found.left()
+        yield found
+    finally:
+        found.run("down")
+        assert found.left() == []
+
+
+def test_a_machine_has_a_systemd_a_root_tree_and_an_address_of_its_own(machines: Machines) -> None:
+    (web,), (bare,) = machines.lab["boxes"], machines.lab["bare"]
+    until(lambda: machines.on("web1", "sh", "-c", "systemctl is-system-running || true") == "running")
+    assert machines.on("web1", "cat", "/proc/1/comm") == "systemd"
+    assert machines.on("web1", "hostname") == "web1"
+    assert web["user"] == "deploy"
+    assert Path(web["app_root"], "current").readlink() == Path("releases/1.0.0")
+    (Path(bare["root"]) / "srv" / "seen").write_text("from outside")
+    assert machines.on("bare1", "cat", "/srv/seen") == "from outside"
+    assert machines.on("bare1", "systemctl", "is-active", "shop", status=3) == "inactive"
+    listening = machines.on("web1", "cat", "/proc/net/tcp", "/proc/net/tcp6")
+    assert f":{web['port']:04X} 00000000:0000 0A" in listening
+    assert f"00000000:{web['port']:04X} 00000000:0000 0A" not in listening, "sshd must listen at its own address only"
+
+
+def test_a_release_restarts_a_real_unit_and_needs_root_for_that_command_alone(machines: Machines) -> None:
+    before = machines.on("web1", "systemctl", "show", "--value", "-p", "MainPID", "shop")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("VESEMIR_")},
+        **machines.lab["env"],
+        "VESEMIR_HTTP__PORT": str(Ports().free(["127.0.0.1"])),
+    }
+    vesemir = (sys.executable, "-c", "from vesemir.cli import main; main()")
+    event = machines.folder / "event.json"
+    event.write_text(machines.run("event", "--version", "2.0.0"))
+    with subprocess.Popen([*vesemir, "run"], env=environment, stdout=subprocess.DEVNULL) as daemon:
+        try:
+            words = [*vesemir, "deploy", "--file", str(event), "--follow", "--json"]
+            done: list[subprocess.CompletedProcess[str]] = []
+
+            def deployed() -> bool:  # the queue is there when the daemon has declared it
+                done[:] = [subprocess.run(words, env=environment, capture_output=True, text=True, check=False)]
+                return "there is no queue" not in done[0].stderr
+
+            until(deployed)
+        finally:
+            daemon.terminate()
+            daemon.wait(60)
+    assert json.loads(done[0].stdout)["status"] == "succeeded", done[0]
+    assert machines.on("web1", "systemctl", "show", "--value", "-p", "MainPID", "shop") != before
+    assert Path(machines.lab["boxes"][0]["app_root"], "current").readlink() == Path("releases/2.0.0")
+    as_deploy = ("runuser", "-u", "deploy", "--", "sudo", "-n")
+    assert machines.on("web1", *as_deploy, "systemctl", "restart", "shop") == ""
+    for refused in (("id",), ("systemctl", "stop", "shop"), ("systemctl", "restart", "ssh"), ("sh",)):
+        assert "password is required" in machines.on("web1", *as_deploy, *refused, status=1)
+
+
+def test_the_shipped_unit_starts_vesemir_from_the_artifact_and_stops_it(machines: Machines, tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "artifact", "--json", "--work-tree", "--out", str(tmp_path)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    artifact = json.loads(built.stdout)
+    (bare,) = machines.lab["bare"]
+    root = Path(bare["root"])
+    subprocess.run(["tar", "-xzf", artifact["path"], "-C", str(root / "srv")], check=True)
+    unpacked = f"/srv/vesemir-{artifact['version']}"
+    machines.on("bare1", f"{unpacked}/install", "--switch")
+    machines.on("bare1", "sh", "-euc", f"""
+        cd {unpacked}/share/systemd
+        cp sysusers.d/* /usr/lib/sysusers.d/
+        cp tmpfiles.d/* /usr/lib/tmpfiles.d/
+        cp vesemir.service /etc/systemd/system/
+        systemd-sysusers
+        systemd-tmpfiles --create
+        systemctl daemon-reload
+    """)  # fmt: skip
+    etc = root / "etc" / "vesemir"
+    lab = machines.lab
+    (etc / "ssh" / "known_hosts").write_text(Path(lab["known_hosts"]).read_text())
+    secrets = {
+        "ssh_key": Path(lab["client_key"]).read_text(),
+        "amqp_url": lab["amqp_url"],
+        "postgres_dsn": lab["postgres_dsn"],
+        "http_token": "a test's",
+    }
+    for name, value in secrets.items():
+        (etc / "credentials" / name).write_text(value)
+    (etc / "vesemir.toml").write_text(f"""
+        [amqp]
+        url_file = "${{CREDENTIALS_DIRECTORY}}/amqp_url"
+        [postgres]
+        dsn_file = "${{CREDENTIALS_DIRECTORY}}/postgres_dsn"
+        [ssh]
+        client_key = "${{CREDENTIALS_DIRECTORY}}/ssh_key"
+        [http]
+        host = "{bare["address"]}"
+        port = {bare["port"] + 1}
+        token_file = "${{CREDENTIALS_DIRECTORY}}/http_token"
+    """)
+    machines.on("bare1", "systemctl", "start", "vesemir")
+    until(lambda: "takes work" in machines.on("bare1", "systemctl", "status", "vesemir"))
+    machines.on("bare1", "systemctl", "stop", "vesemir")
+    assert "Result=success" in machines.on("bare1", "systemctl", "show", "-p", "Result", "vesemir")
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_an_up_that_is_ended_in_the_middle_leaves_nothing(tmp_path: Path, sent: signal.Signals) -> None:
+    """Ctrl-C takes it down again by itself; after a kill, `down` does."""
+    one = Machines(tmp_path / "lab")
+    with one.start("up", "--systemd", "--boxes", "1", "--detach") as child:
+        until(lambda: any("systemd-nspawn" in words for words in _processes(str(one.folder))), seconds=300)
+        assert one.left()
+        child.send_signal(sent)
+        child.communicate(timeout=120)
+    if sent == signal.SIGKILL:
+        one.run("down")
+    assert one.left() == []
+    assert not (one.folder / "lab.json").exists()
+
+
+async def test_the_root_tree_is_built_once(tmp_path: Path) -> None:
+    """What is in the cache is taken as it is: nothing is asked of anybody, so it serves without a network."""
+    roster = Roster.new(tmp_path / "processes.json", token="0" * 32)
+    trees = {await base_tree(find_programs(machines=True), roster, log=tmp_path / "log") for _ in range(2)}
+    assert len(trees) == 1
+    assert (trees.pop() / "usr" / "sbin" / "sshd").exists()
+    assert roster.entries == []

@@ -81,7 +81,8 @@ class Rollout:
     def _progress(self, name: str, event: Json, *, now: float) -> None:
         target = self._target(event["target"])
         if name == "step.finished":
-            target.step = event["step"] if event["status"] == "succeeded" else f"{event['step']} {event['status']}"
+            ended = _verdict(event).partition(":")[0] if event["status"] == "succeeded" else event["status"]
+            target.step = f"{event['step']} {ended}".rstrip()
             return
         target.direction = event["direction"]
         if name == "target.started":
@@ -154,11 +155,17 @@ def _of_target(name: str, event: Json) -> str:
             return f"started (batch {event['batch']}{back})"
         case "step.finished":
             exited = f", exit status {event['exit_status']}" if event["exit_status"] else ""
-            return f"step {event['step']} {event['status']} ({seconds_text(event['duration_seconds'])}{exited})"
+            took = seconds_text(event["duration_seconds"])
+            return f"step {event['step']} {event['status']} ({took}{exited}){_after(': ', _verdict(event))}"
         case _:
             failure = event["failure"]
             reason = f": {failure['message']} [{failure['code']}]" if failure else ""
             return f"{event['status']} ({seconds_text(event['duration_seconds'])}){reason}"
+
+
+def _verdict(event: Json) -> str:
+    """What the analysis of a canary came to, with its numbers: the first line of its output; empty for other steps."""
+    return str(event["output"]).partition("\n")[0] if event["step"] == "analysis" else ""
 
 
 def _after(separator: str, words: str) -> str:

@@ -99,6 +99,15 @@ def test_lines() -> None:
     assert line_of(failed) == "web1: failed (2.5 s): step restart ended with 1 [step.failed]"
 
 
+def test_the_verdict_on_a_canary_is_told_with_its_numbers() -> None:
+    output = "pass: web1 had 0 errors in 300 requests (0 %), its 4 siblings 1 error in 1200 requests (0.1 %)\n\nmore"
+    judged = {**WEB1_STEP, "step": "analysis", "output": output}
+    assert line_of(judged) == f"web1: step analysis succeeded (0.4 s): {output.splitlines()[0]}"
+    assert folded(ACCEPTED, STARTED, WEB1_STARTED, judged).targets["web1"].step == "analysis pass"
+    failed = {**judged, "status": "failed"}
+    assert folded(ACCEPTED, STARTED, WEB1_STARTED, failed).targets["web1"].step == "analysis failed"
+
+
 def test_the_live_table_ticks() -> None:
     text = shown(folded(*ALL[:4], now=10.0), now=22.0)
     assert "d-1: running · 1 running, 1 pending" in text

@@ -280,7 +280,7 @@ class Secrets(Section):
 
     key: SecretStr | None = None
     """At least 32 random characters; several, one per line, while it is being changed: the first one seals."""
-    key_file: Path | None = None
+    key_file: KeptFile | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,25 +56,25 @@ def run(database: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
-def request(name: str, version: str, *, dry_run: bool) -> dict[str, Any]:
+def request(name: str, version: str, *, dry_run: bool, **more: Any) -> dict[str, Any]:
     return {
         "schema": "vesemir.deploy/1", "deployment_id": name, "application": "shop", "environment": "production",
         "version": version, "recipe": "release", "parameters": {"artifact": version}, "dry_run": dry_run,
-        "targets": {"inventory": {"groups": ["web"]}}, "requested_by": "joe", "rollout": {"concurrency": 2},
+        "targets": {"inventory": {"groups": ["web"]}}, "requested_by": "joe", "rollout": {"concurrency": 2}, **more,
     }  # fmt: skip
 
 
-async def accept(store: PostgresStore, name: str, version: str, *, dry_run: bool = False) -> None:
+async def accept(store: PostgresStore, name: str, version: str, *, dry_run: bool = False, **more: Any) -> None:
     new = NewDeployment(
-        deployment_id=name, body_hash=name.encode(), request=request(name, version, dry_run=dry_run),
+        deployment_id=name, body_hash=name.encode(), request=request(name, version, dry_run=dry_run, **more),
         application="shop", environment="production", version=version, recipe="release", team="payments",
         requested_by="joe", user_id=None,
     )  # fmt: skip
     await store.accept(new, Destination("answers", name))
 
 
-async def begin(store: PostgresStore, name: str, version: str, *, dry_run: bool = False) -> Claim:
-    await accept(store, name, version, dry_run=dry_run)
+async def begin(store: PostgresStore, name: str, version: str, *, dry_run: bool = False, **more: Any) -> Claim:
+    await accept(store, name, version, dry_run=dry_run, **more)
     claimed = await claim(store)
     await store.commit(claimed, [Start(TARGETS, resolve_seconds=0.1)])
     return claimed
@@ -82,13 +83,13 @@ async def begin(store: PostgresStore, name: str, version: str, *, dry_run: bool 
 async def end(store: PostgresStore, claimed: Claim, how: DeploymentState, *before: Change) -> None:
     failure = None if how is DeploymentState.SUCCEEDED else FAILURE
     moved = MoveDeployment(DeploymentState.RUNNING, how, failure=failure)
-    await store.commit(claimed, [*before, moved, Emit("deployment.finished")])
+    await store.commit(claimed, [*before, moved, Emit("deployment.finished", {"status": how.value})])
 
 
 async def deployed(
-    store: PostgresStore, name: str, version: str, how: DeploymentState, *, dry_run: bool = False
+    store: PostgresStore, name: str, version: str, how: DeploymentState, *, dry_run: bool = False, **more: Any
 ) -> None:
-    await end(store, await begin(store, name, version, dry_run=dry_run), how)
+    await end(store, await begin(store, name, version, dry_run=dry_run, **more), how)
 
 
 def failed_target() -> list[Change]:
@@ -243,6 +244,34 @@ async def test_rollback_asks_for_the_previous_good_release(
     first, second = result.stderr.splitlines()
     assert first.startswith("vesemir: rolling back shop in production from 2.0.0 (succeeded) to 1.0.0, as d1 deployed")
     assert second.startswith("vesemir: something of it has not ended yet")
+
+
+async def test_rollback_asks_for_what_the_record_has_forgotten(
+    store: PostgresStore, run: Run, published: list[bytes], tmp_path: Path
+) -> None:
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED, parameters={"key": "•••", "size": 3})
+    await deployed(store, "d2", "2.0.0", DeploymentState.SUCCEEDED)
+    refused = await run("rollback", "shop", "production")
+    assert refused.exit_code == 1
+    assert "key is secret and not in the record: give --set-file key=FILE" in refused.stderr
+    (tmp_path / "key").write_text("s3cret\n")
+    result = await run("rollback", "shop", "production", "--set-file", f"key={tmp_path / 'key'}", "--id", "back")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(published[0])["parameters"] == {"key": "s3cret", "size": 3}
+
+
+async def test_what_was_cleaned_up_is_told_as_that(store: PostgresStore, run: Run) -> None:
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    for each in await store.lease_deliveries("p", seconds=5, limit=9):
+        await store.park(each.destination_id, "p", reason="gone")
+    cleaned = await store.clean_up(older_than_seconds=0, rows=1000)
+    assert cleaned is not None
+    assert cleaned.deployments == 1
+    for command in ("status", "logs"):
+        result = await run(command, "d1")
+        assert result.exit_code == 1
+        assert "d1 ended as succeeded on 20" in result.stderr
+        assert "cleaned up since (retention.days)" in result.stderr
 
 
 async def test_rollback_of_a_failed_release_goes_to_the_last_good_one(

@@ -10,7 +10,18 @@ from pydantic import ValidationError
 from vesemir.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vesemir.toml"
-NO_DEFAULT = ("instance", "url_file", "dsn_file", "token_file", "key_file", "file", "folders", "roots", "supervisor")
+NO_DEFAULT = (
+    "instance",
+    "url_file",
+    "dsn_file",
+    "token_file",
+    "key_file",
+    "file",
+    "folders",
+    "sudo_folders",
+    "roots",
+    "supervisor",
+)
 """Examples of what has no default value of its own."""
 
 

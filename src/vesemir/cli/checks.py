@@ -15,6 +15,7 @@ from vesemir.cli.configuration import ConfigurationError, load_settings, setting
 from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
+from vesemir.domain.recipe import has_secrets
 from vesemir.settings import Settings
 
 
@@ -61,6 +62,12 @@ def _settings_detail() -> str:
 
 def _recipes(settings: Settings) -> Iterator[str]:
     book = load_recipes(recipe_folders(settings.recipes))
+    secret = [name for name in book.names if (recipe := book.get(name)) and has_secrets(recipe)]
+    if secret and settings.secrets.key is None:
+        raise VesemirError(
+            f"{', '.join(secret)}: has secret parameters, and secrets.key_file is not set, so its events are refused; "
+            "`openssl rand -base64 32` makes a key, the same for all instances"
+        )
     yield f"{count(len(book.names), 'recipe')}: {', '.join(book.names)}"
 
 

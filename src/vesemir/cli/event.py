@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -170,10 +170,25 @@ def _share(given: str | None) -> int | str | None:
 
 
 def _parameters(options: EventOptions, settings: Settings) -> dict[str, Value]:
+    from_files = parameters_from_files(options.parameter_files)
     if not options.parameters:
-        return {}
+        return from_files
     declared = _declared(str(options.recipe), settings)
-    return dict(_parameter(given, declared) for given in options.parameters)
+    return dict(_parameter(given, declared) for given in options.parameters) | from_files
+
+
+def parameters_from_files(given: Sequence[str] | None) -> dict[str, Value]:
+    """Texts; one line break at the end of a file is not part of its value."""
+    values: dict[str, Value] = {}
+    for each in given or ():
+        name, equals, file = each.partition("=")
+        if not equals or not name or not file:
+            raise UsageError(f"--set-file takes KEY=FILE, not {each!r}")
+        try:
+            values[name] = _read(file).decode("utf-8").removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise ProblemsError([f"{file} is not UTF-8 text, as a parameter must be"]) from error
+    return values
 
 
 def _declared(recipe: str, settings: Settings) -> Mapping[str, Parameter]:

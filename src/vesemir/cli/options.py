@@ -35,6 +35,12 @@ class EventOptions:
             help="A parameter of the recipe; KEY:=JSON gives a number or a boolean. May be repeated, as below.",
         ),
     ] = None
+    parameter_files: Annotated[
+        Texts,
+        typer.Option(
+            "--set-file", metavar="KEY=FILE", help="A parameter from a file: a secret stays out of the process list."
+        ),
+    ] = None
     team: Annotated[Text, typer.Option("--team", metavar="NAME", help="Who owns the application.")] = None
     requested_by: Annotated[
         Text, typer.Option("--requested-by", metavar="WHO", help="Who asks.  [default: user@host]")

@@ -27,6 +27,9 @@ async def _read(settings: Settings, work: Callable[[Reader], Awaitable[T]]) -> T
 async def view_of(reader: Reader, deployment_id: str) -> JsonObject:
     """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
     view = await reader.deployment_view(deployment_id)
+    if view is None and (result := await reader.kept_result(deployment_id)) is not None:
+        ended = f"{result.body['status']} on {result.body['occurred_at'][:10]}"
+        raise VesemirError(f"{deployment_id} ended as {ended}, and its record was cleaned up since (retention.days)")
     if view is None:
         raise VesemirError(f"there is no deployment {deployment_id!r} in the record; `vesemir history` lists them")
     return view

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.complaint import ProblemsError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.deploy import AsJson, Follow, Timeout, deployed
-from vesemir.cli.event import judged
+from vesemir.cli.event import judged, parameters_from_files
 from vesemir.cli.history import moment_text
 from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.output import say
 from vesemir.cli.record import JsonObject, read
 from vesemir.domain.failure import VesemirError
+from vesemir.domain.hiding import HIDDEN
 from vesemir.domain.states import FINAL
 
 Json = Mapping[str, Any]
@@ -41,6 +43,12 @@ def rollback_command(
     deployment_id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="The deployment_id.  [default: a new one]")
     ] = None,
+    parameter_files: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set-file", metavar="KEY=FILE", help="A secret parameter from a file: the record has forgotten it."
+        ),
+    ] = None,
     follow: Follow = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
@@ -53,7 +61,11 @@ def rollback_command(
     settings = load_settings()
     way = read(lambda reader: way_back(reader, application, environment), settings=settings)
     new_id = deployment_id or new_deployment_id()
-    event = judged(request_again(way.good, deployment_id=new_id, dry_run=dry_run), settings)
+    request = request_again(way.good, deployment_id=new_id, dry_run=dry_run)
+    given = parameters_from_files(parameter_files)
+    if given or "parameters" in request:
+        request["parameters"] = with_secrets(request.get("parameters", {}), given)
+    event = judged(request, settings)
     for line in _told(way, new_id, dry_run=dry_run):
         say(line)
     raise typer.Exit(deployed(settings, event, follow=follow or dry_run, timeout=timeout, as_json=as_json))
@@ -108,6 +120,17 @@ def request_again(good: Json, *, deployment_id: str, dry_run: bool) -> JsonObjec
         "requested_by": who_asks(),
         "dry_run": dry_run,
     }
+
+
+def with_secrets(recorded: Json, given: Json) -> JsonObject:
+    """The recorded parameters and those given now. Raises ``ProblemsError`` for secrets that are missing."""
+    parameters = {**recorded, **given}
+    missing = [name for name, value in parameters.items() if value == HIDDEN]
+    if missing:
+        raise ProblemsError(
+            [f"{name} is secret and not in the record: give --set-file {name}=FILE" for name in missing]
+        )
+    return parameters
 
 
 def _told(way: WayBack, deployment_id: str, *, dry_run: bool) -> list[str]:

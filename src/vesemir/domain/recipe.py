@@ -242,6 +242,11 @@ def as_text(value: ParameterValue) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def has_secrets(recipe: Recipe) -> bool:
+    """Whether a request may have to bring a secret."""
+    return any(parameter.secret for parameter in recipe.parameters.values())
+
+
 def secret_texts(recipe: Recipe, values: Mapping[str, ParameterValue]) -> frozenset[str]:
     """The texts that must not show in any log, event or record: what was given, and the recipe's own defaults."""
     return frozenset(

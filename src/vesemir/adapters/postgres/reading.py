@@ -12,7 +12,7 @@ from vesemir.adapters.postgres.statistics import statistics
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.observe import Backlog, WaitsFor
-from vesemir.engine.store import TargetRecord
+from vesemir.engine.store import StoredEvent, TargetRecord
 
 JsonObject = dict[str, Any]
 
@@ -79,6 +79,12 @@ class Reader:
         """The last ones that ended, the last first."""
         async with self._database.connection() as connection:
             return [_deployment_json(row) for row in await statements().last_ended.rows(connection, limit=limit)]
+
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        """All that is left of a deployment that was cleaned up."""
+        async with self._database.connection() as connection:
+            row = await statements().kept_result.row(connection, deployment_id=deployment_id)
+        return None if row is None else event_of(row)
 
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[JsonObject]:
         """Complete events with a higher sequence than ``after``, in order."""

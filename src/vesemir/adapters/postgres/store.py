@@ -94,11 +94,6 @@ class PostgresStore(Reader):
         self._announcer.tell("outbox", "work")
         return kind
 
-    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
-        async with self._database.connection() as connection:
-            row = await statements().kept_result.row(connection, deployment_id=deployment_id)
-        return None if row is None else event_of(row)
-
     async def known(self, deployment_id: str) -> bytes | None:
         async with self._database.connection() as connection:
             found: bytes | None = await statements().known_body_hash.value(connection, deployment_id=deployment_id)

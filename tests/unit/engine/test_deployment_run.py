@@ -158,12 +158,13 @@ async def test_a_recipe_with_a_secret_in_its_text_is_not_recorded(recipe: Recipe
 async def test_of_the_inventory_only_what_the_recipe_reads_is_recorded() -> None:
     recipe = Recipe("reads", variables={"root": Variable("root")}, steps=ONE_STEP.steps)
     async with one_instance(1, recipes=(recipe,)) as world:
-        known = {"root": "/srv", "zone": "a", "ansible_password": "hunter22", "vesemir_state_dir": "/v"}
+        own = {"vesemir_state_dir": "/v", "vesemir_supervisor": "/s"}
+        known = {"root": "/srv", "zone": "a", "ansible_password": "hunter22", **own}
         world.inventory._targets["web1"] = replace(world.targets[0], variables=known)
         await world.accept(recipe="reads", rollout={"order_by": "zone"})
         await world.result()
         (target,) = world.row().targets.values()
-        assert set(target.variables) == {"root", "zone", "vesemir_state_dir"}
+        assert set(target.variables) == {"root", "zone", *own}
 
 
 # --- the way forward --------------------------------------------------------------------------------------------------

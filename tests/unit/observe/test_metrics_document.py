@@ -39,7 +39,7 @@ def names_in(expression: str) -> set[str]:
 
 def test_the_table_is_what_an_instance_exposes() -> None:
     health = HealthRegistry()
-    for part in (PUBLISH_PART, CONSUME_PART, DATABASE):
+    for part in (PUBLISH_PART, CONSUME_PART, DATABASE, "recipes", "policy"):
         health.expect(part)
     text, _ = PrometheusMeters().exposition(health)
     assert exposed(text.decode()) == documented()

@@ -30,6 +30,7 @@ class Sites:
 
     settings: dict[str, str]
     closed_port: int
+    folder: Path
 
 
 @contextmanager
@@ -68,6 +69,7 @@ def failing_sites(lab: Lab, folder: Path) -> Iterator[Sites]:
                 "VESEMIR_RECIPES__FOLDERS": json.dumps([*_setting(lab, "recipes", "folders"), str(recipes)]),
             },
             closed,
+            folder,
         )
 
 

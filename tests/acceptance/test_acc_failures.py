@@ -2,18 +2,16 @@
 
 import json
 import os
-import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from tests.acceptance.failing_sites import Sites, failing_sites
+from tests.acceptance.hanging import slow_request
 from tests.acceptance.installed_lab import Event, Lab
 from tests.acceptance.lab_servers import stopped
 from tests.acceptance.patience import until
@@ -134,34 +132,6 @@ def _listens(lab: Lab, box: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextmanager
-def slow_request(lab: Lab, box: str) -> Iterator[None]:
-    """Somebody's request hangs in the application of ``box``, which is stopped by a signal meanwhile."""
-    (pid,) = _application(lab, box)
-    address = urlsplit(lab["http_url"])
-    with ExitStack() as stack:
-        os.kill(pid, signal.SIGSTOP)
-        stack.callback(os.kill, pid, signal.SIGCONT)
-        for _ in lab.names:
-            asking = stack.enter_context(socket.create_connection((str(address.hostname), address.port), timeout=20))
-            asking.sendall(b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")
-        until(lambda: lab.sessions(box) > 0, what=f"a request is at {box}")
-        yield
-
-
-def _application(lab: Lab, box: str) -> list[int]:
-    """The process that runs in the box's current release."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if str(lab.app_root(box) / "releases").encode() in b" ".join(words[-2:]):
-            found.append(int(folder.name))
-    return found
 
 
 @pytest.mark.usefixtures("mended", "sites")

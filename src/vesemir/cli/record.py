@@ -5,13 +5,18 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from vesemir.adapters.postgres import PostgresStore, Reader
+from vesemir.cli.complaint import ProblemsError
 from vesemir.cli.configuration import load_settings
-from vesemir.domain.failure import VesemirError
 from vesemir.settings import Settings
 
 T = TypeVar("T")
 
 JsonObject = dict[str, Any]
+
+_REFUSED = (
+    "a refused one is not recorded: its requester got deployment.rejected, and vesemir.rejected has a copy with the "
+    "reason (vesemir explain request.invalid)"
+)
 
 
 def read(work: Callable[[Reader], Awaitable[T]], *, settings: Settings | None = None) -> T:
@@ -25,11 +30,12 @@ async def _read(settings: Settings, work: Callable[[Reader], Awaitable[T]]) -> T
 
 
 async def view_of(reader: Reader, deployment_id: str) -> JsonObject:
-    """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
+    """All of one deployment. Raises ``ProblemsError`` if it is not in the record."""
     view = await reader.deployment_view(deployment_id)
     if view is None and (result := await reader.kept_result(deployment_id)) is not None:
         ended = f"{result.body['status']} on {result.body['occurred_at'][:10]}"
         raise VesemirError(f"{deployment_id} ended as {ended}, and its record was cleaned up since (retention.days)")
     if view is None:
-        raise VesemirError(f"there is no deployment {deployment_id!r} in the record; `vesemir history` lists them")
+        missing = f"there is no deployment {deployment_id!r} in the record; `vesemir history` lists them"
+        raise ProblemsError([missing, _REFUSED])
     return view

@@ -7,7 +7,6 @@ from rich.console import RenderableType
 
 from vesemir.cli.next_steps import next_steps
 from vesemir.cli.output import STYLES, count, seconds_text, status_text, table, text
-from vesemir.domain.failure import FailureCode
 
 Json = Mapping[str, Any]
 
@@ -65,13 +64,12 @@ def _not_done(done: int, total: int) -> str:
 
 
 def rejection_lines(rejected: Json) -> list[str]:
-    """``deployment.rejected`` or ``control.rejected``: a line per problem, and where to read on about rules."""
+    """``deployment.rejected`` or ``control.rejected``: one line per problem, and where to read on."""
     failure = rejected["failure"]
-    code, details = failure["code"], failure.get("details") or []
-    lines = [f"refused [{code}]: {detail['field']} {detail['message']}" for detail in details]
-    if code == FailureCode.REQUEST_FORBIDDEN:
-        lines.append(f"what it means, and what to do: vesemir explain {code}")
-    return lines or [f"refused [{code}]: {failure['message']}"]
+    details = failure.get("details") or []
+    problems = [f"{detail['field']} {detail['message']}" for detail in details] or [failure["message"]]
+    lines = [f"refused [{failure['code']}]: {problem}" for problem in problems]
+    return [*lines, f"what it means, and what to do: vesemir explain {failure['code']}"]
 
 
 def plan_parts(plan: Json) -> Iterator[RenderableType]:

@@ -1,0 +1,42 @@
+"""Texts that are expected word for word, kept in files beside the tests; what differs from run to run is replaced.
+
+``VESEMIR_WRITE_EXPECTED=1`` writes them anew: read the diff before it is committed.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER = Path(__file__).with_name("provoked")
+WRITE = "VESEMIR_WRITE_EXPECTED"
+
+_CHANGING = [
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?"), "<time>"),
+    (re.compile(r"\b\d+ h \d\d min\b|\b\d+ min \d\d s\b|\b\d+(\.\d+)? m?s\b(?! \))"), "<duration>"),
+    (re.compile(r"(?<=after )\d+(\.\d+)? s\b"), "<duration>"),
+    (re.compile(r"\b127(\.\d+){3}\b"), "<address>"),
+    (re.compile(r"(?<=<address>):\d{2,5}\b|(?<=port )\d{2,5}\b|(?<=\]):\d{2,5}\b"), ":<port>"),
+    (re.compile(r"\b(one|two)/[0-9a-f]+\b"), r"\1/<start>"),
+    (re.compile(r"SHA256:[A-Za-z0-9+/]+"), "SHA256:<key>"),
+    (re.compile(r"\bepoch \d+"), "epoch <epoch>"),
+    (re.compile(r"[ \t]{3,}"), "  "),
+]
+
+
+def settled(text: str, replaced: Mapping[str, str]) -> str:
+    """Without what differs from run to run; ``replaced`` are such words of this run, the longest first."""
+    for word in sorted(replaced, key=len, reverse=True):
+        text = text.replace(word, replaced[word])
+    for pattern, instead in _CHANGING:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def check(name: str, text: str) -> None:
+    """Against the file of that name, which is written when that is asked for."""
+    file = FOLDER / f"{name}.txt"
+    if os.environ.get(WRITE):
+        file.write_text(text)
+    assert file.exists(), f"{file} is not there: run with {WRITE}=1, and read what it says"
+    assert text == file.read_text()

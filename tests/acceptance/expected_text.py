@@ -11,16 +11,17 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("provoked")
 WRITE = "VESEMIR_WRITE_EXPECTED"
 
+_TOOK = r"(?:\d+ h \d\d min|\d+ min \d\d s|[\d.]+ m?s)"
+"""As ``vesemir.cli.output.seconds_text`` writes it."""
 _CHANGING = [
-    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?"), "<time>"),
-    (re.compile(r"\b\d+ h \d\d min\b|\b\d+ min \d\d s\b|\b\d+(\.\d+)? m?s\b(?! \))"), "<duration>"),
-    (re.compile(r"(?<=after )\d+(\.\d+)? s\b"), "<duration>"),
-    (re.compile(r"\b127(\.\d+){3}\b"), "<address>"),
-    (re.compile(r"(?<=<address>):\d{2,5}\b|(?<=port )\d{2,5}\b|(?<=\]):\d{2,5}\b"), ":<port>"),
-    (re.compile(r"\b(one|two)/[0-9a-f]+\b"), r"\1/<start>"),
-    (re.compile(r"SHA256:[A-Za-z0-9+/]+"), "SHA256:<key>"),
-    (re.compile(r"\bepoch \d+"), "epoch <epoch>"),
     (re.compile(r"[ \t]{3,}"), "  "),
+    (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "<time>"),
+    # What was measured, in a column or after these words. A limit that was asked for stays.
+    (re.compile(rf"(?<=  ){_TOOK}(?=  |$)|(?<=waited ){_TOOK}|(?<=ran for  ){_TOOK}", re.MULTILINE), "<duration>"),
+    (re.compile(r"\b127(\.\d+){3}\b"), "<address>"),
+    (re.compile(r"(?<=<address>):\d{2,5}\b|(?<=\]):\d{2,5}\b"), ":<port>"),
+    (re.compile(r"\b(one|two)/[0-9a-f-]+"), r"\1/<start>"),
+    (re.compile(r"\bepoch \d+"), "epoch <epoch>"),
 ]
 
 

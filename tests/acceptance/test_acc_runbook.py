@@ -20,13 +20,17 @@ from tests.acceptance.failing_sites import Sites, failing_sites
 from tests.acceptance.hanging import slow_request
 from tests.acceptance.installed_lab import COMMAND, SECONDS, Event, Held, Lab, own_environment
 from tests.acceptance.pika_requester import Requester
-from tests.acceptance.provoking import CASES, HANGING, PLAIN, chosen, set_ready, start_shop, unmount
+from tests.acceptance.provoking import CASES, HANGING, HASTY, PLAIN, chosen, set_ready, start_shop, unmount
 from tests.acceptance.running_daemon import running
+from typer.testing import CliRunner
+
+from vesemir.cli.program import app
+from vesemir.domain.failure import FailureCode
+from vesemir.shipped import recipes_folder
 
 pytestmark = pytest.mark.lab
 
 DAEMON = {"VESEMIR_HAPROXY__UP_DEADLINE_SECONDS": "4"}
-LEASE = {"VESEMIR_LEASE__SECONDS": "4", "VESEMIR_LIMITS__EXPIRIES": "1"}
 
 
 @dataclass
@@ -48,17 +52,24 @@ class Stage:
         )  # fmt: skip
         return f"$ vesemir {' '.join(words)}\n{done.stdout}{done.stderr}"
 
+    def explained(self, code: str) -> str:
+        """The same command in this process: it asks nobody, and starting it seventeen times takes its time."""
+        done = CliRunner().invoke(app, ["explain", code])
+        assert done.exit_code == 0
+        return f"$ vesemir explain {code}\n{done.stdout}"
+
     def settled(self, text: str) -> str:
         words = {
             str(self.sites.folder): "<folder>",
             str(self.lab.folder): "<lab>",
             f"{getpass.getuser()}@{socket.gethostname()}": "<me>",
-            str(self.sites.closed_port): "<port>",
+            f":{self.sites.closed_port}": ":<port>",
         }
         return settled(text, words)
 
-    def check(self, name: str, *commands: str) -> None:
-        check(name, "\n".join(self.settled(command) for command in commands))
+    def check(self, name: str, code: str, *commands: str) -> None:
+        """What was typed, then the entry of that code."""
+        check(name, "\n".join([*(self.settled(command) for command in commands), self.explained(code)]))
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +79,18 @@ def stage(lab: Lab) -> Iterator[Stage]:
         folder = Path(name)
         folder.chmod(0o755)
         lab.mend()
-        with failing_sites(lab, folder) as sites, running(lab, folder, "one", sites.settings | DAEMON):
-            stage = Stage(lab, sites, requester, {}, {}, {})
-            try:
-                _provoke(stage)
-                yield stage
-            finally:
-                unmount(lab)
-                start_shop(lab)
-                lab.mend()
+        with failing_sites(lab, folder) as sites:
+            release = (recipes_folder() / "release.toml").read_text()
+            (folder / "recipes" / f"{HASTY}.toml").write_text(release.replace("deadline = 30", "deadline = 3"))
+            with running(lab, folder, "one", sites.settings | DAEMON):
+                stage = Stage(lab, sites, requester, {}, {}, {})
+                try:
+                    _provoke(stage)
+                    yield stage
+                finally:
+                    unmount(lab)
+                    start_shop(lab)
+                    lab.mend()
 
 
 def _provoke(stage: Stage) -> None:
@@ -95,12 +109,12 @@ def _provoke(stage: Stage) -> None:
 
 
 def test_there_is_one_of_every_group_that_a_deployment_can_fail_with() -> None:
-    """With those below that never become a deployment, or are ended on purpose."""
-    groups = {name.partition(".")[0] for name in CASES} | {"request", "control", "internal", "rollout"}
-    assert groups == {
-        "targets", "ssh", "step", "target", "haproxy", "health", "deployment", "artifact", "request", "control",
-        "internal", "rollout",
-    }  # fmt: skip
+    """With the two below that are refused. ``rollout`` and ``canary`` only say that targets failed or regressed (the
+    analysis has its own tests); ``internal`` takes a bug, or instances that die over and over: the chaos suite.
+    """
+    groups = {name.partition(".")[0] for name in CASES} | {"request", "control"}
+    assert {code.value.partition(".")[0] for code in FailureCode} - groups == {"rollout", "canary", "internal"}
+    assert len(chosen()) >= 15
 
 
 @pytest.mark.parametrize("name", chosen())
@@ -109,7 +123,7 @@ def test_status_and_the_entry_are_enough(stage: Stage, name: str) -> None:
     code = name.partition("-")[0]
     failures = [target["failure"]["code"] for target in stage.results[name]["targets"] if target["failure"]]
     assert code in [*failures, stage.results[name]["failure"]["code"]]
-    stage.check(name, stage.said[name], stage.vesemir("explain", code))
+    stage.check(name, code, stage.said[name])
 
 
 def test_a_refused_event_is_told_and_explained(stage: Stage) -> None:
@@ -118,9 +132,9 @@ def test_a_refused_event_is_told_and_explained(stage: Stage) -> None:
     wrong = json.dumps(event | {"rollout": {"on_failure": "rolback"}})
     stage.check(
         "request.invalid",
+        "request.invalid",
         stage.vesemir("deploy", "--file", "-", given=wrong),
         stage.vesemir("status", "dep-request"),
-        stage.vesemir("explain", "request.invalid"),
     )
     stage.requester.purge_rejected()
     assert stage.requester.deploy(event)["status"] == "succeeded", "the id may be used again"
@@ -135,16 +149,12 @@ def test_a_command_for_nobody_and_a_cancelled_deployment(stage: Stage) -> None:
     held.wait(PLAIN)
     stage.check(
         "control.unknown_deployment",
+        "control.unknown_deployment",
         stage.vesemir("cancel", "dep-canceled", "--reason", "wrong version"),
-        stage.vesemir("explain", "control.unknown_deployment"),
     )
     stage.vesemir("cancel", "dep-cancelled", "--reason", "wrong version")
     assert stage.requester.finished("dep-cancelled")["status"] == "cancelled"
-    stage.check(
-        "deployment.cancelled",
-        stage.vesemir("status", "dep-cancelled"),
-        stage.vesemir("explain", "deployment.cancelled"),
-    )
+    stage.check("deployment.cancelled", "deployment.cancelled", stage.vesemir("status", "dep-cancelled"))
     held.let_go()
     assert stage.requester.deploy(event | {"deployment_id": "dep-cancelled-again"})["status"] == "succeeded"
 
@@ -160,5 +170,5 @@ def test_what_the_entries_say_mends_it(stage: Stage) -> None:
     assert {name: result["status"] for name, result in ended.items()} == dict.fromkeys(ended, "succeeded"), why
     # health.failed left web1 drained, and the deployment of a good release leaves that to a person.
     assert stage.lab.servers()["web1"].is_drained
-    set_ready(stage.lab, "web1")
+    set_ready(stage.lab, stage.events["health.failed"], "web1")
     assert all(server.is_back for server in stage.lab.servers().values())

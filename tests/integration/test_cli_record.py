@@ -151,7 +151,9 @@ async def test_an_unknown_deployment_is_told(run: Run) -> None:
     for command in ("status", "logs"):
         result = await run(command, "nobody")
         assert (result.exit_code, result.stdout) == (1, "")
-        assert result.stderr == "vesemir: there is no deployment 'nobody' in the record; `vesemir history` lists them\n"
+        missing, refused = result.stderr.splitlines()
+        assert missing == "vesemir: there is no deployment 'nobody' in the record; `vesemir history` lists them"
+        assert refused.endswith("(vesemir explain request.invalid)")
 
 
 async def test_history(store: PostgresStore, run: Run) -> None:

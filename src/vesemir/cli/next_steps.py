@@ -11,8 +11,11 @@ Json = Mapping[str, Any]
 
 _CONSEQUENCES = frozenset({"rollout.too_many_failures"})
 """Codes that only say that targets failed: their own codes say what to do."""
-_WITH_OUTPUT = ("step.", "health.", "artifact.")
+_WITH_OUTPUT = ("step.", "health.", "artifact.", "target.timed_out", "deployment.timed_out")
 """Codes whose cause stands in what a step printed."""
+_SOCKET = "/run/haproxy/admin.sock"
+"""The default of the setting ``haproxy.socket``, which an inventory variable may override."""
+_SHOWN = 3
 
 
 def next_steps(deployment_id: str, failure: Json | None, targets: Sequence[Json]) -> Iterator[RenderableType]:
@@ -44,20 +47,29 @@ def _entries(failure: Json | None, of_targets: Mapping[str, Json]) -> Iterator[t
         yield f"vesemir explain {code}", f"meaning, how to tell, how to mend, whom to call ({runbook})"
 
 
-def out_of_traffic(request: Json, targets: Sequence[Json]) -> Iterator[RenderableType]:
-    """Servers that a failure left drained, and what gives them their traffic back."""
-    haproxy = request.get("haproxy")
+def out_of_traffic(view: Json, targets: Sequence[Json]) -> Iterator[RenderableType]:
+    """Servers that a failure left drained, and the commands that give them their traffic back."""
+    haproxy = view["request"].get("haproxy")
     names = [target["name"] for target in targets if _left_drained(target)] if haproxy else []
     if not haproxy or not names:
         return
-    servers = [
-        f"{haproxy['backend']}/{str(haproxy.get('server') or '{name}').replace('{name}', name)}" for name in names
-    ]
-    told = (
-        f"Without traffic, on purpose: {', '.join(servers)}. The next deployment leaves it so; once the application "
-        "answers there, set it ready by hand: vesemir explain first-look"
+    pattern = str(haproxy.get("server") or "{name}")
+    servers = [f"{haproxy['backend']}/{pattern.replace('{name}', name)}" for name in names]
+    yield paragraph(
+        text(f"Without traffic, on purpose: {', '.join(servers)}.", "bold"),
+        text(" The next deployment leaves it so. Once the application answers there, set it ready by hand:"),
     )
-    yield paragraph(text(told))
+    commands = [
+        (
+            f'echo "set server {server} state ready" | socat - UNIX-CONNECT:{box["socket"] or _SOCKET}',
+            f"on {box['name']}",
+        )
+        for server in servers[:_SHOWN]
+        for box in view["balancers"]
+    ]
+    shown = table("", "", rows=commands)
+    shown.show_header = False
+    yield shown
 
 
 def _left_drained(target: Json) -> bool:

@@ -100,7 +100,7 @@ def view_parts(view: Json) -> Iterator[RenderableType]:
         yield ""
         yield text("Given up: these destinations did not take their events (a repeat of the request tries again).")
         yield _parked(parked)
-    left = list(out_of_traffic(view["request"], last_of_each(view["targets"])))
+    left = list(out_of_traffic(view, last_of_each(view["targets"])))
     if left:
         yield ""
         yield from left

@@ -14,6 +14,9 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.request import Rollout
 from vesemir.domain.target import Target
 
+_NAMED = 10
+"""Hosts that a message names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -65,7 +68,8 @@ def make_plan(targets: Sequence[Target], rollout: Rollout) -> Plan:
     if total < rollout.min_targets:
         raise FailedError(
             FailureCode.TARGETS_TOO_FEW,
-            f"{total} hosts were found and rollout.min_targets asks for {rollout.min_targets}; "
+            f"{'1 host was' if total == 1 else f'{total} hosts were'} found ({', '.join(_first(targets))}) and "
+            f"rollout.min_targets asks for {rollout.min_targets}; "
             "check the inventory, or lower min_targets if that is meant",
         )
     concurrency = rollout.concurrency.down(total, at_least=1)
@@ -97,3 +101,9 @@ def _batches(ordered: Sequence[tuple[int, str]], *, canary: int, concurrency: in
             for start in range(0, len(names), concurrency):
                 number += 1
                 yield Batch(number, tuple(names[start : start + concurrency]), canary=is_canary, group=group)
+
+
+def _first(targets: Sequence[Target]) -> list[str]:
+    """Some names, to see by them who is missing."""
+    names = [target.name for target in targets[:_NAMED]]
+    return [*names, "…"] if len(targets) > _NAMED else names

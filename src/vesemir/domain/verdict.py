@@ -30,18 +30,20 @@ def target_state_of(failure: Failure | None, direction: Direction) -> TargetStat
     return _STATES.get(failure.code, TargetState.FAILED)
 
 
-def message_of_stop(reason: str, target: str, target_seconds: float) -> Failure:
-    """What a target is told that was ended from outside; ``reason`` is a ``StopReason``'s value."""
+def message_of_stop(reason: str, target: str, target_seconds: float, step: str = "") -> Failure:
+    """What a target is told that was ended from outside; ``reason`` is a ``StopReason``'s value.
+
+    ``step`` is what it was doing; empty before its first step.
+    """
+    doing = f"was in step {step}" if step else "was being connected to"
     match reason:
         case "cancelled" | "not_resumed":
-            return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"the deployment was cancelled while {target} was in work")
+            return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"the deployment was cancelled while {target} {doing}")
         case "deployment_timed_out":
-            text = f"the deployment's time ran out while {target} was in work; see timeouts.deployment"
+            text = f"the deployment's time (timeouts.deployment) ran out while {target} {doing}"
             return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
         case _:
-            text = (
-                f"{target} was not done within timeouts.target ({target_seconds:g} s); its last step says where it hung"
-            )
+            text = f"{target} was not done within timeouts.target ({target_seconds:g} s): it {doing} when that was over"
             return Failure(FailureCode.TARGET_TIMED_OUT, text)
 
 
@@ -49,13 +51,14 @@ def failure_of_step(
     step: RenderedStep, result: StepResult, target: str, *, redact: Callable[[str], str] = str
 ) -> tuple[FailureCode, str]:
     """(code, message) for a step that did not succeed at its last try. Secrets are taken out before anything is cut."""
-    last = "" if result.reason else _last_line(redact(result.output.decode("utf-8", "replace")))
+    last = _last_line(redact(result.output.decode("utf-8", "replace")))
     if result.status is StepStatus.TIMED_OUT:
         text = f"step {step.name} on {target} did not end within {step.timeout:g} s and was ended"
         return FailureCode.STEP_TIMED_OUT, f"{text}{last}"
     code = step.failures.get(result.exit_status or 0, step.failure)
-    how = f"exit status {result.exit_status}" if result.exit_status is not None else result.reason or "no exit status"
-    return code, f"step {step.name} failed on {target}: {how}{last}"
+    status = "" if result.exit_status is None else f"exit status {result.exit_status}"
+    how = ", ".join(each for each in (status, redact(result.reason)) if each) or "no exit status"
+    return code, f"step {step.name} failed on {target}: {how}{'' if result.reason else last}"
 
 
 def _last_line(output: str) -> str:

@@ -85,7 +85,9 @@ class TargetSession:
         except StoppedError as stop:
             if stop.reason in LEFT_ALONE:
                 raise
-            return message_of_stop(stop.reason.value, self._row.name, self._deployment.request.timeouts.target)
+            return message_of_stop(
+                stop.reason.value, self._row.name, self._deployment.request.timeouts.target, self._steps.doing
+            )
         except FailedError as error:
             return error.failure
         except LeaseLostError:

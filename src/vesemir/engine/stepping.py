@@ -20,7 +20,7 @@ from vesemir.engine.store import Emit, RecordStep, StepRecord
 
 
 class Stepping:
-    """``began`` tells whether anything was asked of the host or of HAProxy in this session."""
+    """``began`` tells whether anything was asked of the host or of HAProxy in this session; ``doing`` the last step."""
 
     def __init__(self, deployment: Deployment, row: Row, scope: Scope) -> None:
         self._deployment = deployment
@@ -28,6 +28,7 @@ class Stepping:
         self._scope = scope
         self._recorded: dict[str, StepRecord] = {}
         self.began = False
+        self.doing = ""
 
     async def remember(self) -> None:
         """Read what is recorded for this target, if it was in work before."""
@@ -54,7 +55,7 @@ class Stepping:
 
     async def _own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         self._deployment.lease.ensure()
-        self.began = True
+        self.began, self.doing = True, name
         started = time.monotonic()
         try:
             text = (await work()).encode()
@@ -110,7 +111,7 @@ class Stepping:
                 await self._put(step.name, attempt, adopted)
                 return adopted
         self._deployment.lease.ensure()
-        self.began = True
+        self.began, self.doing = True, step.name
         started = time.monotonic()
         try:
             reach(Failpoint.BEFORE_SEND)

@@ -96,6 +96,7 @@ def test_a_rejection_is_told_problem_by_problem(invoke: Invoke, script: Any, eve
     assert result.stderr == (
         "vesemir: refused [request.unknown_recipe]: recipe there is none\n"
         "vesemir: refused [request.unknown_recipe]: x is wrong\n"
+        "vesemir: what to do: vesemir explain request.unknown_recipe\n"
     )
 
 
@@ -187,7 +188,11 @@ def test_control(invoke: Invoke, script: Any, command: str) -> None:
 def test_control_refused(invoke: Invoke, script: Any) -> None:
     script([event("control.rejected", 0, failure=failure("control.not_running", "it has ended"), command="cancel")])
     result = invoke("cancel", "d-1")
-    assert (result.exit_code, result.stderr) == (1, "vesemir: refused [control.not_running]: it has ended\n")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines() == [
+        "vesemir: refused [control.not_running]: it has ended",
+        "vesemir: what to do: vesemir explain control.not_running",
+    ]
 
 
 def test_control_without_an_answer(invoke: Invoke, script: Any) -> None:

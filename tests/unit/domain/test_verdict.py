@@ -46,9 +46,16 @@ def test_an_exit_status_can_have_a_code_of_its_own() -> None:
 
 
 def test_a_step_that_was_ended_by_its_deadline_says_so() -> None:
-    code, text = failure_of_step(STEP, StepResult(StepStatus.TIMED_OUT, None), "web1")
+    hung = StepResult(StepStatus.TIMED_OUT, None, b"waiting for the lock\n", reason="the deadline was over")
+    code, text = failure_of_step(STEP, hung, "web1")
     assert code is FailureCode.STEP_TIMED_OUT
-    assert "did not end within 7 s" in text
+    assert text == "step unpack on web1 did not end within 7 s and was ended; its last line: waiting for the lock"
+
+
+def test_what_kept_a_program_from_starting_is_told_with_its_exit_status() -> None:
+    missing = StepResult(StepStatus.FAILED, 127, b"", reason="cannot run apt: No such file or directory")
+    _, text = failure_of_step(STEP, missing, "web1")
+    assert text == "step unpack failed on web1: exit status 127, cannot run apt: No such file or directory"
 
 
 def test_output_is_text_without_nul_and_tells_of_leftovers() -> None:
@@ -76,4 +83,7 @@ def test_an_event_carries_the_last_4_kib_whole_characters() -> None:
     ],
 )
 def test_each_stop_has_its_code(reason: str, code: FailureCode) -> None:
-    assert message_of_stop(reason, "web1", 5).code is code
+    failure = message_of_stop(reason, "web1", 5, "restart")
+    assert failure.code is code
+    assert "web1 was in step restart" in failure.message.replace("it was", "web1 was")
+    assert "was being connected to" in message_of_stop(reason, "web1", 5).message

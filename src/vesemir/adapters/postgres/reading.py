@@ -176,6 +176,9 @@ def _more_json(row: Row) -> JsonObject:
         "queued_seconds": row["queued_seconds"],
         "resolve_seconds": row["resolve_seconds"],
         "steps_total": row["steps_total"],
+        "balancers": [
+            {"name": box["name"], "socket": box["variables"].get("haproxy_socket")} for box in row["balancers"]
+        ],
         "last_sequence": row["next_sequence"] - 1,
     }
 

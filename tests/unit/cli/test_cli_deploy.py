@@ -96,7 +96,7 @@ def test_a_rejection_is_told_problem_by_problem(invoke: Invoke, script: Any, eve
     assert result.stderr == (
         "vesemir: refused [request.unknown_recipe]: recipe there is none\n"
         "vesemir: refused [request.unknown_recipe]: x is wrong\n"
-        "vesemir: what to do: vesemir explain request.unknown_recipe\n"
+        "vesemir: what it means, and what to do: vesemir explain request.unknown_recipe\n"
     )
 
 
@@ -191,7 +191,7 @@ def test_control_refused(invoke: Invoke, script: Any) -> None:
     assert result.exit_code == 1
     assert result.stderr.splitlines() == [
         "vesemir: refused [control.not_running]: it has ended",
-        "vesemir: what to do: vesemir explain control.not_running",
+        "vesemir: what it means, and what to do: vesemir explain control.not_running",
     ]
 
 

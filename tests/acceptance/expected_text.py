@@ -6,6 +6,7 @@
 import os
 import re
 from collections.abc import Mapping
+from difflib import unified_diff
 from pathlib import Path
 
 FOLDER = Path(__file__).with_name("provoked")
@@ -40,4 +41,5 @@ def check(name: str, text: str) -> None:
     if os.environ.get(WRITE):
         file.write_text(text)
     assert file.exists(), f"{file} is not there: run with {WRITE}=1, and read what it says"
-    assert text == file.read_text()
+    expected = file.read_text()
+    assert text == expected, "\n".join(unified_diff(expected.splitlines(), text.splitlines(), "expected", "said", n=1))

@@ -62,6 +62,7 @@ class Stage:
         words = {
             str(self.sites.folder): "<folder>",
             str(self.lab.folder): "<lab>",
+            self.lab.artifact("2.0.0")["sha256"]: "<sha256 of 2.0.0>",
             f"{getpass.getuser()}@{socket.gethostname()}": "<me>",
             f":{self.sites.closed_port}": ":<port>",
         }

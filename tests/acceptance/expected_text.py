@@ -19,6 +19,7 @@ _CHANGING = [
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "<time>"),
     # What was measured, in a column or after these words. A limit that was asked for stays.
     (re.compile(rf"(?<=  ){_TOOK}(?=  |$)|(?<=waited ){_TOOK}|(?<=ran for  ){_TOOK}", re.MULTILINE), "<duration>"),
+    (re.compile(r"(?<=<duration>, )\d+ steps?"), "<steps>"),
     (re.compile(r"\b127(\.\d+){3}\b"), "<address>"),
     (re.compile(r"(?<=<address>):\d{2,5}\b|(?<=\]):\d{2,5}\b"), ":<port>"),
     (re.compile(r"\b(one|two)/[0-9a-f-]+"), r"\1/<start>"),

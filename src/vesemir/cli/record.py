@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from vesemir.adapters.postgres import PostgresStore, Reader
 from vesemir.cli.complaint import ProblemsError
 from vesemir.cli.configuration import load_settings
+from vesemir.domain.failure import VesemirError
 from vesemir.settings import Settings
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ async def _read(settings: Settings, work: Callable[[Reader], Awaitable[T]]) -> T
 
 
 async def view_of(reader: Reader, deployment_id: str) -> JsonObject:
-    """All of one deployment. Raises ``ProblemsError`` if it is not in the record."""
+    """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
     view = await reader.deployment_view(deployment_id)
     if view is None and (result := await reader.kept_result(deployment_id)) is not None:
         ended = f"{result.body['status']} on {result.body['occurred_at'][:10]}"

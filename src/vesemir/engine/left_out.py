@@ -43,6 +43,9 @@ class LeftOut:
             reason = error.failure.message if isinstance(error, FailedError) else "no answer in time"
             self._log.debug("{target} could not be looked at: {reason}", target=server.target, reason=reason)
             return
+        except Exception:  # noqa: BLE001 - logged as the bug that it is; the service goes on
+            self._log.exception("a bug while {target} was looked at in HAProxy", target=server.target)
+            return
         if back:
             self._log.info(
                 "{target} is not left drained any more", target=server.target, deployment_id=server.deployment_id

@@ -90,6 +90,15 @@ async def test_a_backend_that_is_gone_is_waited_for_no_more(world: World, monkey
     await until(lambda: not world.record.left_drained)
 
 
+async def test_a_bug_in_a_look_ends_nothing(world: World, log: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(world.lbs[0], "servers", None)
+        await looked()
+    assert "a bug while web1 was looked at in HAProxy" in log.of("exception")
+    await put_back(world, 0, 1)
+    await until(lambda: not world.record.left_drained)
+
+
 async def test_the_next_deployment_does_not_change_it_but_the_one_after_it_was_put_back_does(world: World) -> None:
     """A server found drained is worked on and left so (contract section 5)."""
     world.hosts.steps.clear()

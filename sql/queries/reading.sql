@@ -40,6 +40,20 @@ WHERE (:application::text IS NULL OR application = :application)
       SELECT last.accepted_at, last.deployment_id FROM deployment AS last WHERE last.deployment_id = :before))
 ORDER BY accepted_at DESC, deployment_id DESC LIMIT :limit;
 
+-- name: lane_history
+-- What was deployed in a lane, newest first, with the hosts of each: all, those that a recipe step began on, and those
+-- that a rollback brought back. Dry runs changed nothing and are left out.
+SELECT deployment_id, application, environment, version, recipe, state, request, started_at, finished_at,
+       ARRAY(SELECT name FROM target WHERE target.deployment_id = deployment.deployment_id
+             AND direction = 'forward') AS targets,
+       ARRAY(SELECT name FROM target WHERE target.deployment_id = deployment.deployment_id
+             AND direction = 'forward' AND touched) AS touched,
+       ARRAY(SELECT name FROM target WHERE target.deployment_id = deployment.deployment_id
+             AND direction = 'back' AND state = 'rolled_back') AS brought_back
+FROM deployment
+WHERE lane = :application::text || '/' || :environment::text AND NOT coalesce((request ->> 'dry_run')::boolean, false)
+ORDER BY arrival DESC LIMIT :limit;
+
 -- name: steps
 -- Recorded tries of steps in order, of one target or of all, after one that was read before; the output only when it is
 -- asked for.

@@ -17,7 +17,9 @@ from vesemir.adapters.postgres import PostgresStore
 from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction
 from vesemir.engine.store import (
+    AddTargets,
     Change,
     Claim,
     ControlCommand,
@@ -28,6 +30,7 @@ from vesemir.engine.store import (
     NewDeployment,
     RecordStep,
     Start,
+    Touch,
 )
 from vesemir.settings import Postgres
 
@@ -87,9 +90,11 @@ async def end(store: PostgresStore, claimed: Claim, how: DeploymentState, *befor
 
 
 async def deployed(
-    store: PostgresStore, name: str, version: str, how: DeploymentState, *, dry_run: bool = False, **more: Any
+    store: PostgresStore, name: str, version: str, how: DeploymentState, *, touched: bool = True, **more: Any
 ) -> None:
-    await end(store, await begin(store, name, version, dry_run=dry_run, **more), how)
+    """``touched``: a step of the recipe began on web1. ``more`` is of the request, and ``dry_run``."""
+    claimed = await begin(store, name, version, **more)
+    await end(store, claimed, how, *([Touch("web1", FORWARD)] if touched else []))
 
 
 def failed_target() -> list[Change]:
@@ -286,14 +291,84 @@ async def test_rollback_of_a_failed_release_goes_to_the_last_good_one(
     assert json.loads(published[0])["version"] == "2.0.0"
 
 
+async def test_rollback_of_what_left_nothing_says_what_is_served(
+    store: PostgresStore, run: Run, published: list[bytes]
+) -> None:
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d2", "2.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d3", "3.0.0", DeploymentState.FAILED, touched=False)
+    result = await run("rollback", "shop", "production")
+    assert (result.exit_code, published) == (1, [])
+    assert (
+        "3.0.0 (d3) left nothing behind: 2.0.0 is what is served; to go back further, say --to 1.0.0" in result.stderr
+    )
+    assert (await run("rollback", "shop", "production", "--to", "1.0.0", "--id", "back")).exit_code == 0
+    assert json.loads(published[0])["version"] == "1.0.0"
+
+
+@pytest.mark.usefixtures("published")
+async def test_rollback_after_an_automatic_one_that_failed(store: PostgresStore, run: Run) -> None:
+    """What was brought back does not count, what was not does."""
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    for name, back in (("d2", TargetState.ROLLED_BACK), ("d3", TargetState.FAILED)):
+        claimed = await begin(store, name, f"2.0.{name[1]}")
+        changes: list[Change] = [
+            Touch("web1", FORWARD),
+            MoveDeployment(DeploymentState.RUNNING, DeploymentState.ROLLING_BACK, failure=FAILURE),
+            AddTargets((a_target("web1", direction=Direction.BACK),)),
+            MoveTarget("web1", Direction.BACK, TargetState.PENDING, TargetState.RUNNING),
+            MoveTarget("web1", Direction.BACK, TargetState.RUNNING, back, finished=True),
+            MoveDeployment(DeploymentState.ROLLING_BACK, DeploymentState.FAILED),
+            Emit("deployment.finished"),
+        ]
+        await store.commit(claimed, changes)
+        result = await run("rollback", "shop", "production", "--id", "back")
+        if back is TargetState.ROLLED_BACK:
+            assert "2.0.2 (d2) left nothing behind: 1.0.0 is what is served" in result.stderr
+        else:
+            assert result.exit_code == 0, result.stderr
+            assert "from 2.0.3 (failed) to 1.0.0" in result.stderr
+
+
+async def test_rollback_prints_the_event_for_another_program(
+    store: PostgresStore, run: Run, published: list[bytes]
+) -> None:
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    await deployed(store, "d2", "2.0.0", DeploymentState.SUCCEEDED)
+    result = await run("rollback", "shop", "production", "--print", "--id", "back", "--set", "artifact=other")
+    assert (result.exit_code, published) == (0, [])
+    printed = json.loads(result.stdout)
+    assert (printed["deployment_id"], printed["version"], printed["dry_run"]) == ("back", "1.0.0", False)
+    assert printed["parameters"] == {"artifact": "other"}
+    assert (await run("rollback", "shop", "production", "--print", "--follow")).exit_code == 2
+
+
+async def test_rollback_is_to_the_targets_of_what_it_replaces(
+    store: PostgresStore, run: Run, published: list[bytes]
+) -> None:
+    """The good release was on all; only one host got the new one."""
+    await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
+    one = request("d2", "2.0.0", dry_run=False) | {"targets": {"hosts": ["web1"]}, "recipe": "package"}
+    new = NewDeployment("d2", b"d2", one, "shop", "production", "2.0.0", "package", None, "joe", None)
+    await store.accept(new, None)
+    claimed = await claim(store)
+    await store.commit(claimed, [Start(TARGETS[:1], resolve_seconds=0.1), Touch("web1", FORWARD)])
+    await end(store, claimed, DeploymentState.FAILED)
+    result = await run("rollback", "shop", "production", "--id", "back")
+    assert result.exit_code == 0, result.stderr
+    assert "by recipe release, as then; 2.0.0 came by package" in result.stderr
+    made = json.loads(published[0])
+    assert (made["version"], made["recipe"], made["targets"]) == ("1.0.0", "release", {"hosts": ["web1"]})
+
+
 @pytest.mark.parametrize(
     ("before", "told"),
     [
         ([], "nothing was deployed of shop in production yet"),
-        ([("d1", "1.0.0", DeploymentState.SUCCEEDED)], "no other release than 1.0.0 ever succeeded"),
+        ([("d1", "1.0.0", DeploymentState.SUCCEEDED)], "shop in production: no release before 1.0.0 is known"),
         (
             [("d1", "1.0.0", DeploymentState.FAILED), ("d2", "2.0.0", DeploymentState.FAILED)],
-            "no other release than 2.0.0 ever succeeded",
+            "no release before 2.0.0 is known to have been good",
         ),
     ],
 )

@@ -94,7 +94,8 @@ def _from_options(options: EventOptions, settings: Settings) -> JsonObject:
         "requested_by": options.requested_by or who_asks(),
         "version": options.version,
         "recipe": options.recipe,
-        "parameters": _parameters(options, settings),
+        "parameters": parameters_of(options.parameters or (), str(options.recipe), settings)
+        | parameters_from_files(options.parameter_files),
         "targets": _targets(options),
         "haproxy": _haproxy(options),
         "rollout": _rollout(options),
@@ -169,12 +170,12 @@ def _share(given: str | None) -> int | str | None:
     return int(given) if given is not None and given.isascii() and given.isdecimal() else given
 
 
-def _parameters(options: EventOptions, settings: Settings) -> dict[str, Value]:
-    from_files = parameters_from_files(options.parameter_files)
-    if not options.parameters:
-        return from_files
-    declared = _declared(str(options.recipe), settings)
-    return dict(_parameter(given, declared) for given in options.parameters) | from_files
+def parameters_of(given: Sequence[str], recipe: str, settings: Settings) -> dict[str, Value]:
+    """From ``KEY=VALUE`` and ``KEY:=JSON``. Raises ``UsageError``."""
+    if not given:
+        return {}
+    declared = _declared(recipe, settings)
+    return dict(_parameter(each, declared) for each in given)
 
 
 def parameters_from_files(given: Sequence[str] | None) -> dict[str, Value]:

@@ -1,47 +1,40 @@
 """``vesemir rollback``: an ordinary deployment of the release that was good before, found in the record."""
 
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from vesemir.adapters.postgres import Reader
-from vesemir.cli.complaint import ProblemsError
+from vesemir.cli.complaint import ProblemsError, UsageError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.deploy import AsJson, Follow, Timeout, deployed
-from vesemir.cli.event import judged, parameters_from_files
+from vesemir.cli.event import judged, parameters_from_files, parameters_of
 from vesemir.cli.history import moment_text
 from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.output import say
 from vesemir.cli.record import JsonObject, read
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.hiding import HIDDEN
-from vesemir.domain.states import FINAL
+from vesemir.domain.states import FINAL, DeploymentState
+from vesemir.domain.way_back import NoWayBackError, Past, find_way_back
 
 Json = Mapping[str, Any]
 
-_PAGE = 50
-
-
-@dataclass(frozen=True, slots=True)
-class WayBack:
-    """``good`` is the deployment whose request is made again; ``newest`` the one that it goes back from.
-
-    ``waiting`` is whether something of the lane has not ended yet, which goes first.
-    """
-
-    newest: Json
-    good: Json
-    waiting: bool
+MOST = 500
+"""Deployments of a lane that are looked at, newest first."""
 
 
 def rollback_command(
     application: Annotated[str, typer.Argument(metavar="APPLICATION")],
     environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: see what stands in the way.")] = False,
-    deployment_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="The deployment_id.  [default: a new one]")
+    version: Annotated[
+        str | None,
+        typer.Option("--to", metavar="VERSION", help="The release to go back to.  [default: the previous good one]"),
+    ] = None,
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="A parameter, instead of the recorded one; see deploy."),
     ] = None,
     parameter_files: Annotated[
         list[str] | None,
@@ -49,77 +42,81 @@ def rollback_command(
             "--set-file", metavar="KEY=FILE", help="A secret parameter from a file: the record has forgotten it."
         ),
     ] = None,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the deploy event, for another program to publish; deploy nothing.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing: see what stands in the way.")] = False,
+    deployment_id: Annotated[
+        str | None, typer.Option("--id", metavar="ID", help="The deployment_id.  [default: a new one]")
+    ] = None,
     follow: Follow = False,
     timeout: Timeout = None,
     as_json: AsJson = False,
 ) -> None:
-    """Deploy the previous good release again: the last version that succeeded before the one deployed last.
+    """Deploy the previous good release again: the one that was served before the one that is served now.
 
-    Recipe, parameters, targets, HAProxy and rollout are those of its own deployment. Nothing is asked; what it will do
-    is said first. A dry run is followed until its end.
+    Good is what succeeded and what nobody has gone back from since. Recipe, parameters, HAProxy and rollout are those
+    of its own deployment; the targets are those of the one that it replaces. Nothing is asked; what it will do is said
+    first. A dry run is followed until its end.
     """
+    if only_print and (follow or as_json or timeout is not None):
+        raise UsageError("--print deploys nothing: leave out --follow, --json and --timeout")
     settings = load_settings()
-    way = read(lambda reader: way_back(reader, application, environment), settings=settings)
-    new_id = deployment_id or new_deployment_id()
-    request = request_again(way.good, deployment_id=new_id, dry_run=dry_run)
-    given = parameters_from_files(parameter_files)
-    if given or "parameters" in request:
-        request["parameters"] = with_secrets(request.get("parameters", {}), given)
-    event = judged(request, settings)
-    for line in _told(way, new_id, dry_run=dry_run):
+    history = read(lambda reader: reader.lane_history(application, environment, limit=MOST), settings=settings)
+    if not history:
+        raise VesemirError(
+            f"nothing was deployed of {application} in {environment} yet; `vesemir history` lists what was"
+        )
+    standing, good = way_back(history, version)
+    made = request_again(standing, good, deployment_id=deployment_id or new_deployment_id(), dry_run=dry_run)
+    given = parameters_of(parameters or (), good["recipe"], settings) | parameters_from_files(parameter_files)
+    if given or "parameters" in made:
+        made["parameters"] = with_secrets(made.get("parameters", {}), given)
+    event = judged(made, settings)
+    for line in _told(standing, good, made, waiting=any(each["state"] not in FINAL for each in history)):
         say(line)
+    if only_print:
+        print(json.dumps(made, ensure_ascii=False, indent=2))
+        return
     raise typer.Exit(deployed(settings, event, follow=follow or dry_run, timeout=timeout, as_json=as_json))
 
 
-async def way_back(reader: Reader, application: str, environment: str) -> WayBack:
-    """From the newest deployment that began, to the newest success of another version; dry runs do not count.
+def way_back(history: Sequence[Json], version: str | None) -> tuple[Json, Json]:
+    """(what stands now, what to deploy again). ``history`` is the record's, newest first. Raises ``VesemirError``."""
+    by_id = {each["deployment_id"]: each for each in history}
+    begun = [_past(each) for each in reversed(history) if each["started_at"] is not None]
+    try:
+        way = find_way_back(begun, version=version)
+    except NoWayBackError as error:
+        newest = history[0]
+        raise VesemirError(f"{newest['application']} in {newest['environment']}: {error}") from error
+    return by_id[way.standing.deployment_id], by_id[way.good.deployment_id]
 
-    Raises ``VesemirError`` when there is nothing to go back from or to.
-    """
-    where = f"{application} in {environment}"
-    newest: JsonObject | None = None
-    waiting = False
-    async for each in _newest_first(reader, application, environment):
-        waiting = waiting or each["state"] not in FINAL
-        if newest is None:
-            if each["started_at"] is not None and not await _is_dry_run(reader, each):
-                newest = each
-        elif each["version"] != newest["version"] and each["state"] == "succeeded":
-            view = await reader.deployment_view(each["deployment_id"])
-            if view is not None and not view["request"].get("dry_run"):
-                return WayBack(newest, view, waiting)
-    if newest is None:
-        raise VesemirError(f"nothing was deployed of {where} yet; `vesemir history` lists what was")
-    raise VesemirError(
-        f"no other release than {newest['version']} ever succeeded for {where}: deploy the one you want with "
-        "`vesemir deploy`"
+
+def _past(deployment: Json) -> Past:
+    return Past(
+        deployment_id=deployment["deployment_id"],
+        version=deployment["version"],
+        state=DeploymentState(deployment["state"]),
+        selector=deployment["request"]["targets"],
+        targets=frozenset(deployment["targets"]),
+        left=frozenset(deployment["touched"]) - frozenset(deployment["brought_back"]),
     )
 
 
-async def _newest_first(reader: Reader, application: str, environment: str) -> AsyncIterator[JsonObject]:
-    before: str | None = None
-    while True:
-        page = await reader.deployments(limit=_PAGE, before=before, application=application, environment=environment)
-        for each in page:
-            yield each
-        if len(page) < _PAGE:
-            return
-        before = page[-1]["deployment_id"]
-
-
-async def _is_dry_run(reader: Reader, deployment: Json) -> bool:
-    view = await reader.deployment_view(deployment["deployment_id"])
-    return view is None or bool(view["request"].get("dry_run"))
-
-
-def request_again(good: Json, *, deployment_id: str, dry_run: bool) -> JsonObject:
-    """The request of that deployment under a new id."""
-    return {
+def request_again(standing: Json, good: Json, *, deployment_id: str, dry_run: bool) -> JsonObject:
+    """The good release's request under a new id, for the targets of what stands now."""
+    made = {
         **good["request"],
         "deployment_id": deployment_id,
         "requested_by": who_asks(),
         "dry_run": dry_run,
     }
+    if standing["request"]["targets"] != made["targets"]:
+        made["targets"] = standing["request"]["targets"]
+        # How few would be too few was said of other targets.
+        made["rollout"] = {name: value for name, value in made.get("rollout", {}).items() if name != "min_targets"}
+    return made
 
 
 def with_secrets(recorded: Json, given: Json) -> JsonObject:
@@ -133,14 +130,16 @@ def with_secrets(recorded: Json, given: Json) -> JsonObject:
     return parameters
 
 
-def _told(way: WayBack, deployment_id: str, *, dry_run: bool) -> list[str]:
-    good, newest = way.good, way.newest
+def _told(standing: Json, good: Json, made: Json, *, waiting: bool) -> list[str]:
     what = f"{good['application']} in {good['environment']}"
     first = (
-        f"{'trying out' if dry_run else 'rolling back'} {what} from {newest['version']} ({newest['state']}) to "
-        f"{good['version']}, as {good['deployment_id']} deployed it on {moment_text(good['finished_at'])} UTC; "
-        f"the new deployment is {deployment_id}"
+        f"{'trying out' if made['dry_run'] else 'rolling back'} {what} from {standing['version']} "
+        f"({standing['state']}) to {good['version']}, as {good['deployment_id']} deployed it on {moment_text(good['finished_at'])} UTC; "
+        f"the new deployment is {made['deployment_id']}"
     )
-    if not way.waiting:
-        return [first]
-    return [first, "something of it has not ended yet and goes first; `vesemir status` shows it"]
+    lines = [first]
+    if good["recipe"] != standing["recipe"]:
+        lines.append(f"by recipe {good['recipe']}, as then; {standing['version']} came by {standing['recipe']}")
+    if waiting:
+        lines.append("something of it has not ended yet and goes first; `vesemir status` shows it")
+    return lines

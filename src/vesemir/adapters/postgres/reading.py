@@ -86,6 +86,16 @@ class Reader:
             row = await statements().kept_result.row(connection, deployment_id=deployment_id)
         return None if row is None else event_of(row)
 
+    async def lane_history(self, application: str, environment: str, *, limit: int) -> list[JsonObject]:
+        """What was deployed there, newest first, without dry runs: its ``request``, and the names of its ``targets``,
+        of those ``touched``, and of those ``brought_back``."""
+        async with self._database.connection() as connection:
+            rows = await statements().lane_history.rows(
+                connection, application=application, environment=environment, limit=limit
+            )
+        times = ("started_at", "finished_at")
+        return [{**row, **{name: timestamp(row[name]) for name in times}} for row in rows]
+
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[JsonObject]:
         """Complete events with a higher sequence than ``after``, in order."""
         async with self._database.connection() as connection:

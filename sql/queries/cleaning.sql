@@ -6,12 +6,19 @@ SELECT name FROM section WHERE name = 'clean-up' FOR UPDATE SKIP LOCKED;
 
 -- name: lock_cleanable
 -- What ended before then, the oldest first. Not what some destination is still owed (one that was given up is owed
--- nothing), nor what left a server drained that nobody has put back. What others have locked is passed over.
+-- nothing), nor what left a server drained that nobody has put back, nor a lane's newest successes, which a rollback may
+-- have to go back to. What others have locked is passed over.
 SELECT deployment_id FROM deployment
 WHERE finished_at < clock_timestamp() - make_interval(secs => :older_than_seconds)
   AND NOT EXISTS (SELECT FROM destination WHERE destination.deployment_id = deployment.deployment_id
                   AND NOT done AND parked_at IS NULL)
   AND NOT EXISTS (SELECT FROM left_drained WHERE left_drained.deployment_id = deployment.deployment_id)
+  AND (state <> 'succeeded' OR coalesce((request ->> 'dry_run')::boolean, false) OR :keep_good::integer <= (
+      SELECT count(*) FROM (
+          SELECT FROM deployment AS newer
+          WHERE newer.lane = deployment.lane AND newer.arrival > deployment.arrival AND newer.state = 'succeeded'
+            AND NOT coalesce((newer.request ->> 'dry_run')::boolean, false)
+          LIMIT :keep_good) AS later))
 ORDER BY finished_at LIMIT :limit
 FOR UPDATE OF deployment SKIP LOCKED;
 

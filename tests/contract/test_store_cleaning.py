@@ -1,5 +1,7 @@
 """The port to the record, on the fake and on PostgreSQL: the clean-up, and what is left of what it took."""
 
+from dataclasses import replace
+
 import pytest
 from tests.contract.store_suite import (
     QUEUE,
@@ -7,6 +9,7 @@ from tests.contract.store_suite import (
     a_deployment,
     a_step,
     accepted_and_claimed,
+    claim,
     event_names,
     finish,
     move,
@@ -25,7 +28,9 @@ from vesemir.engine.store import (
     ControlCommand,
     DeploymentIdentity,
     Destination,
+    Emit,
     LeftDrained,
+    MoveDeployment,
     RecordStep,
     Store,
 )
@@ -144,3 +149,22 @@ async def test_several_instances_share_the_work(stores: Stores) -> None:
     await _published(first)
     done = [await each.clean_up(older_than_seconds=0, rows=1000) for each in (first, second)]
     assert [each and each.deployments for each in done] == [1, 0]
+
+
+async def test_a_lanes_newest_successes_stay_for_a_rollback(store: Store) -> None:
+    """Dry runs are none, and failures are not good."""
+    runs = (("d1", {}, True), ("d2", {}, True), ("d3", {}, False), ("d4", {"dry_run": True}, True), ("d5", {}, True))
+    for name, more, good in runs:
+        new = a_deployment(name)
+        await store.accept(replace(new, request={**new.request, **more}), None)
+        claimed = await claim(store)
+        if good:
+            await finish(store, claimed)
+        else:
+            failed = MoveDeployment(DeploymentState.RUNNING, DeploymentState.FAILED)
+            await store.commit(claimed, [failed, Emit("deployment.finished", {"status": "failed"})])
+    await _published(store)
+    while (cleaned := await store.clean_up(older_than_seconds=0, rows=1000, keep_good=2)) and cleaned.rows:
+        pass
+    there = [name for name, _, _ in runs if await store.load(name) is not None]
+    assert there == ["d2", "d5"]

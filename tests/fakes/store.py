@@ -180,7 +180,7 @@ class FakeStore(FakeOutbox):
         await self._turn()
         return self.record.kept.get(deployment_id)
 
-    async def clean_up(self, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+    async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         """At least one deployment at once, and no part of one."""
         now = await self._turn()
         owed = {place.deployment_id for place in self.record.destinations if not place.done and not place.parked}
@@ -190,6 +190,7 @@ class FakeStore(FakeOutbox):
             for name, row in self.record.rows.items()
             if row.finished_at is not None and row.finished_at < now - older_than_seconds and name not in owed | left
         ]
+        due = [row for row in due if row not in self._newest_good(row.lane, keep_good)]
         gone = deployments = 0
         for row in sorted(due, key=lambda each: each.finished_at or 0):
             if gone >= rows:
@@ -198,6 +199,11 @@ class FakeStore(FakeOutbox):
             gone += 1 + len(row.steps) + len(row.events) + len(row.targets)
             self.record.forget(row)
         return Cleaned(deployments, gone)
+
+    def _newest_good(self, lane: str, count: int) -> list[Row]:
+        rows = (row for row in self.record.rows.values() if row.lane == lane)
+        good = [row for row in rows if row.state is DeploymentState.SUCCEEDED and not row.new.request.get("dry_run")]
+        return sorted(good, key=lambda row: row.arrival)[-count:] if count else []
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
         now = await self._turn()

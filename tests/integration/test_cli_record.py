@@ -299,9 +299,8 @@ async def test_rollback_of_what_left_nothing_says_what_is_served(
     await deployed(store, "d3", "3.0.0", DeploymentState.FAILED, touched=False)
     result = await run("rollback", "shop", "production")
     assert (result.exit_code, published) == (1, [])
-    assert (
-        "3.0.0 (d3) left nothing behind: 2.0.0 is what is served; to go back further, say --to 1.0.0" in result.stderr
-    )
+    assert "3.0.0 (d3) left nothing behind: 2.0.0 is what is served; " in result.stderr
+    assert "to go back further, say --to 1.0.0" in result.stderr
     assert (await run("rollback", "shop", "production", "--to", "1.0.0", "--id", "back")).exit_code == 0
     assert json.loads(published[0])["version"] == "1.0.0"
 

@@ -121,7 +121,7 @@ async def test_instances_take_turns(database: str, direct: asyncpg.Connection) -
         async with direct.transaction():
             await direct.execute("SELECT 1 FROM section WHERE name = 'clean-up' FOR UPDATE")
             assert await first.clean_up(older_than_seconds=0, rows=100) is None
-        kept = Retention(seconds=86400, rows=500, every=0.01)
+        kept = Retention(seconds=86400, rows=500, every=0.01, keep_good=0)
         works = [asyncio.create_task(Cleaning(store, kept, log=SilentLog()).run()) for store in (first, second)]
         await eventually(lambda: direct.fetchval("SELECT true WHERE NOT EXISTS (SELECT FROM deployment)"), seconds=120)
         assert not any(work.done() for work in works)

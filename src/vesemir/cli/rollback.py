@@ -28,6 +28,7 @@ MOST = 500
 def rollback_command(
     application: Annotated[str, typer.Argument(metavar="APPLICATION")],
     environment: Annotated[str, typer.Argument(metavar="ENVIRONMENT")],
+    *,
     version: Annotated[
         str | None,
         typer.Option("--to", metavar="VERSION", help="The release to go back to.  [default: the previous good one]"),
@@ -134,8 +135,8 @@ def _told(standing: Json, good: Json, made: Json, *, waiting: bool) -> list[str]
     what = f"{good['application']} in {good['environment']}"
     first = (
         f"{'trying out' if made['dry_run'] else 'rolling back'} {what} from {standing['version']} "
-        f"({standing['state']}) to {good['version']}, as {good['deployment_id']} deployed it on {moment_text(good['finished_at'])} UTC; "
-        f"the new deployment is {made['deployment_id']}"
+        f"({standing['state']}) to {good['version']}, as {good['deployment_id']} deployed it on "
+        f"{moment_text(good['finished_at'])} UTC; the new deployment is {made['deployment_id']}"
     )
     lines = [first]
     if good["recipe"] != standing["recipe"]:

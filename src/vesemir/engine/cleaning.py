@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from vesemir.engine.observe import Log
 from vesemir.engine.store import Cleaner, StoreAwayError
 
+KEEP_GOOD = 3
+"""Successes of a lane that stay, however old: ``vesemir rollback`` looks for the previous good release there."""
+
 PAUSE_SECONDS = 0.2
 """Between two batches: the database has other work to do."""
 
@@ -21,6 +24,7 @@ class Retention:
     seconds: float
     rows: int
     every: float
+    keep_good: int = KEEP_GOOD
 
 
 class Cleaning:
@@ -40,7 +44,9 @@ class Cleaning:
         """Until nothing is left to do, or another instance does it, or the record is away: there is a next time."""
         deployments = rows = 0
         try:
-            while cleaned := await self._cleaner.clean_up(older_than_seconds=retention.seconds, rows=retention.rows):
+            while cleaned := await self._cleaner.clean_up(
+                older_than_seconds=retention.seconds, rows=retention.rows, keep_good=retention.keep_good
+            ):
                 if not cleaned.rows:
                     break
                 deployments, rows = deployments + cleaned.deployments, rows + cleaned.rows

@@ -358,9 +358,10 @@ class Cleaned:
 
 
 class Cleaner(Protocol):
-    async def clean_up(self, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+    async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         """Delete about so many rows of what ended longer ago, in one short transaction; keep ids, hashes and results.
 
+        The newest ``keep_good`` successes of each lane stay, dry runs not counted.
         Nothing deleted: there is nothing to do. None: another instance is at it. Raises ``StoreAwayError``.
         """
         ...

@@ -6,12 +6,12 @@ from vesemir.engine.store import Cleaned
 DEPLOYMENTS_AT_ONCE = 50
 
 
-async def clean_up(connection: Connection, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+async def clean_up(connection: Connection, *, older_than_seconds: float, rows: int, keep_good: int) -> Cleaned | None:
     """Within a transaction. None: another instance is at it."""
     if await statements().enter_clean_up.row(connection) is None:
         return None
     due = await statements().lock_cleanable.rows(
-        connection, older_than_seconds=older_than_seconds, limit=min(rows, DEPLOYMENTS_AT_ONCE)
+        connection, older_than_seconds=older_than_seconds, keep_good=keep_good, limit=min(rows, DEPLOYMENTS_AT_ONCE)
     )
     ids = [row["deployment_id"] for row in due]
     if not ids:

@@ -240,9 +240,11 @@ class PostgresStore(Reader):
 
     # --- the clean-up
 
-    async def clean_up(self, *, older_than_seconds: float, rows: int) -> Cleaned | None:
+    async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         async with self._database.transaction() as connection:
-            return await cleaning.clean_up(connection, older_than_seconds=older_than_seconds, rows=rows)
+            return await cleaning.clean_up(
+                connection, older_than_seconds=older_than_seconds, rows=rows, keep_good=keep_good
+            )
 
     # --- sections and hints
 

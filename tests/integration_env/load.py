@@ -51,9 +51,9 @@ class Load:
     async def one(self, number: int) -> None:
         """Publish one more."""
         if number % _RELEASE_EVERY == 0:
-            event = self.site.event("--version", "2.1.0" if number // _RELEASE_EVERY % 2 else "2.0.0", "--chef")
+            event = self.site.event("2.1.0" if number // _RELEASE_EVERY % 2 else "2.0.0", chef=True)
         else:
-            event = self.site.event("--recipe", "lab-script", "--version", "1", "--set", f"script={_SCRIPT}")
+            event = self.site.event("1", recipe="lab-script", given=[f"script={_SCRIPT}"])
             event["application"] = f"load{number % _LANES}"
             event["parameters"]["argument"] = event["deployment_id"]
             event["rollout"]["concurrency"] = 3

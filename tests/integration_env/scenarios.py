@@ -133,7 +133,7 @@ async def mixed(site: Site, requester: Requester) -> str:
     async with load(site, requester) as asked:
         for victim in (new, old[0]):
             await asyncio.sleep(6)
-            site.on(victim, "systemctl", "kill", "--signal=KILL", "vesemir")
+            await asyncio.to_thread(site.on, victim, "systemctl", "kill", "--signal=KILL", "vesemir")
             await until(lambda: page(victim.health_url)[0] == 200, f"{victim.name} takes work again")  # noqa: B023
     versions = [str(page(each.health_url)[1].get("version")) for each in site.instances]
     assert set(versions) == {before(site).version, candidate(site).version}, versions
@@ -149,10 +149,10 @@ async def released(site: Site, requester: Requester) -> str:
     del requester
     told = []
     for version in ("2.0.0", "2.1.0"):
-        result, seconds = await _deployed(site, site.event("--version", version, "--chef"))
+        result, seconds = await _deployed(site, site.event(version, chef=True))
         assert result["status"] == "succeeded", result
         told.append(f"{version} in {seconds:.0f} s")
-    broken = site.event("--version", "3.0.0-broken", "--chef")
+    broken = site.event("3.0.0-broken", chef=True)
     broken["rollout"]["on_failure"] = "rollback"
     result, seconds = await _deployed(site, broken)
     assert result["status"] == "rolled_back", result

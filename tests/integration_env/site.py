@@ -23,6 +23,9 @@ from tests.integration_env import hosts
 from tests.integration_env.artifacts import REPOSITORY, Artifact
 from tests.integration_env.configuring import settings_of
 
+from vesemir.lab.event import deploy_event
+from vesemir.lab.places import Places
+
 INSTANCES = 3
 HTTP_PORT = 8080
 _VESEMIR = (sys.executable, "-m", "vesemir.cli.lab")
@@ -91,12 +94,10 @@ class Site:
     def main_pid(self, machine: Machine) -> str:
         return self.on(machine, "systemctl", "show", "--value", "--property", "MainPID", "vesemir")
 
-    def event(self, *words: str) -> Json:
-        """A deploy event of the lab's application: ``vesemir lab event WORDS``."""
-        done = subprocess.run(
-            [*_VESEMIR, "event", "--dir", str(self.folder), *words], capture_output=True, text=True, check=True
-        )
-        found: Json = json.loads(done.stdout)
+    def event(self, version: str, *, recipe: str = "release", given: Sequence[str] = (), chef: bool = False) -> Json:
+        """A deploy event of the lab's application, as ``vesemir lab event`` prints it."""
+        places = Places.of(self.folder, token="")
+        found = deploy_event(places, self.lab, version=version, recipe=recipe, given=given, chef=chef)
         if "artifact_url" in found["parameters"]:  # where the instances have it
             name = found["parameters"]["artifact_url"].rpartition("/")[2]
             found["parameters"]["artifact_url"] = f"file:///srv/artifacts/{name}"

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
 from tests.chaos.requester import Requester
 from tests.integration_env.site import Machine, Site
@@ -19,6 +20,7 @@ EVERY_SECONDS = 2.0
 _LANES = 8
 _RELEASE_EVERY = 6
 _END_SECONDS = 240.0
+_PATIENCE_SECONDS = 20.0
 _ORACLE = "/var/tmp/ran"
 _SCRIPT = f'echo "$1" >>{_ORACLE}; sleep 0.5'
 
@@ -137,11 +139,15 @@ class Watch:
     longest: float = 0.0
     """Seconds without a good answer."""
     versions: Counter[str] = field(default_factory=Counter)
+    said: Counter[str] = field(default_factory=Counter)
+    """What there was instead of a good answer."""
 
     @property
     def summary(self) -> str:
+        if self.failed:
+            return f"/health asked {self.asked} times, {self.failed} without an instance: {dict(self.said)}"
         versions = ", ".join(f"{version} {count}" for version, count in sorted(self.versions.items()))
-        return f"/health asked {self.asked} times, {self.failed} without an instance ({versions})"
+        return f"/health asked {self.asked} times, always an instance ({versions})"
 
 
 @asynccontextmanager
@@ -154,12 +160,16 @@ async def watching(url: str) -> AsyncIterator[Watch]:
         good = time.monotonic()
         while True:
             watch.asked += 1
-            status, body = await _page(host, int(port))
-            if status == 200:
+            try:
+                status, body = await _page(host, int(port))
+            except (OSError, TimeoutError, ValueError, IndexError) as error:
+                status, body = 0, {"error": repr(error)}
+            if status == HTTPStatus.OK:
                 watch.versions[str(body.get("version"))] += 1
                 good = time.monotonic()
             else:
                 watch.failed += 1
+                watch.said[f"{status} {json.dumps(body)[:200]}"] += 1
             watch.longest = max(watch.longest, time.monotonic() - good)
             await asyncio.sleep(0.05)
 
@@ -172,14 +182,12 @@ async def watching(url: str) -> AsyncIterator[Watch]:
 
 
 async def _page(host: str, port: int) -> tuple[int, dict[str, object]]:
-    try:
-        async with asyncio.timeout(5):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                writer.write(b"GET /health HTTP/1.1\r\nHost: vesemir\r\nConnection: close\r\n\r\n")
-                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-        return int(head.split(b" ", 2)[1]), json.loads(body)
-    except (OSError, TimeoutError, ValueError, IndexError):
-        return 0, {}
+    async with asyncio.timeout(_PATIENCE_SECONDS):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(b"GET /health HTTP/1.1\r\nHost: vesemir\r\nConnection: close\r\n\r\n")
+            head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        finally:
+            writer.close()
+    status = int(head.split(b" ", 2)[1])
+    return status, json.loads(body) if body.startswith(b"{") else {"body": body.decode(errors="replace")}

@@ -119,9 +119,9 @@ async def test_sessions_are_ended_where_there_are_none(balancer: LoadBalancer) -
 
 
 async def test_the_process_has_an_id(balancer: LoadBalancer) -> None:
-    first = await balancer.process_id()
+    first = (await balancer.process()).process_id
     assert first > 0
-    assert await balancer.process_id() == first
+    assert (await balancer.process()).process_id == first
 
 
 @pytest.fixture(params=["fake", "real"])
@@ -150,7 +150,7 @@ async def test_requests_and_errors_are_counted(served: tuple[LoadBalancer, Send]
     """Each request once, and health checks not at all."""
     balancer, send = served
     before = await balancer.counters("shop")
-    assert before.process_id == await balancer.process_id()
+    assert before.process_id == (await balancer.process()).process_id
     await send(7, 2)
     after = await balancer.counters("shop")
     assert after.continues(before)

@@ -1,5 +1,6 @@
 """A load balancer in memory that behaves as HAProxy 2.6 was measured to. Each reading is a round of health checks."""
 
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -8,8 +9,11 @@ from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.haproxy_reply import checked_name
 from vesemir.domain.target import Target
-from vesemir.domain.traffic import AdminState, ServerState, weight_at
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, weight_at
 from vesemir.engine.loadbalancer import LoadBalancer
+
+OLD_SECONDS = 3600.0
+"""The age of a process that was not reloaded."""
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ class FakeLoadBalancer:
         for server in servers:
             server.start()
         self._pid = 100
+        self._started: float | None = None
         self.algorithm = "roundrobin"
         self.told: list[str] = []
         self.away = False
@@ -153,13 +158,15 @@ class FakeLoadBalancer:
     async def shutdown_sessions(self, backend: str, server: str) -> None:
         self._told(backend, server, "shutdown").sessions = 0
 
-    async def process_id(self) -> int:
+    async def process(self) -> HaproxyProcess:
         self._there(self._backend)
-        return self._pid
+        age = OLD_SECONDS if self._started is None else time.monotonic() - self._started
+        return HaproxyProcess(self._pid, float(int(age)))
 
     def reload(self, *, keep_state: bool = False) -> None:
         """With a server-state file, or without one: as the configuration has it, and fully healthy."""
         self._pid += 1
+        self._started = time.monotonic()
         for server in self._by_name.values():
             if not keep_state:
                 server.start()

@@ -49,6 +49,8 @@ class Outcome:
     reloads: int
     late: set[str]
     """Boxes that do not answer with the new release although it is over."""
+    not_back: list[str]
+    """Servers that are not ready with all of their weight, on any HAProxy."""
 
     def complaints(self, boxes: int) -> list[str]:
         """What was promised and did not hold."""
@@ -61,6 +63,8 @@ class Outcome:
             found.append(f"{self.most_out} servers were out at once")
         if self.late:
             found.append(f"not seen with the new release: {', '.join(sorted(self.late))}")
+        if self.not_back:
+            found.append(f"not ready at 100 %: {', '.join(self.not_back)}")
         if self.reloads < self.cell.reloads * self.cell.balancers:
             found.append(f"HAProxy was reloaded {self.reloads} times only: the rollout was over before")
         return found
@@ -86,7 +90,8 @@ async def roll_out(lab: Lab, cell: Cell) -> Outcome:
         reloading.cancel()
         await asyncio.wait([reloading])
         late = await _until_served(lab, seen, version)
-    return Outcome(cell, seen, result, seconds, watch.most, watch.reloads, late)
+    left = [f"{name} on {balancer['name']}" for balancer in balancers for name in await _not_back(balancer, lab)]
+    return Outcome(cell, seen, result, seconds, watch.most, watch.reloads, late, left)
 
 
 async def deployed(lab: Lab, event: dict[str, Any]) -> dict[str, Any]:
@@ -124,6 +129,22 @@ async def _reload(
             await asyncio.sleep(random.uniform(0, 2))
             await reload_balancer(Places.of(lab.folder, token=""), lab, balancer["name"])
             watch.reloads += 1
+
+
+async def _not_back(balancer: dict[str, Any], lab: Lab) -> list[str]:
+    rows = (await _asked(balancer["haproxy_socket"], f"show servers state {lab['backend']}")).splitlines()
+    header = next(row.removeprefix("# ").split() for row in rows if row.startswith("# "))
+    states = [dict(zip(header, row.split(), strict=True)) for row in rows if len(row.split()) == len(header)]
+    return [row["srv_name"] for row in states if (row["srv_admin_state"], row["srv_uweight"]) != ("0", "100")]
+
+
+async def _asked(socket: str, command: str) -> str:
+    reader, writer = await asyncio.open_unix_connection(socket)
+    try:
+        writer.write(f"{command}\n".encode())
+        return (await reader.read()).decode()
+    finally:
+        writer.close()
 
 
 async def _until_served(lab: Lab, seen: Seen, version: str) -> set[str]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 
 NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 """Proxy and server names as HAProxy's configuration allows them; nothing in it ends or splits a command."""
@@ -55,11 +55,20 @@ def _advice(text: str) -> str:
     return ""
 
 
+def parse_process(reply: str, box: str) -> HaproxyProcess:
+    """``Pid`` and ``Uptime_sec`` of ``show info``."""
+    return HaproxyProcess(_info(reply, "Pid", box), _info(reply, "Uptime_sec", box))
+
+
 def parse_process_id(reply: str, box: str) -> int:
     """``Pid`` of ``show info``."""
+    return _info(reply, "Pid", box)
+
+
+def _info(reply: str, name: str, box: str) -> int:
     for line in reply.splitlines():
         key, _, value = line.partition(":")
-        if key.strip() == "Pid" and value.strip().isdecimal():
+        if key.strip() == name and value.strip().isdecimal():
             return int(value)
     raise _unreadable("show info", reply, box)
 

@@ -37,6 +37,14 @@ class AdminState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HaproxyProcess:
+    """The one that answers. A reload starts another; ``age_seconds`` are whole ones, so it may be a second older."""
+
+    process_id: int
+    age_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class ServerState:
     """One server of one backend on one HAProxy.
 

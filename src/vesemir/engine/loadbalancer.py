@@ -6,7 +6,7 @@ from typing import Protocol
 
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.target import Target
-from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 
 
 class LoadBalancer(Protocol):
@@ -45,8 +45,8 @@ class LoadBalancer(Protocol):
 
     async def shutdown_sessions(self, backend: str, server: str) -> None: ...
 
-    async def process_id(self) -> int:
-        """Changes with a reload."""
+    async def process(self) -> HaproxyProcess:
+        """Another one after each reload."""
         ...
 
 

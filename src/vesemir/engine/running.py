@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.hiding import Hiding
@@ -270,6 +271,8 @@ class DeploymentRun:
         limit = deployment.request.timeouts.deployment
         move = await rolling.run(DeploymentClock(limit=limit, elapsed=elapsed, on_expiry=rolling.expire))
         self._state = rolling.state
+        if deployment.traffic is not None:
+            await _look_back(deployment.traffic, deployment.limits.settle_seconds)
         return move
 
     async def _turn_back(self, deployment: Deployment, plan: Plan, record: DeploymentRecord, cause: Failure) -> None:
@@ -331,6 +334,13 @@ class DeploymentRun:
         if failure is not None:
             failure = Failure(failure.code, self._redact(failure.message))
         await self._closing.close(self._state, state, failure, self._rows, back, more)
+
+
+async def _look_back(traffic: Traffic, seconds: float) -> None:
+    """A last time before the end, and not for long: the targets are done."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await traffic.look_back()
 
 
 async def _refuse_weights(traffic: Traffic, plan: Plan) -> None:

@@ -25,6 +25,9 @@ from vesemir.engine.processes import Processes
 from vesemir.engine.traffic_server import ServerOnBox, boxes_of, found, read_all
 from vesemir.engine.watching import watched
 
+STALE_SECONDS = 10.0
+"""How long after the dump of its servers' state a reload may have its new process up."""
+
 Hold = Callable[[float, int], Awaitable[None]]
 """``hold(seconds, percent)``: the target serves at that share of its weight until this returns or raises."""
 
@@ -56,6 +59,8 @@ class Traffic:
         self._up_seconds = up_seconds
         self._ensure = ensure
         self._processes = Processes()
+        self._back: dict[str, tuple[float, Prior]] = {}
+        """Targets that came back lately: when, and what was there before."""
 
     async def check(self, names: Iterable[str]) -> None:
         """Before anything starts: every server known on every load balancer, and every weight one that it can have."""
@@ -97,6 +102,7 @@ class Traffic:
         earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
         whoever takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
         """
+        await self.look_back()
         servers, known = self._on_all(name), prior
         for box, was in prior_of(prior).items() if prior is not None else ():
             self._processes.recall(box, was.process_id)
@@ -156,7 +162,23 @@ class Traffic:
         for percent in self._request.weights if servers else ():
             work = partial(hold, self._request.degradation_seconds, percent)
             await serving.hold(servers, percent, work, self._processes)
-        return await self._serve_fully(name, servers, prior)
+        said = await self._serve_fully(name, servers, prior)
+        self._back[name] = (time.monotonic(), prior)
+        return said
+
+    async def look_back(self) -> None:
+        """At those that came back just before a reload: its dump of their state may be of before that.
+
+        What cannot be asked or is not UP now is left to HAProxy's checks: those targets are done. Raises
+        ``LeaseLostError`` only.
+        """
+        for name, (since, prior) in list(self._back.items()):
+            with suppress(FailedError):
+                await self._processes.look(self._balancers)
+                if self._processes.replaced_within(self._balancers, since, since + STALE_SECONDS):
+                    await self.assert_in(name, prior)
+                if time.monotonic() > since + STALE_SECONDS:
+                    del self._back[name]
 
     async def keep_in(self, name: str, prior: Prior, hold: Hold, seconds: float) -> None:
         """At 100 %, watched, until ``hold`` returns or raises."""
@@ -254,7 +276,7 @@ class Traffic:
         reloaded = []
         for box in self._balancers:
             was = known.get(box.name)
-            if was is not None and await box.process_id() != was.process_id:
+            if was is not None and (await box.process()).process_id != was.process_id:
                 reloaded.append(box.name)
         if reloaded:
             parts.append(f"HAProxy on {', '.join(reloaded)} was reloaded meanwhile: its state was asserted again")

@@ -113,6 +113,9 @@ class CapacityMachine(RuleBasedStateMachine):
 
     @rule(number=st.integers(0, 1))
     def a_load_balancer_is_reloaded(self, number: int) -> None:
+        self._run(self._reload(number))
+
+    async def _reload(self, number: int) -> None:
         self.world.lbs[number % len(self.world.lbs)].reload(keep_state=True)
 
     @precondition(lambda self: len(self.alive) > 1)

@@ -197,6 +197,36 @@ async def test_what_was_never_drained_for_lack_of_capacity_is_not_put_back() -> 
         assert world.server("web1").user_weight == 30
 
 
+async def test_a_reload_from_a_dump_of_before_leaves_nobody_at_half_of_its_weight() -> None:
+    """It is corrected at the next target's turn; after the last one, before the deployment ends."""
+    async with one_instance(2) as world:
+
+        def on_run(target: str, key: Any, _ticket: object) -> None:
+            if (target, key.step) == ("web2", "switch"):
+                world.lbs[0].reload(keep_state=True)
+                world.server("web1").user_weight = 50
+
+        world.hosts.on_run = on_run
+        await world.accept(traffic=True, haproxy={"weight": [50], "degradation_seconds": 1})
+        assert (await world.result())["status"] == "succeeded"
+        assert [world.shown(name) for name in ("web1", "web2")] == [[READY], [READY]]
+
+
+async def test_a_cancel_between_two_owners_says_what_is_left_drained() -> None:
+    async with one_instance(2) as world:
+        world.hosts.steps["switch"] = HANGS
+        await world.accept(traffic=True)
+        await until(lambda: world.hosts.begun("web1", "switch"))
+        world.instances[0].kill()
+        await world.control("cancel")
+        await asyncio.sleep(100)
+        world.instance()
+        result = await world.result()
+        assert (result["status"], world.statuses()) == ("cancelled", {"web1": "cancelled", "web2": "skipped"})
+        assert "left drained on lb1" in result["targets"][0]["failure"]["message"]
+        assert [world.shown(name) for name in ("web1", "web2")] == [[DRAINED], [READY]]
+
+
 async def test_retries_are_made_and_counted() -> None:
     async with one_instance(1) as world:
         world.hosts.steps["verify"] = [failed(1), SUCCEEDED]

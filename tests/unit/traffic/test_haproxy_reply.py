@@ -6,8 +6,8 @@ import pytest
 
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.haproxy_reply import checked_name, parse_counters, parse_process_id, parse_servers, refuse_reply
-from vesemir.domain.traffic import AdminState
+from vesemir.domain.haproxy_reply import checked_name, parse_counters, parse_process, parse_servers, refuse_reply
+from vesemir.domain.traffic import AdminState, HaproxyProcess
 
 RECORDED_2_6 = (Path(__file__).parent / "haproxy-2.6.12.txt").read_text(encoding="utf-8")
 """What 2.6.12 answered to the adapter's command, byte for byte; w3 has no check and was marked down by hand."""
@@ -241,13 +241,14 @@ def test_the_process_id_in_the_example_of_3_5() -> None:
     """Section 9.3, ``show info``, cut there as here."""
     lines = ["Name: HAProxy", "Version: 3.1-dev0-7c653d-2466", "Release_date: 2025/07/01", "Nbthread: 1", "Nbproc: 1"]
     lines += ["Process_num: 1", "Pid: 638069", "Uptime: 0d 0h00m07s", "Uptime_sec: 7", "Memmax_MB: 0", ""]
-    assert parse_process_id("\n".join(lines), "lb1") == 638069
+    assert parse_process("\n".join(lines), "lb1") == HaproxyProcess(638069, 7)
 
 
 def test_the_process_id() -> None:
-    assert parse_process_id("Name: HAProxy\nPid: 8933\nUptime: 0d\n", "lb1") == 8933
-    with pytest.raises(FailedError, match="cannot be read"):
-        parse_process_id("Name: HAProxy\n", "lb1")
+    assert parse_process("Name: HAProxy\nPid: 8933\nUptime: 0d\nUptime_sec: 12\n", "lb1") == HaproxyProcess(8933, 12)
+    for cut in ("Name: HAProxy\nUptime_sec: 3\n", "Pid: 8933\n"):
+        with pytest.raises(FailedError, match="cannot be read"):
+            parse_process(cut, "lb1")
 
 
 @pytest.mark.parametrize("name", ["shop", "web-1.example:80", "A_b"])

@@ -15,6 +15,7 @@ from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import AdminState
 from vesemir.engine import draining, serving, watching
+from vesemir.engine import traffic as engine_traffic
 from vesemir.engine.traffic import Traffic
 from vesemir.engine.watching import watched
 
@@ -246,6 +247,54 @@ async def test_a_reload_long_ago_is_not_waited_for() -> None:
     prior = await traffic.observe("web2")
     await asyncio.sleep(0.06)
     assert "old process" not in await traffic.take_out("web2", prior)
+
+
+@pytest.mark.parametrize("weight", [50, 100])
+async def test_a_dump_from_before_the_last_word_is_corrected(weight: int) -> None:
+    """What the old process was told after its state was dumped is lost, and the target is done by then."""
+    webs = [FakeServer("web1"), FakeServer("web2")]
+    lb = box(*webs)
+    traffic, prior = await ready_to_serve(lb, weights=(50,))
+
+    async def hold(_seconds: float, _percent: int) -> None:
+        return
+
+    await traffic.put_back("web1", prior, hold)
+    lb.reload(keep_state=True)
+    webs[0].admin = AdminState.READY if weight == 50 else AdminState.MAINT
+    webs[0].user_weight = weight
+    await traffic.take_out("web2", await traffic.observe("web2"))
+    assert (webs[0].admin, webs[0].user_weight) == READY
+
+
+async def test_who_takes_out_what_came_back_long_before_a_reload_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_traffic, "STALE_SECONDS", 0.02)
+    web = FakeServer("web1")
+    lb = box(web)
+    traffic, prior = await ready_to_serve(lb)
+
+    async def hold(_seconds: float, _percent: int) -> None:
+        return
+
+    await traffic.put_back("web1", prior, hold)
+    await asyncio.sleep(0.03)
+    web.admin = AdminState.MAINT
+    lb.reload(keep_state=True)
+    await traffic.look_back()
+    assert web.admin is AdminState.MAINT
+
+
+async def test_who_takes_out_what_came_back_is_respected_without_a_reload() -> None:
+    web = FakeServer("web1")
+    traffic, prior = await ready_to_serve(box(web))
+
+    async def hold(_seconds: float, _percent: int) -> None:
+        return
+
+    await traffic.put_back("web1", prior, hold)
+    web.admin = AdminState.MAINT
+    await traffic.look_back()
+    assert web.admin is AdminState.MAINT
 
 
 async def test_what_was_out_before_the_reload_needs_no_time_again() -> None:

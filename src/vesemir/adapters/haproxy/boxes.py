@@ -12,12 +12,12 @@ from vesemir.domain.haproxy_reply import (
     checked_name,
     parse_backend_number,
     parse_counters,
-    parse_process_id,
+    parse_process,
     parse_servers,
     refuse_reply,
 )
 from vesemir.domain.target import Target
-from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 from vesemir.engine.hosts import Hosts
 from vesemir.engine.loadbalancer import LoadBalancer
 from vesemir.settings import Haproxy
@@ -37,7 +37,7 @@ class HaproxyBox:
         self._numbers: dict[str, str] = {}
         self._readings: dict[str, SharedReading[Mapping[str, ServerState]]] = {}
         self._countings: dict[str, SharedReading[BoxCounters]] = {}
-        self._identity = SharedReading(self._read_process_id)
+        self._identity = SharedReading(self._read_process)
 
     @property
     def name(self) -> str:
@@ -93,7 +93,7 @@ class HaproxyBox:
     async def shutdown_sessions(self, backend: str, server: str) -> None:
         await self._tell(f"shutdown sessions server {_of(backend, server)}")
 
-    async def process_id(self) -> int:
+    async def process(self) -> HaproxyProcess:
         return await self._identity.get()
 
     async def close(self) -> None:
@@ -104,8 +104,8 @@ class HaproxyBox:
             await counting.close()
         await self._identity.close()
 
-    async def _read_process_id(self) -> int:
-        return parse_process_id(await self._line.ask("show info"), self._name)
+    async def _read_process(self) -> HaproxyProcess:
+        return parse_process(await self._line.ask("show info"), self._name)
 
     async def _tell(self, command: str) -> None:
         """The process that a reload replaces has disabled its proxies: the next connection meets the new one."""

@@ -1,13 +1,15 @@
 """docs/metrics.md, the rules and the dashboard name what there is; each alert has its entry in the runbook."""
 
 import importlib.util
+import json
 import re
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from tests.alerting.dashboard import queries
+from tests.alerting.dashboard import FILE, queries
 from tests.alerting.documented import documented, exposed
 from tests.alerting.shortened import RULES, shortened_rules, shorter
 
@@ -74,6 +76,18 @@ def test_the_dashboard_is_what_its_script_makes() -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.text() == module.FILE.read_text(encoding="utf-8"), "run python config/grafana/make_dashboard.py"
+
+
+def test_the_panels_of_the_dashboard_stand_side_by_side() -> None:
+    """Each in Grafana's 24 columns, none on top of another, each with an id of its own."""
+    panels = json.loads(FILE.read_text())["panels"]
+    taken: set[tuple[int, int]] = set()
+    for place in (panel["gridPos"] for panel in panels):
+        assert place["x"] + place["w"] <= 24
+        cells = set(product(range(place["x"], place["x"] + place["w"]), range(place["y"], place["y"] + place["h"])))
+        assert not cells & taken
+        taken |= cells
+    assert len({panel["id"] for panel in panels}) == len(panels)
 
 
 def test_alerts_and_runbook_entries_are_the_same_in_the_same_order() -> None:

@@ -10,7 +10,7 @@ from vesemir.engine.observe import Backlog, Meters
 from vesemir.engine.store import StoreAwayError
 
 LAG_SECONDS = 0.25
-BACKLOG_SECONDS = 10.0
+BACKLOG_SECONDS = 5.0
 FULL_COLLECTION = 2
 """The oldest generation; the younger ones take microseconds."""
 

@@ -132,7 +132,11 @@ class Service:
         """Everything in one exit stack, closed in reverse. Nothing outside needs to be there yet, but for the settings'
         own files. Raises ``VesemirError`` for those."""
         async with AsyncExitStack() as stack:
-            health, meters, log = HealthRegistry(), PrometheusMeters(), engine_log(instance=instance)
+            health, meters, log = (
+                HealthRegistry(),
+                PrometheusMeters(),
+                engine_log(instance=instance, level=settings.log.level),
+            )
             stack.enter_context(gc_watched(meters.gc_paused))
             health.expect(DATABASE)
             recipes = RecipeBook(recipe_folders(settings.recipes), log=log)

@@ -66,12 +66,15 @@ class Files(Protocol):
     def refresh(self) -> None: ...
 
 
-async def watch_files(parts: Mapping[str, Files], health: HealthRegistry) -> None:
-    """For ever. A broken change is told until it is mended; the instance goes on with what was before."""
+async def watch_files(parts: Mapping[str, Files], health: HealthRegistry, *, every: float = WATCH_SECONDS) -> None:
+    """For ever, with a look every so many seconds.
+
+    A broken change is told until it is mended; the instance goes on with what was before.
+    """
     for name in parts:
         health.expect(name, required=False)
     while True:
         for name, files in parts.items():
             await asyncio.to_thread(files.refresh)
             health.report(name, PartState.DOWN if files.problem else PartState.UP, files.problem)
-        await asyncio.sleep(WATCH_SECONDS)
+        await asyncio.sleep(every)

@@ -80,16 +80,11 @@ class Rolling:
         """The deployment's time is over."""
         self._stop(StopReason.DEPLOYMENT_TIMED_OUT)
 
-    @property
-    def failure(self) -> Failure | None:
-        """What the deployment ends with after a stop."""
-        match self.stopped:
-            case None:
-                return None
-            case StopReason.NOT_RESUMED:
-                return self._pause_limit.failure
-            case reason:
-                return stop_failure(reason, self._deployment.request)
+    def failure_of(self, stopped: StopReason) -> Failure:
+        """What the deployment ends with after that stop."""
+        if stopped is StopReason.NOT_RESUMED:
+            return self._pause_limit.failure
+        return stop_failure(stopped, self._deployment.request)
 
     def _stop(self, reason: StopReason) -> None:
         if self.stopped is not None:

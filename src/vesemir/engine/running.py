@@ -253,7 +253,7 @@ class DeploymentRun:
         rolling = Rolling(deployment, prepared.plan, prepared.rows, state=self._state, earlier=record)
         move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
         if rolling.stopped is not None:
-            await self._close(_STATES_OF_STOP[rolling.stopped], rolling.failure)
+            await self._close(_STATES_OF_STOP[rolling.stopped], rolling.failure_of(rolling.stopped))
         elif isinstance(move, Halt) and deployment.request.rollout.on_failure == "rollback":
             cause = Failure(move.code, move.message)
             await self._turn_back(deployment, prepared.plan, record, cause)
@@ -315,7 +315,7 @@ class DeploymentRun:
         failure: Failure | None
         where = where_each_stands(self._rows, rows, deployment.request.version)
         if rolling.stopped is not None:
-            stop = stop_failure(rolling.stopped, deployment.request)
+            stop = rolling.failure_of(rolling.stopped)
             state, failure = _STATES_OF_STOP[rolling.stopped], Failure(stop.code, f"{stop.message}; {where}")
         elif any(row.state is not TargetState.ROLLED_BACK for row in rows.values()):
             state, failure = DeploymentState.FAILED, rollback_failed(where, cause)

@@ -259,6 +259,11 @@ async def test_what_was_accepted_once_is_not_refused_when_it_comes_again(door: D
     assert door.meters.events[-1] is Outcome.REJECTED
 
 
+async def test_an_event_that_moves_no_traffic(door: Door) -> None:
+    await door.intake.handle(incoming(door.world.event(targets={"hosts": ["web1"]})))
+    assert door.meters.events == [Outcome.ACCEPTED]
+
+
 async def test_changed_files_are_looked_at_before_a_request_is_judged(door: Door) -> None:
     await door.intake.handle(incoming(door.event()))
     assert door.world.book.refreshed == 1

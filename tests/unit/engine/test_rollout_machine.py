@@ -197,6 +197,8 @@ class RolloutMachine(RuleBasedStateMachine):
     def nothing_is_broken(self) -> None:
         self.watch.look()
         assert not self.watch.broken, self.watch.broken
+        bugs = [line for instance in self.world.instances for line in instance.log.of("exception")]
+        assert not bugs, bugs
         self.world.events()
 
     # --- and at the end ---------------------------------------------------------------------------------------------

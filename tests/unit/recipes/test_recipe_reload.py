@@ -8,11 +8,16 @@ import pytest
 from tests.unit.engine.world import Lines
 
 from vesemir.adapters.recipes import RecipeBook, RecipeFileError, RecipeFolder, load_recipes, recipe_folders
+from vesemir.adapters.reloading import watch_files
 from vesemir.domain.recipe import Recipe
+from vesemir.engine.health import HealthRegistry, PartState
 from vesemir.settings import Recipes
 from vesemir.shipped import recipes_folder
 
 STEP = '[[steps]]\nname = "one"\ncommand = ["true"]\n'
+
+
+NO_TOML = "is no TOML: Invalid statement (at line 1, column 1)"
 
 
 def write(file: Path, text: str) -> None:
@@ -143,3 +148,36 @@ def test_which_folders_may_sudo_is_a_setting(folder: Path) -> None:
     assert [each.sudo for each in recipe_folders(settings)] == [True, False, True]
     with pytest.raises(ValueError, match=r"not among recipes\.folders"):
         Recipes(folders=(folder,), sudo_folders=(folder / "b",))
+
+
+def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:
+    (folder / "mine.toml").unlink()
+    (folder / "mine.toml").symlink_to(folder / "nowhere")
+    book = RecipeBook([RecipeFolder(folder)])
+    assert (
+        book.problem == f"{folder / 'mine.toml'}: cannot be read: No such file or directory; check its owner and mode"
+    )
+    assert book.names == ("other",)
+
+
+async def test_what_is_wrong_is_shown_in_the_health_until_it_is_mended(folder: Path) -> None:
+    """The instance goes on taking work."""
+    book, health = RecipeBook([RecipeFolder(folder)]), HealthRegistry()
+    shown: list[tuple[bool, str]] = []
+
+    class Told:
+        """Breaks the file at the first look, mends it at the second, and ends the watch at the third."""
+
+        problem = ""
+
+        def refresh(self) -> None:
+            (part,) = [part for part in health.parts if part.name == "recipes"]
+            shown.append((part.state is PartState.UP, part.detail))
+            if len(shown) == 3:
+                raise EOFError
+            write(folder / "mine.toml", "= 1" if len(shown) == 1 else said("two"))
+
+    with pytest.raises(EOFError):
+        await watch_files({"recipes": book, "told": Told()}, health, every=0)
+    assert shown == [(True, ""), (False, f"{folder / 'mine.toml'}:1: {NO_TOML}"), (True, "")]
+    assert all(not part.required for part in health.parts)

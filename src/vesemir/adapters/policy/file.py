@@ -58,12 +58,11 @@ class PolicyFile:
 
     def __init__(self, file: Path | None, *, log: Log) -> None:
         """Raises ``PolicyFileError``; later problems go to ``log`` instead."""
-        self._file = file
         self._log = log
         first = ALLOW_ALL if file is None else read_policy(file)
+        files = [] if file is None else [file]
         self._reloading = Reloading(
-            lambda: stamp_of([] if file is None else [file]),
-            lambda before: (first, "") if before is None else self._again(before),
+            lambda: stamp_of(files), lambda before: (first, "") if before is None else self._again(files[0], before)
         )
 
     @property
@@ -79,15 +78,13 @@ class PolicyFile:
         """Look whether the file has changed. Reads it then, so not on the event loop."""
         self._reloading.refresh()
 
-    def _again(self, before: Policy) -> tuple[Policy, str]:
-        if self._file is None:
-            return before, ""
+    def _again(self, file: Path, before: Policy) -> tuple[Policy, str]:
         try:
-            policy = read_policy(self._file)
+            policy = read_policy(file)
         except PolicyFileError as error:
             self._log.error(
                 "the policy stays as it was before, because its new version is broken: {problem}", problem=str(error)
             )
             return before, str(error)
-        self._log.info("the policy was read again from {file}", file=str(self._file))
+        self._log.info("the policy was read again from {file}", file=str(file))
         return policy, ""

@@ -17,7 +17,7 @@ from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.health import HealthRegistry, PartState
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.store import StoreAwayError, StoredEvent
 
 Json = dict[str, Any]
 
@@ -29,6 +29,7 @@ class MemoryReader:
         self.rows = list(deployments)
         self.written: dict[str, list[Json]] = {row["deployment_id"]: [] for row in deployments}
         self.away = False
+        self.kept: dict[str, StoredEvent] = {}
         self.since: datetime | None = None
 
     def write(self, deployment_id: str, event: str, **fields: Any) -> None:
@@ -44,6 +45,10 @@ class MemoryReader:
         self._answer()
         found = next((row for row in self.rows if row["deployment_id"] == deployment_id), None)
         return None if found is None else found | {"last_sequence": len(self.written[deployment_id])}
+
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        self._answer()
+        return self.kept.get(deployment_id)
 
     async def deployments(
         self, *, limit: int = 50, before: str | None = None, since: datetime | None = None, **filters: str | None
@@ -309,6 +314,23 @@ async def test_a_stream_outlives_a_database_that_is_away() -> None:
                 await asyncio.wait_for(next_message(answer), 1)
             one.reader.away = False
             assert (await next_message(answer))["event"] == "deployment.finished"
+
+
+async def test_of_what_was_cleaned_up_the_result_is_left() -> None:
+    async with site() as one:
+        body = {"event": "deployment.finished", "deployment_id": "d1", "sequence": 7, "status": "succeeded"}
+        one.reader.kept["d1"] = StoredEvent("d1", 7, "deployment.finished", body)
+        status, told = await one.get("/api/v1/deployments/d1")
+        assert (status, "ended as succeeded" in told["error"]["message"]) == (410, True)
+        path = "/api/v1/deployments/d1/events"
+        assert await one.get(path) == (200, {"events": [body], "next": None})
+        assert await one.get(f"{path}?after=7") == (200, {"events": [], "next": None})
+        async with one.session.get(path, headers=STREAM) as answer:
+            assert answer.content_type == "text/event-stream"
+            assert (await next_message(answer))["id"] == "7"
+            assert await answer.content.read() == b""
+        async with one.session.get(path, headers=STREAM | {"Last-Event-ID": "7"}) as answer:
+            assert answer.status == 204
 
 
 async def test_a_listener_that_takes_nothing_loses_its_place(monkeypatch: pytest.MonkeyPatch) -> None:

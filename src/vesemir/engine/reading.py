@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from vesemir.engine.store import StoredEvent
+
 Json = dict[str, Any]
 
 
@@ -26,6 +28,10 @@ class DeploymentReader(Protocol):
         since: datetime | None = None,
     ) -> Sequence[Json]:
         """Newest first. ``before`` is a deployment's id: those accepted before it (none, if it is unknown)."""
+        ...
+
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        """All that is left of a deployment that was cleaned up."""
         ...
 
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Json]:

@@ -53,7 +53,13 @@ class Deployments:
     async def one(self, request: web.Request) -> web.StreamResponse:
         _only(request, ())
         view = await self._view(request)
-        return _not_there(request) if view is None else json_answer(view)
+        if view is not None:
+            return json_answer(view)
+        result = await self._kept(request)
+        if result is None:
+            return _not_there(request)
+        told = f"it ended as {result['status']}, and its record was cleaned up since; /events has the result"
+        return error_answer(HTTPStatus.GONE, told)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """``?after=SEQUENCE&limit=``; with ``Accept: text/event-stream`` a stream until ``deployment.finished``."""
@@ -62,7 +68,7 @@ class Deployments:
         limit = _whole(request, "limit", default=MOST_EVENTS, least=1, most=MOST_EVENTS)
         view = await self._view(request)
         if view is None:
-            return _not_there(request)
+            return await self._cleaned(request, after)
         if "text/event-stream" in request.headers.get("Accept", ""):
             after = _resumed(request, after)
             if view["state"] in FINAL and after >= view["last_sequence"]:
@@ -71,6 +77,23 @@ class Deployments:
         found = await self._reader.events(view["deployment_id"], after=after, limit=limit + 1)
         page = list(found[:limit])
         return json_answer({"events": page, "next": page[-1]["sequence"] if len(found) > limit else None})
+
+    async def _cleaned(self, request: web.Request, after: int) -> web.StreamResponse:
+        """The one event that is left, or that there never was such a deployment."""
+        result = await self._kept(request)
+        if result is None:
+            return _not_there(request)
+        due = [result] if result["sequence"] > _resumed(request, after) else []
+        if "text/event-stream" not in request.headers.get("Accept", ""):
+            return json_answer({"events": due, "next": None})
+        if not due:
+            return web.Response(status=HTTPStatus.NO_CONTENT)
+        return web.Response(body=_as_message(result), content_type="text/event-stream", charset="utf-8")
+
+    async def _kept(self, request: web.Request) -> Json | None:
+        deployment_id = request.match_info["id"]
+        kept = None if "\0" in deployment_id else await self._reader.kept_result(deployment_id)
+        return None if kept is None else dict(kept.body)
 
     async def end_streams(self, _: web.Application) -> None:
         self._closing.set()

@@ -12,7 +12,7 @@ from typing import Any
 from tests.acceptance.installed_lab import COMMAND, Lab, own_environment
 from tests.rollouts.load import Seen, load
 
-from vesemir.lab.haproxy import out_of_traffic, reload_balancer
+from vesemir.lab.haproxy import ask, out_of_traffic, reload_balancer
 from vesemir.lab.places import Places
 
 ROLLOUT_SECONDS = 300.0
@@ -132,19 +132,10 @@ async def _reload(
 
 
 async def _not_back(balancer: dict[str, Any], lab: Lab) -> list[str]:
-    rows = (await _asked(balancer["haproxy_socket"], f"show servers state {lab['backend']}")).splitlines()
+    rows = (await ask(balancer["haproxy_socket"], f"show servers state {lab['backend']}")).splitlines()
     header = next(row.removeprefix("# ").split() for row in rows if row.startswith("# "))
     states = [dict(zip(header, row.split(), strict=True)) for row in rows if len(row.split()) == len(header)]
     return [row["srv_name"] for row in states if (row["srv_admin_state"], row["srv_uweight"]) != ("0", "100")]
-
-
-async def _asked(socket: str, command: str) -> str:
-    reader, writer = await asyncio.open_unix_connection(socket)
-    try:
-        writer.write(f"{command}\n".encode())
-        return (await reader.read()).decode()
-    finally:
-        writer.close()
 
 
 async def _until_served(lab: Lab, seen: Seen, version: str) -> set[str]:

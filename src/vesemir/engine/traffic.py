@@ -178,7 +178,7 @@ class Traffic:
                 if self._processes.replaced_within(self._balancers, since, since + STALE_SECONDS):
                     await self.assert_in(name, prior)
                 if time.monotonic() > since + STALE_SECONDS:
-                    del self._back[name]
+                    self._back.pop(name, None)  # another target's turn may have done it meanwhile
 
     async def keep_in(self, name: str, prior: Prior, hold: Hold, seconds: float) -> None:
         """At 100 %, watched, until ``hold`` returns or raises."""

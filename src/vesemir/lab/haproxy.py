@@ -81,7 +81,7 @@ async def reload_balancer(places: Places, lab: Mapping[str, Any], name: str | No
         raise LabError(f"HAProxy of {known[number]} does not run: take the lab down with `vesemir lab down`, then up")
     log = places.log / f"{program}.log"
     before, loads = await _process_id(socket), _loads(log)
-    _state_file(places, program).write_text(await _asked(socket, "show servers state"))
+    _state_file(places, program).write_text(await ask(socket, "show servers state"))
     os.kill(master.pid, signal.SIGUSR2)
     try:
         async with asyncio.timeout(_START_SECONDS):
@@ -101,7 +101,7 @@ def _loads(log: Path) -> int:
 async def _process_id(socket: str) -> str | None:
     """None while nobody answers."""
     try:
-        lines = (await _asked(socket, "show info")).splitlines()
+        lines = (await ask(socket, "show info")).splitlines()
     except OSError:
         return None
     return next((line.removeprefix("Pid: ") for line in lines if line.startswith("Pid: ")), None)
@@ -109,7 +109,7 @@ async def _process_id(socket: str) -> str | None:
 
 async def server_states(socket: str) -> dict[str, str]:
     """Each server of the backend with the status that ``show stat`` gives it (management guide, 9.1)."""
-    rows = csv.DictReader((await _asked(socket, "show stat")).removeprefix("# ").splitlines())
+    rows = csv.DictReader((await ask(socket, "show stat")).removeprefix("# ").splitlines())
     return {
         row["svname"]: row["status"]
         for row in rows
@@ -119,12 +119,13 @@ async def server_states(socket: str) -> dict[str, str]:
 
 async def out_of_traffic(socket: str) -> list[str]:
     """Servers that somebody has put into ``maint`` or ``drain`` (``show servers state``: srv_admin_state)."""
-    _, header, *lines = (await _asked(socket, f"show servers state {BACKEND}")).strip().splitlines()
+    _, header, *lines = (await ask(socket, f"show servers state {BACKEND}")).strip().splitlines()
     rows = [dict(zip(header.removeprefix("# ").split(), line.split(), strict=False)) for line in lines]
     return [row["srv_name"] for row in rows if int(row["srv_admin_state"]) & (_FORCED_MAINT | _FORCED_DRAIN)]
 
 
-async def _asked(socket: str, command: str) -> str:
+async def ask(socket: str, command: str) -> str:
+    """What the runtime socket answers."""
     reader, writer = await asyncio.open_unix_connection(socket)
     try:
         writer.write(f"{command}\n".encode())

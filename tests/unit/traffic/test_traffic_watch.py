@@ -13,7 +13,7 @@ from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
-from vesemir.domain.traffic import AdminState
+from vesemir.domain.traffic import AdminState, HaproxyProcess
 from vesemir.engine import draining, serving, watching
 from vesemir.engine import traffic as engine_traffic
 from vesemir.engine.traffic import Traffic
@@ -51,6 +51,10 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - the fake's state, as HAProxy's, has no event
             await asyncio.sleep(0)
+
+
+async def no_hold(_seconds: float, _percent: int) -> None:
+    return
 
 
 async def ready_to_serve(lb: FakeLoadBalancer, **asked: Any) -> tuple[Traffic, Any]:
@@ -255,11 +259,7 @@ async def test_a_dump_from_before_the_last_word_is_corrected(weight: int) -> Non
     webs = [FakeServer("web1"), FakeServer("web2")]
     lb = box(*webs)
     traffic, prior = await ready_to_serve(lb, weights=(50,))
-
-    async def hold(_seconds: float, _percent: int) -> None:
-        return
-
-    await traffic.put_back("web1", prior, hold)
+    await traffic.put_back("web1", prior, no_hold)
     lb.reload(keep_state=True)
     webs[0].admin = AdminState.READY if weight == 50 else AdminState.MAINT
     webs[0].user_weight = weight
@@ -267,16 +267,27 @@ async def test_a_dump_from_before_the_last_word_is_corrected(weight: int) -> Non
     assert (webs[0].admin, webs[0].user_weight) == READY
 
 
+async def test_many_look_back_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_traffic, "STALE_SECONDS", 0.0)
+    lb = box(FakeServer("web1"))
+    traffic, prior = await ready_to_serve(lb)
+    asked = lb.process
+
+    async def slowly() -> HaproxyProcess:
+        await asyncio.sleep(0.001)
+        return await asked()
+
+    monkeypatch.setattr(lb, "process", slowly)
+    await traffic.put_back("web1", prior, no_hold)
+    await asyncio.gather(*(traffic.look_back() for _ in range(3)))
+
+
 async def test_who_takes_out_what_came_back_long_before_a_reload_is_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_traffic, "STALE_SECONDS", 0.02)
     web = FakeServer("web1")
     lb = box(web)
     traffic, prior = await ready_to_serve(lb)
-
-    async def hold(_seconds: float, _percent: int) -> None:
-        return
-
-    await traffic.put_back("web1", prior, hold)
+    await traffic.put_back("web1", prior, no_hold)
     await asyncio.sleep(0.03)
     web.admin = AdminState.MAINT
     lb.reload(keep_state=True)
@@ -287,11 +298,7 @@ async def test_who_takes_out_what_came_back_long_before_a_reload_is_respected(mo
 async def test_who_takes_out_what_came_back_is_respected_without_a_reload() -> None:
     web = FakeServer("web1")
     traffic, prior = await ready_to_serve(box(web))
-
-    async def hold(_seconds: float, _percent: int) -> None:
-        return
-
-    await traffic.put_back("web1", prior, hold)
+    await traffic.put_back("web1", prior, no_hold)
     web.admin = AdminState.MAINT
     await traffic.look_back()
     assert web.admin is AdminState.MAINT

@@ -7,6 +7,7 @@ done by the integration environment.
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 import threading
@@ -66,9 +67,11 @@ class Host:
         self._called = folder / "called"
         (folder / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {self._called}\n')
         (folder / "systemctl").chmod(0o755)
-        for version in ("0.8.0", "0.9.0", "1.0.0"):
-            (self.prefix / "releases" / version).mkdir(parents=True)
-            (self.prefix / "releases" / version / ".vesemir-complete").touch()
+        for age, version in enumerate(("1.0.0", "0.9.0", "0.8.0"), start=1):
+            release = self.prefix / "releases" / version
+            release.mkdir(parents=True)
+            (release / ".vesemir-complete").touch()
+            os.utime(release, (0, 1_700_000_000 - age))
         (self.prefix / ".vesemir").mkdir()
         (self.prefix / "current").symlink_to("releases/1.0.0")
 

@@ -1,0 +1,196 @@
+"""Every command of docs/install.md, run in its order on machines that boot a real systemd; at the end a deployment.
+
+What stands in for the reader: the lab's broker and database, its bare machines, and ``scp`` as a copy into their trees.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from vesemir.lab.cgroups import has_hierarchies
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENT = REPOSITORY / "docs" / "install.md"
+BLOCK = re.compile(r"^<!-- run: ([^\n]*) -->\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LAB = (sys.executable, "-m", "vesemir.cli.lab")
+MACHINES = {"vesemir1": "192.0.2.21", "vesemir2": "192.0.2.22", "balancer": "192.0.2.20", "target1": "192.0.2.31"}
+SCP = """#!/bin/sh
+# scp -q[r] FILE... root@ADDRESS: into the machine's tree, with this site's addresses in what is text.
+set -eu
+shift
+for to; do :; done
+to=${to#root@}
+root=$(cat "@MACHINES@/${to%:}")/root
+while [ $# -gt 1 ]; do
+    cp -r -- "$1" "$root/"
+    shift
+done
+find "$root" -name '*.toml' -o -name '*.cfg' | while read -r file; do sed -i -f "@REPLACED@" "$file"; done
+"""
+RABBITMQCTL = """#!/bin/sh
+exec runuser -u rabbitmq -- env @ENVIRONMENT@ /usr/lib/rabbitmq/bin/rabbitmqctl --node @NODE@ "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands, where they are run, and the line of the document."""
+
+    places: tuple[str, ...]
+    text: str
+    line: int
+
+
+def blocks() -> list[Block]:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    return [
+        Block(tuple(found[1].split()), found[2], document.count("\n", 0, found.start()) + 3)
+        for found in BLOCK.finditer(document)
+    ]
+
+
+def test_no_command_of_the_document_is_left_out() -> None:
+    """Every fenced block says where it is run."""
+    fences = re.findall(r"^```sh$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(blocks()) == len(fences) > 10
+    known = {"workstation", "broker", "database", *MACHINES}
+    assert {place for block in blocks() for place in block.places} == known
+
+
+@dataclass
+class Reader:
+    """Who follows the document: has the lab's machines, and their addresses instead of the document's."""
+
+    folder: Path
+    lab: Mapping[str, Any]
+    site: Path
+    version: str
+    said: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._bin = self.folder / "bin"
+        self._machines = dict(zip(MACHINES, self.lab["bare"], strict=True))
+        self._replaced = self._replacements()
+        self._bin.mkdir()
+        (self.folder / "machines").mkdir()
+        for machine in self._machines.values():
+            (self.folder / "machines" / machine["address"]).write_text(machine["root"])
+        script = "".join(f"s|{re.escape(old)}|{new}|g\n" for old, new in self._replaced.items())
+        (self.folder / "replaced.sed").write_text(script)
+        scp = SCP.replace("@MACHINES@", str(self.folder / "machines"))
+        self._tool("scp", scp.replace("@REPLACED@", str(self.folder / "replaced.sed")))
+        self._tool("rabbitmqctl", self._rabbitmqctl())
+
+    def _replacements(self) -> dict[str, str]:
+        """The longer ones first. Machines of a lab share one network: nobody may listen at all addresses."""
+        machines = {name: machine["address"] for name, machine in self._machines.items()}
+        port = str(self._machines["target1"]["port"])
+        broker, database = urlsplit(self.lab["amqp_url"]), urlsplit(self.lab["postgres_dsn"])
+        return {
+            "192.0.2.5:5672": f"{broker.hostname}:{broker.port}",
+            "192.0.2.6:5432": f"{database.hostname}:{database.port}",
+            "-p 22 ": f"-p {port} ",
+            "port = 22": f"port = {port}",
+            "bind :8080": f"bind {machines['balancer']}:8080",
+            **{MACHINES[name]: address for name, address in machines.items()},
+            "vesemir-0.1.0": f"vesemir-{self.version}",
+        }
+
+    def _tool(self, name: str, text: str) -> None:
+        file = self._bin / name
+        file.write_text(text)
+        file.chmod(0o755)
+
+    def _rabbitmqctl(self) -> str:
+        """As the lab's node was started: its cookie, its name, its epmd."""
+        wanted = f"RABBITMQ_NODENAME=lab-{urlsplit(self.lab['amqp_url']).port}@localhost"
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                given = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if wanted in given:
+                kept = [shlex.quote(each) for each in given if each.startswith(("HOME=", "ERL_EPMD", "RABBITMQ_CONF"))]
+                node = wanted.partition("=")[2]
+                return RABBITMQCTL.replace("@ENVIRONMENT@", " ".join(kept)).replace("@NODE@", node)
+        raise AssertionError("the lab's RabbitMQ does not run")
+
+    def run(self, block: Block) -> None:
+        """In every place that the block names; each command must succeed."""
+        text = block.text
+        for old, new in self._replaced.items():
+            text = text.replace(old, new)
+        for place in block.places:
+            words = (
+                [*LAB, "exec", "--dir", str(self.folder / "lab"), self._machines[place]["name"], "sh", "-euc"]
+                if place in MACHINES
+                else ["sh", "-euc"]
+            )
+            script = f"cd /root\n{text}" if place in MACHINES else text
+            done = subprocess.run(
+                [*words, script], cwd=self.site, env=self._environment(place), stdin=subprocess.DEVNULL,
+                capture_output=True, text=True, check=False, timeout=170,
+            )  # fmt: skip
+            assert done.returncode == 0, f"install.md:{block.line} on {place}:\n{done.stdout}{done.stderr}"
+            self.said.append(done.stdout)
+
+    def _environment(self, place: str) -> dict[str, str]:
+        own = {"PATH": f"{self._bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        if place == "workstation":
+            own["PYTHONPATH"] = str(REPOSITORY)  # the checkout
+        database = urlsplit(self.lab["postgres_dsn"])
+        own |= {
+            "PGHOST": database.hostname or "",
+            "PGPORT": str(database.port),
+            "PGUSER": database.username or "",
+            "PGPASSWORD": database.password or "",
+        }
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("VESEMIR_")}
+        return {**kept, **own}
+
+
+@pytest.fixture
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    folder = tmp_path_factory.mktemp("install")
+    folder.parent.chmod(0o755)  # the lab's servers are other users
+    site = folder / "workstation"
+    site.mkdir()
+    version = re.search(r'^version = "(.*)"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version is not None
+    words = ["--systemd", "--boxes", "1", "--bare", str(len(MACHINES)), "--detach"]
+    try:
+        up = subprocess.run(
+            [*LAB, "up", "--dir", str(folder / "lab"), *words], capture_output=True, text=True, check=False, timeout=900
+        )
+        assert up.returncode == 0, up.stderr
+        lab = json.loads((folder / "lab" / "lab.json").read_text())
+        yield Reader(folder, lab, site, version[1])
+    finally:
+        subprocess.run([*LAB, "down", "--dir", str(folder / "lab")], capture_output=True, check=False, timeout=170)
+        shutil.rmtree(site, ignore_errors=True)
+
+
+@pytest.mark.lab
+@pytest.mark.timeout(900)  # the first one on a machine builds the machines' root tree
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can boot machines: mounts and control groups")
+@pytest.mark.skipif(not has_hierarchies(), reason="no control groups are mounted here, and systemd wants them")
+def test_every_command_of_the_document(reader: Reader) -> None:
+    """From bare machines to a deployment by one of two instances behind one name."""
+    for block in blocks():
+        reader.run(block)
+    told = "\n".join(reader.said)
+    assert "uid=0(root)" not in told  # steps' output is not shown here; what matters is that they succeeded
+    assert "1 of hello in test is on 1 target" in told

@@ -192,5 +192,4 @@ def test_every_command_of_the_document(reader: Reader) -> None:
     for block in blocks():
         reader.run(block)
     told = "\n".join(reader.said)
-    assert "uid=0(root)" not in told  # steps' output is not shown here; what matters is that they succeeded
     assert "1 of hello in test is on 1 target" in told

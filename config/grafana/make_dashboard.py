@@ -47,7 +47,10 @@ ROWS: dict[str, list[Panel]] = {
     "Deployments": [
         Panel(
             "Ended per hour",
-            {"sum by (status) (increase(vesemir_deployments_finished_total{JOB}[1h]))": "{{status}}"},
+            {
+                "sum by (status) (increase(vesemir_deployments_finished_total{JOB}[1h]))": "{{status}}",
+                "sum(increase(vesemir_dry_runs_finished_total{JOB}[1h]))": "dry run",
+            },
         ),
         Panel(
             "Failed, of all that ended",

@@ -28,7 +28,7 @@ def test_provoked_alerts_fire_and_every_query_of_the_dashboard_has_data(
     """With the rules' minutes as seconds; when the drained server is set ready by hand, its alert ends by itself."""
     fired = provoke(lab, requester, watched.daemons, watched.prometheus)
 
-    assert set(PROVOKED) <= fired.keys()
+    assert set(PROVOKED) <= fired
     empty = [(title, query) for title, query in queries() if not watched.prometheus.query(query)]
     assert empty == []
 

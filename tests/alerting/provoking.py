@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -89,23 +89,31 @@ class Queue:
             assert self._requester.finished(name, seconds=PATIENCE_SECONDS)["status"] == "succeeded"
 
 
-def provoke(lab: Lab, requester: Requester, daemons: list[Daemon], watching: Prometheus) -> dict[str, str]:
-    """Each cause until its alert fires; what every alert that fired said (its summary).
+def provoke(
+    lab: Lab,
+    requester: Requester,
+    daemons: list[Daemon],
+    watching: Prometheus,
+    tell: Callable[[str], None] = lambda _text: None,
+) -> set[str]:
+    """Each cause until its alert fires; the names of all that fired. ``tell`` hears of each (its summary) at once.
 
     In the end the server that was left drained is set ready by hand, and its alert goes by itself.
     """
     box = lab.names[-1]
     broken = lab.event("3.0.0-broken", targets={"hosts": [box]})
     requester.publish(broken)
-    queue, fired = Queue(lab, requester), dict[str, str]()
+    queue, fired = Queue(lab, requester), set[str]()
 
     def wait(*names: str) -> None:
         def all_fired() -> bool:
             for name, alert in watching.alerts().items():
-                fired.setdefault(name, alert["annotations"]["summary"])
+                if name not in fired:
+                    fired.add(name)
+                    tell(f"fired: {name}: {alert['annotations']['summary']}")
             if QUEUE not in fired:
                 queue.grow()
-            return set(names) <= fired.keys()
+            return set(names) <= fired
 
         requester.wait(all_fired, f"firing: {names}", PATIENCE_SECONDS)
 
@@ -119,4 +127,5 @@ def provoke(lab: Lab, requester: Requester, daemons: list[Daemon], watching: Pro
     finally:
         queue.let_go()
     requester.wait(lambda: DRAINED not in watching.alerts(), "an end of the alert once it is ready", PATIENCE_SECONDS)
+    tell(f"ended by itself, once the server was set ready by hand: {DRAINED}")
     return fired

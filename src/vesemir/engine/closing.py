@@ -61,11 +61,18 @@ class Closing:
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         await self._recorder.write(*skips, MoveDeployment(old, new, failure), Emit("deployment.finished", body))
         self._say(new, failure, metrics)
-        code = failure.code if failure else None
-        self._ports.meters.deployment_finished(new, code, seconds=seconds)
-        for state, _ in ends:
-            if state is TargetState.SKIPPED:
-                self._ports.meters.target_finished(state, None, seconds=None)
+        self._measure(new, failure, seconds, [state for state, _ in ends])
+
+    def _measure(
+        self, status: DeploymentState, failure: Failure | None, seconds: float, ends: Sequence[TargetState]
+    ) -> None:
+        meters = self._ports.meters
+        if self._record.request.get("dry_run"):
+            meters.dry_run_finished(status)
+            return
+        meters.deployment_finished(status, failure.code if failure else None, seconds=seconds)
+        for _ in range(ends.count(TargetState.SKIPPED)):
+            meters.target_finished(TargetState.SKIPPED, None, seconds=None)
 
     def _say(self, status: DeploymentState, failure: Failure | None, metrics: Mapping[str, Any]) -> None:
         """The one line that support looks for first."""

@@ -71,6 +71,10 @@ class Meters(Protocol):
         """``seconds`` since it was claimed first; None if it never was."""
         ...
 
+    def dry_run_finished(self, status: DeploymentState) -> None:
+        """It deployed nothing, so neither it nor its targets are counted among those that did."""
+        ...
+
     def target_finished(self, status: TargetState, code: FailureCode | None, *, seconds: float | None) -> None:
         """``seconds`` None: it never began, or nobody knows when."""
         ...
@@ -126,6 +130,8 @@ class SilentMeters:
     def deployment_finished(
         self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None
     ) -> None: ...
+
+    def dry_run_finished(self, status: DeploymentState) -> None: ...
 
     def target_finished(self, status: TargetState, code: FailureCode | None, *, seconds: float | None) -> None: ...
 

@@ -9,6 +9,7 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import LEASE_SECONDS, World
 
 from vesemir.adapters.observe import PrometheusMeters
+from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.step import StepResult, StepStatus
 from vesemir.engine.health import HealthRegistry
 
@@ -51,6 +52,17 @@ async def test_a_deployment_that_fails(world: World) -> None:
     }  # fmt: skip
     steps = [body["status"] for body in world.told("step.finished")]
     assert counted(world, "vesemir_steps_finished_total") == {"succeeded": len(steps) - 1, "failed": 1}
+
+
+async def test_a_dry_run_is_counted_nowhere_else(world: World) -> None:
+    world.instance()
+    world.hosts.unreachable["web1"] = Failure(FailureCode.SSH_UNREACHABLE, "web1 does not answer")
+    await world.accept(dry_run=True)
+    await world.result()
+    await until(lambda: counted(world, "vesemir_dry_runs_finished_total"))
+    assert counted(world, "vesemir_dry_runs_finished_total") == {"failed": 1}
+    for name in ("deployments_finished", "deployment_failures", "targets_finished"):
+        assert counted(world, f"vesemir_{name}_total") == {}
 
 
 async def test_a_takeover_after_a_death_is_told_from_one_after_a_hand_over(world: World) -> None:

@@ -48,6 +48,7 @@ def report_everything(meters: Meters) -> None:
     meters.control_received("cancel", accepted=True)
     meters.deployment_finished(DeploymentState.FAILED, FailureCode.STEP_FAILED, seconds=12)
     meters.deployment_finished(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, seconds=None)
+    meters.dry_run_finished(DeploymentState.SUCCEEDED)
     meters.target_finished(TargetState.SUCCEEDED, None, seconds=4)
     meters.target_finished(TargetState.UNKNOWN, FailureCode.TARGET_STATE_UNKNOWN, seconds=None)
     meters.left_drained()
@@ -88,6 +89,7 @@ def test_what_is_reported_is_shown() -> None:
         ("vesemir_deployment_failures_total", "code=step.failed"): 1,
         ("vesemir_deployment_duration_seconds_sum", "status=failed"): 12,
         ("vesemir_deployment_duration_seconds_count", "status=cancelled"): 0,
+        ("vesemir_dry_runs_finished_total", "status=succeeded"): 1,
         ("vesemir_targets_finished_total", "status=succeeded"): 1,
         ("vesemir_target_failures_total", "code=target.state_unknown"): 1,
         ("vesemir_target_duration_seconds_sum", ""): 4,

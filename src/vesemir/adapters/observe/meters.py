@@ -80,6 +80,9 @@ class PrometheusMeters:
         if seconds is not None:
             self._deployment_seconds.labels(status.value).observe(seconds)
 
+    def dry_run_finished(self, status: DeploymentState) -> None:
+        self._dry_runs.labels(status.value).inc()
+
     def target_finished(self, status: TargetState, code: FailureCode | None, *, seconds: float | None) -> None:
         self._targets.labels(status.value).inc()
         if code is not None:
@@ -156,6 +159,7 @@ class PrometheusMeters:
         self._events_rejected = counter("events_rejected", "Deploy events refused, by failure code.", "code")
         self._controls = counter("control_received", "Control messages read.", "command", "outcome")
         self._deployments = counter("deployments_finished", "Deployments ended, by status.", "status")
+        self._dry_runs = counter("dry_runs_finished", "Dry runs ended; they are counted nowhere else.", "status")
         self._deployment_failures = counter("deployment_failures", "Failures of deployments, by code.", "code")
         self._targets = counter("targets_finished", "Targets ended, by status.", "status")
         self._target_failures = counter("target_failures", "Failures of targets, by code.", "code")
@@ -206,6 +210,7 @@ class PrometheusMeters:
             (self._events, Outcome),
             (self._events_rejected, FailureCode),
             (self._deployments, FINAL),
+            (self._dry_runs, FINAL),
             (self._deployment_failures, FailureCode),
             (self._deployment_seconds, FINAL),
             (self._targets, [*ends, TargetState.UNKNOWN]),

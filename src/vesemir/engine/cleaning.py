@@ -53,6 +53,8 @@ class Cleaning:
                 await asyncio.sleep(PAUSE_SECONDS)
         except StoreAwayError as error:
             self._log.debug("the clean-up goes on later: {reason}", reason=str(error))
+        except Exception:  # noqa: BLE001 - deployments go on, whatever the clean-up meets; logged as a bug
+            self._log.exception("the clean-up met a bug; it is tried again later")
         if rows:
             self._log.info(
                 "cleaned up {deployments} deployments, {rows} rows in all", deployments=deployments, rows=rows

@@ -179,3 +179,21 @@ def test_text_is_coloured_only_where_it_is_wanted(
 def test_auto_is_json_where_nobody_looks(output: Output) -> None:
     set_up(output, how="auto").info("for machines")
     assert lines(output)[0]["message"] == "for machines"
+
+
+def test_no_text_from_outside_passes_for_a_line_of_its_own(output: Output) -> None:
+    log = set_up(output, how="text")
+    with log.context(deployment_id="d1", target="web1\n23:00 ERROR"):
+        log.info("its last line: evil\n23:00:00 ERROR forged\x1b[2J\u2028\x9b2J")
+    head, *rest = output.getvalue().splitlines()
+    assert "d1" in head
+    assert all(line.startswith("      | ") for line in rest)
+    assert not set("\x1b\u2028\x9b") & set(output.getvalue())
+
+
+def test_a_line_of_json_is_one_line_for_every_reader(output: Output) -> None:
+    """Not for those alone that break at a line feed: ``str.splitlines`` knows ten ways."""
+    set_up(output).info("a\nb\x85c\u2028d\x9be")
+    text = output.getvalue()
+    assert len(text.splitlines()) == 1
+    assert json.loads(text)["message"] == "a\nb\x85c\u2028d\x9be"

@@ -30,7 +30,7 @@ LIBRARIES = ("aio_pika", "aiormq", "asyncssh", "asyncpg", "aiohttp", "asyncio")
 _LIBRARY_LEVELS = {"TRACE": logging.DEBUG, "DEBUG": logging.INFO}
 _PRINT_MESSAGES = ("aio_pika", "aiormq")
 """At DEBUG they print whole frames: the bodies of messages, which hold what requesters sent, secrets too."""
-_TEXT = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <7}</level> <level>{message}</level>"
+_TEXT = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <7}</level>"
 _SHOWN_IN_TEXT = ("deployment_id", "target", "step")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 """What could move a cursor or begin a line of its own; tab and line feed are dealt with apart."""
@@ -214,7 +214,7 @@ def _write_text(message: "Message") -> None:
 def _text_format(record: "Record") -> str:
     """A template: loguru fills it in. Ends without ``{exception}``, see ``_write_text``."""
     shown = [f"<cyan>{{extra[{name}]}}</cyan>" for name in _SHOWN_IN_TEXT if name in record["extra"]]
-    return " ".join((_TEXT, *shown)) + "\n"
+    return " ".join((_TEXT, *shown, "<level>{message}</level>")) + "\n"
 
 
 def _traceback(record: "Record") -> str:

@@ -1,45 +1,58 @@
 -- Intake and control: what messages from outside do to the record.
 
--- name: new_arrival
--- Remember the id and take the lane's next arrival number, which locks the lane until the end of the transaction.
--- No row: the id was known already.
-WITH known AS (
-    INSERT INTO known_request (deployment_id, body_hash) VALUES (:deployment_id, :body_hash)
-    ON CONFLICT (deployment_id) DO NOTHING
-    RETURNING deployment_id
-)
+-- name: remember_requests
+-- Remember ids, each given once; those that come back were not known. Waits for another transaction's insert of the same
+-- id. Sorted, so that two groups wait for each other in one order only.
+INSERT INTO known_request (deployment_id, body_hash)
+SELECT asked.deployment_id, asked.body_hash
+FROM unnest(:ids::text[], :hashes::bytea[]) AS asked (deployment_id, body_hash) ORDER BY asked.deployment_id
+ON CONFLICT (deployment_id) DO NOTHING
+RETURNING deployment_id;
+
+-- name: new_arrivals
+-- Take the next arrival numbers of lanes, so many of each, which locks the lanes until the end of the transaction.
+-- Comes back with the last one taken.
 INSERT INTO lane (name, arrivals)
-SELECT :application::text || '/' || :environment::text, 1 FROM known
-ON CONFLICT (name) DO UPDATE SET arrivals = lane.arrivals + 1
-RETURNING arrivals;
+SELECT asked.name, asked.count FROM unnest(:lanes::text[], :counts::bigint[]) AS asked (name, count) ORDER BY asked.name
+ON CONFLICT (name) DO UPDATE SET arrivals = lane.arrivals + excluded.arrivals
+RETURNING name, arrivals;
 
 -- name: known_body_hash
 -- The hash of the body that an id came with first.
 SELECT body_hash FROM known_request WHERE deployment_id = :deployment_id;
 
--- name: insert_deployment
--- The deployment, its deployment.accepted, the topic exchange and the requester's destination. A statement of its own
--- after new_arrival, because only now, with the lane locked, can it see every deployment that is before this one.
-WITH accepted AS (
+-- name: insert_deployments
+-- Deployments, the deployment.accepted of each, the topic exchange and the requester's destination. A statement of its own
+-- after new_arrivals, because only now, with the lanes locked, can it see every deployment that is before these. What is
+-- before them in the group itself it cannot see: that is ``ahead``.
+WITH asked AS (
+    SELECT * FROM unnest(
+        :ids::text[], :requests::jsonb[], :sealed::bytea[], :applications::text[], :environments::text[],
+        :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[], :arrivals::bigint[],
+        :ahead::integer[], :queues::text[], :correlations::text[])
+        AS asked (deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id,
+                  arrival, ahead, reply_to, correlation_id)
+), accepted AS (
     INSERT INTO deployment (
         deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id, arrival,
         next_sequence)
-    VALUES (
-        :deployment_id, :request, :sealed, :application, :environment, :version, :recipe, :team, :requested_by, :user_id,
-        :arrival, 2)
-    RETURNING deployment_id, accepted_at
+    SELECT deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id,
+           arrival, 2
+    FROM asked
+    RETURNING deployment_id, accepted_at, lane
 ), told AS (
     INSERT INTO event (deployment_id, sequence, name, instance, occurred_at, body)
-    SELECT deployment_id, 1, 'deployment.accepted', :instance, accepted_at, json_build_object('position', (
-        SELECT count(*) FROM deployment AS before
-        WHERE before.lane = :application::text || '/' || :environment::text AND before.finished_at IS NULL))
-    FROM accepted
+    SELECT accepted.deployment_id, 1, 'deployment.accepted', :instance, accepted.accepted_at,
+           json_build_object('position', asked.ahead + (
+               SELECT count(*) FROM deployment AS before
+               WHERE before.lane = accepted.lane AND before.finished_at IS NULL))
+    FROM accepted JOIN asked USING (deployment_id)
 )
 INSERT INTO destination (deployment_id, reply_to, correlation_id)
 SELECT accepted.deployment_id, to_tell.reply_to, to_tell.correlation_id
-FROM accepted, (
+FROM accepted JOIN asked USING (deployment_id), LATERAL (
     SELECT NULL::text AS reply_to, NULL::text AS correlation_id
-    UNION ALL SELECT :reply_to::text, :correlation_id::text WHERE :reply_to IS NOT NULL
+    UNION ALL SELECT asked.reply_to, asked.correlation_id WHERE asked.reply_to IS NOT NULL
 ) AS to_tell;
 
 -- name: lock_for_repeat

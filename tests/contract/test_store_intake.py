@@ -245,3 +245,18 @@ async def test_an_id_that_was_accepted_is_known_by_its_bodys_hash(store: Store) 
     record = await store.load("d1")
     assert record is not None
     assert record.user_id == a_deployment().user_id
+
+
+async def test_many_at_once_are_each_accepted_in_their_turn(store: Store) -> None:
+    """In one lane and in two, with a repeat and a conflict among them; positions and arrivals have no gap."""
+    asked = [a_deployment(f"d{number}", application="shop" if number % 2 else "desk") for number in range(12)]
+    again, other = a_deployment("d3", application="shop"), a_deployment("d4", application="desk", body_hash=b"other")
+    kinds = await asyncio.gather(*(store.accept(each, QUEUE) for each in [*asked, again, other]))
+
+    assert kinds == [AcceptKind.ACCEPTED] * 12 + [AcceptKind.REPEATED, AcceptKind.CONFLICT]
+    for lane in ("shop", "desk"):
+        names = [each.deployment_id for each in asked if each.application == lane]
+        positions = [(await store.events_after(name, 0, limit=1))[0].body["position"] for name in names]
+        assert positions == list(range(6))
+    claimed = [await claim(store) for _ in range(2)]
+    assert {each.deployment_id for each in claimed if each} == {"d0", "d1"}

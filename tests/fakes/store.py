@@ -9,7 +9,7 @@ from typing import assert_never
 
 from tests.fakes.record import FakeDestination, Record, Row
 
-from vesemir.adapters.postgres.intake import cancelled_failure
+from vesemir.adapters.postgres.control import cancelled_failure
 from vesemir.adapters.postgres.progress import checked_target_move
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.result import empty_metrics

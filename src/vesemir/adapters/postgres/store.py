@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Self
 from weakref import WeakValueDictionary
 
-from vesemir.adapters.postgres import cleaning, intake, leases, progress
+from vesemir.adapters.postgres import cleaning, control, leases, progress
+from vesemir.adapters.postgres.accepting import Accepting
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.reading import Reader
@@ -60,6 +61,7 @@ class PostgresStore(Reader):
         # Renewals never wait behind the writes of what they are for.
         self._leases_database = leases_database
         self._instance = instance
+        self._accepting = Accepting(database, instance=instance)
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -89,8 +91,7 @@ class PostgresStore(Reader):
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
-        async with self._database.transaction() as connection:
-            kind = await intake.accept(connection, new, destination, instance=self._instance)
+        kind = await self._accepting.accept(new, destination)
         self._announcer.tell("outbox", "work")
         return kind
 
@@ -104,7 +105,7 @@ class PostgresStore(Reader):
 
         async def once(_attempt: int) -> tuple[ControlAnswer, DeploymentIdentity | None]:
             async with self._database.transaction() as connection:
-                return await intake.control(connection, command, instance=self._instance, token=token)
+                return await control.control(connection, command, instance=self._instance, token=token)
 
         answer = await self._database.retried(once)
         self._announcer.tell("outbox" if answer[0] is ControlAnswer.FINISHED else "wish")

@@ -1,73 +1,12 @@
-"""What messages from outside do to the record: accept a deployment, and set wishes."""
+"""What control messages do to the record: they set wishes, and end what still waits."""
 
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.store import (
-    AcceptKind,
-    ControlAnswer,
-    ControlCommand,
-    DeploymentIdentity,
-    Destination,
-    Json,
-    NewDeployment,
-)
+from vesemir.engine.store import ControlAnswer, ControlCommand, DeploymentIdentity, Json
 
 _MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}
-
-
-async def accept(
-    connection: Connection, new: NewDeployment, destination: Destination | None, *, instance: str
-) -> AcceptKind:
-    """Within a transaction. A repeat changes nothing but its destination."""
-    arrival = await statements().new_arrival.value(
-        connection,
-        deployment_id=new.deployment_id,
-        body_hash=new.body_hash,
-        application=new.application,
-        environment=new.environment,
-    )
-    if arrival is None:
-        return await _repeat(connection, new, destination)
-    await statements().insert_deployment.run(
-        connection,
-        deployment_id=new.deployment_id,
-        request=new.request,
-        sealed=new.sealed,
-        application=new.application,
-        environment=new.environment,
-        version=new.version,
-        recipe=new.recipe,
-        team=new.team,
-        requested_by=new.requested_by,
-        user_id=new.user_id,
-        arrival=arrival,
-        instance=instance,
-        reply_to=destination and destination.reply_to,
-        correlation_id=destination and destination.correlation_id,
-    )
-    return AcceptKind.ACCEPTED
-
-
-async def _repeat(connection: Connection, new: NewDeployment, destination: Destination | None) -> AcceptKind:
-    known = await statements().known_body_hash.value(connection, deployment_id=new.deployment_id)
-    if known != new.body_hash:
-        return AcceptKind.CONFLICT
-    reached = await statements().lock_for_repeat.row(connection, deployment_id=new.deployment_id)
-    # Asked with the row locked: a clean-up that has begun with it is seen, and none begins now.
-    if await statements().kept_result.row(connection, deployment_id=new.deployment_id) is not None:
-        return AcceptKind.CLEANED
-    if destination is not None and reached is not None:
-        await statements().join_destination.run(
-            connection,
-            deployment_id=new.deployment_id,
-            reply_to=destination.reply_to,
-            correlation_id=destination.correlation_id,
-            finished=reached["finished"],
-            last_sequence=reached["last_sequence"],
-        )
-    return AcceptKind.REPEATED
 
 
 async def control(

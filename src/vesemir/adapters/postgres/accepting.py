@@ -1,0 +1,151 @@
+"""Deployments accepted in groups: what comes while a transaction is under way shares the next one.
+
+A commit waits for the disk, and as long for twenty deployments as for one. Locks are taken in one order by every
+instance, ids first and then lanes, each sorted, so that no two groups wait for each other. One instance has one group
+under way, so a lane's deployments are accepted in the order in which they came.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from vesemir.adapters.postgres.connections import Database
+from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.engine.store import AcceptKind, Destination, NewDeployment, StoreAwayError
+
+GROUP_LIMIT = 100
+
+
+@dataclass(eq=False, slots=True)
+class Asked:
+    """One message's deployment, and what became of it."""
+
+    new: NewDeployment
+    destination: Destination | None
+    kind: asyncio.Future[AcceptKind] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def lane(self) -> str:
+        return f"{self.new.application}/{self.new.environment}"
+
+
+class Accepting:
+    """Whoever comes to the turn first writes for all who wait; there is no task of its own that could be lost."""
+
+    def __init__(self, database: Database, *, instance: str) -> None:
+        self._database = database
+        self._instance = instance
+        self._waiting: list[Asked] = []
+        self._turn = asyncio.Lock()
+
+    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+        """Raises ``StoreAwayError``: it may be accepted or not, and the same request may simply come again."""
+        asked = Asked(new, destination)
+        self._waiting.append(asked)
+        async with self._turn:
+            if asked in self._waiting:
+                group, self._waiting = self._waiting[:GROUP_LIMIT], self._waiting[GROUP_LIMIT:]
+                await self._write(group)
+        return await asked.kind
+
+    async def _write(self, group: Sequence[Asked]) -> None:
+        try:
+            await self._write_together(group)
+        except StoreAwayError as error:
+            _fail(group, error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whoever asked
+            if len(group) == 1:
+                _fail(group, error)
+                return
+            for asked in group:  # one of them is to blame: the others are not to suffer for it
+                await self._write([asked])
+        except BaseException:
+            _fail(group, StoreAwayError("the write was given up"))
+            raise
+
+    async def _write_together(self, group: Sequence[Asked]) -> None:
+        async with self._database.transaction() as connection:
+            kinds = await accept(connection, group, instance=self._instance)
+        for asked, kind in zip(group, kinds, strict=True):
+            asked.kind.set_result(kind)
+
+
+def _fail(group: Sequence[Asked], error: Exception) -> None:
+    for asked in group:
+        if not asked.kind.done():
+            asked.kind.set_exception(error)
+            asked.kind.exception()  # retrieved: its caller may have been cancelled
+
+
+async def accept(connection: Connection, group: Sequence[Asked], *, instance: str) -> list[AcceptKind]:
+    """Within a transaction. A repeat changes nothing but its destination, also one of the same group."""
+    first: dict[str, Asked] = {}
+    for asked in group:
+        first.setdefault(asked.new.deployment_id, asked)
+    rows = await statements().remember_requests.rows(
+        connection, ids=list(first), hashes=[asked.new.body_hash for asked in first.values()]
+    )
+    fresh = {row["deployment_id"] for row in rows}
+    new = [asked for name, asked in first.items() if name in fresh]
+    if new:
+        await _insert(connection, new, instance=instance)
+    return [
+        AcceptKind.ACCEPTED
+        if asked.new.deployment_id in fresh and first[asked.new.deployment_id] is asked
+        else await _repeat(connection, asked.new, asked.destination)
+        for asked in group
+    ]
+
+
+async def _insert(connection: Connection, group: Sequence[Asked], *, instance: str) -> None:
+    """``ahead``: how many of the same group and lane come before."""
+    total = Counter(asked.lane for asked in group)
+    rows = await statements().new_arrivals.rows(connection, lanes=list(total), counts=list(total.values()))
+    last = {row["name"]: row["arrivals"] for row in rows}
+    seen: Counter[str] = Counter()
+    ahead, arrivals = [], []
+    for asked in group:
+        ahead.append(seen[asked.lane])
+        arrivals.append(last[asked.lane] - total[asked.lane] + seen[asked.lane] + 1)
+        seen[asked.lane] += 1
+    new = [asked.new for asked in group]
+    destinations = [asked.destination for asked in group]
+    await statements().insert_deployments.run(
+        connection,
+        ids=[each.deployment_id for each in new],
+        requests=[dict(each.request) for each in new],
+        sealed=[each.sealed for each in new],
+        applications=[each.application for each in new],
+        environments=[each.environment for each in new],
+        versions=[each.version for each in new],
+        recipes=[each.recipe for each in new],
+        teams=[each.team for each in new],
+        requesters=[each.requested_by for each in new],
+        users=[each.user_id for each in new],
+        arrivals=arrivals,
+        ahead=ahead,
+        instance=instance,
+        queues=[each and each.reply_to for each in destinations],
+        correlations=[each and each.correlation_id for each in destinations],
+    )
+
+
+async def _repeat(connection: Connection, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+    known = await statements().known_body_hash.value(connection, deployment_id=new.deployment_id)
+    if known != new.body_hash:
+        return AcceptKind.CONFLICT
+    reached = await statements().lock_for_repeat.row(connection, deployment_id=new.deployment_id)
+    # Asked with the row locked: a clean-up that has begun with it is seen, and none begins now.
+    if await statements().kept_result.row(connection, deployment_id=new.deployment_id) is not None:
+        return AcceptKind.CLEANED
+    if destination is not None and reached is not None:
+        await statements().join_destination.run(
+            connection,
+            deployment_id=new.deployment_id,
+            reply_to=destination.reply_to,
+            correlation_id=destination.correlation_id,
+            finished=reached["finished"],
+            last_sequence=reached["last_sequence"],
+        )
+    return AcceptKind.REPEATED

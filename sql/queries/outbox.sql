@@ -25,18 +25,20 @@ WHERE event.deployment_id = :deployment_id AND event.sequence > :cursor
 ORDER BY event.sequence LIMIT :limit;
 
 -- name: advance
--- Confirmed up to the cursor; done when that was the result. No row: another publisher has it, or it was set back.
+-- Destinations, each confirmed up to its cursor; done when that was the result. One that does not come back has another
+-- publisher now, or was set back.
 UPDATE destination SET
-    cursor = greatest(destination.cursor, :cursor::bigint),
-    done = deployment.finished_at IS NOT NULL AND greatest(destination.cursor, :cursor) >= deployment.next_sequence - 1,
+    cursor = greatest(destination.cursor, told.cursor),
+    done = deployment.finished_at IS NOT NULL AND greatest(destination.cursor, told.cursor) >= deployment.next_sequence - 1,
     failing_since = NULL,
     reason = NULL,
-    publisher = CASE WHEN :release::boolean THEN NULL ELSE publisher END,
-    publisher_expires_at = CASE WHEN :release THEN NULL ELSE publisher_expires_at END
-FROM deployment
-WHERE destination.destination_id = :destination_id AND publisher = :publisher
+    publisher = CASE WHEN told.release THEN NULL ELSE destination.publisher END,
+    publisher_expires_at = CASE WHEN told.release THEN NULL ELSE destination.publisher_expires_at END
+FROM unnest(:ids::bigint[], :publishers::text[], :cursors::bigint[], :releases::boolean[])
+    AS told (destination_id, publisher, cursor, release), deployment
+WHERE destination.destination_id = told.destination_id AND destination.publisher = told.publisher
   AND deployment.deployment_id = destination.deployment_id
-RETURNING destination_id;
+RETURNING destination.destination_id;
 
 -- name: postpone!
 -- Could not be delivered: later again.

@@ -1,81 +1,27 @@
-"""Deployments accepted in groups: what comes while a transaction is under way shares the next one.
+"""Deployments accepted in groups (``grouping``), each as if it had come alone.
 
-A commit waits for the disk, and as long for twenty deployments as for one. Locks are taken in one order by every
-instance, ids first and then lanes, each sorted, so that no two groups wait for each other. One instance has one group
-under way, so a lane's deployments are accepted in the order in which they came.
+Locks are taken in one order by every instance, ids first and then lanes, each sorted, so that no two groups wait for
+each other. One instance has one group under way, so a lane's deployments are accepted in the order in which they came.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.store import AcceptKind, Destination, NewDeployment, StoreAwayError
-
-GROUP_LIMIT = 100
+from vesemir.engine.store import AcceptKind, Destination, NewDeployment
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Asked:
-    """One message's deployment, and what became of it."""
+    """One message's deployment."""
 
     new: NewDeployment
     destination: Destination | None
-    kind: asyncio.Future[AcceptKind] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def lane(self) -> str:
         return f"{self.new.application}/{self.new.environment}"
-
-
-class Accepting:
-    """Whoever comes to the turn first writes for all who wait; there is no task of its own that could be lost."""
-
-    def __init__(self, database: Database, *, instance: str) -> None:
-        self._database = database
-        self._instance = instance
-        self._waiting: list[Asked] = []
-        self._turn = asyncio.Lock()
-
-    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
-        """Raises ``StoreAwayError``: it may be accepted or not, and the same request may simply come again."""
-        asked = Asked(new, destination)
-        self._waiting.append(asked)
-        async with self._turn:
-            if asked in self._waiting:
-                group, self._waiting = self._waiting[:GROUP_LIMIT], self._waiting[GROUP_LIMIT:]
-                await self._write(group)
-        return await asked.kind
-
-    async def _write(self, group: Sequence[Asked]) -> None:
-        try:
-            await self._write_together(group)
-        except StoreAwayError as error:
-            _fail(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whoever asked
-            if len(group) == 1:
-                _fail(group, error)
-                return
-            for asked in group:  # one of them is to blame: the others are not to suffer for it
-                await self._write([asked])
-        except BaseException:
-            _fail(group, StoreAwayError("the write was given up"))
-            raise
-
-    async def _write_together(self, group: Sequence[Asked]) -> None:
-        async with self._database.transaction() as connection:
-            kinds = await accept(connection, group, instance=self._instance)
-        for asked, kind in zip(group, kinds, strict=True):
-            asked.kind.set_result(kind)
-
-
-def _fail(group: Sequence[Asked], error: Exception) -> None:
-    for asked in group:
-        if not asked.kind.done():
-            asked.kind.set_exception(error)
-            asked.kind.exception()  # retrieved: its caller may have been cancelled
 
 
 async def accept(connection: Connection, group: Sequence[Asked], *, instance: str) -> list[AcceptKind]:

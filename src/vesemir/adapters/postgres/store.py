@@ -8,8 +8,9 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from vesemir.adapters.postgres import cleaning, control, leases, progress
-from vesemir.adapters.postgres.accepting import Accepting
+from vesemir.adapters.postgres.accepting import Asked, accept
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
+from vesemir.adapters.postgres.grouping import Grouping
 from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.reading import Reader
 from vesemir.adapters.postgres.rows import deployment_of, event_of, step_of, target_of, wishes_of
@@ -61,7 +62,8 @@ class PostgresStore(Reader):
         # Renewals never wait behind the writes of what they are for.
         self._leases_database = leases_database
         self._instance = instance
-        self._accepting = Accepting(database, instance=instance)
+        self._accepting = Grouping(self._accept_together)
+        self._advancing = Grouping(self._advance_together)
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -91,9 +93,13 @@ class PostgresStore(Reader):
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
-        kind = await self._accepting.accept(new, destination)
+        kind = await self._accepting.ask(Asked(new, destination))
         self._announcer.tell("outbox", "work")
         return kind
+
+    async def _accept_together(self, group: Sequence[Asked]) -> Sequence[AcceptKind]:
+        async with self._database.transaction() as connection:
+            return await accept(connection, group, instance=self._instance)
 
     async def known(self, deployment_id: str) -> bytes | None:
         async with self._database.connection() as connection:
@@ -206,11 +212,19 @@ class PostgresStore(Reader):
         return [event_of(row) for row in rows]
 
     async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
+        return await self._advancing.ask((destination_id, publisher, cursor, release))
+
+    async def _advance_together(self, group: Sequence[tuple[int, str, int, bool]]) -> Sequence[bool]:
         async with self._database.connection() as connection:
-            row = await statements().advance.row(
-                connection, destination_id=destination_id, publisher=publisher, cursor=cursor, release=release
+            rows = await statements().advance.rows(
+                connection,
+                ids=[each[0] for each in group],
+                publishers=[each[1] for each in group],
+                cursors=[each[2] for each in group],
+                releases=[each[3] for each in group],
             )
-        return row is not None
+        reached = {row["destination_id"] for row in rows}
+        return [each[0] in reached for each in group]
 
     async def postpone(self, destination_id: int, publisher: str, *, seconds: float, reason: str) -> None:
         async with self._database.connection() as connection:

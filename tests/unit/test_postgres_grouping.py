@@ -1,0 +1,74 @@
+"""Questions put together: in order, each with its own answer, and one bad one harms no other."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from vesemir.adapters.postgres.grouping import GROUP_LIMIT, Grouping
+from vesemir.engine.store import StoreAwayError
+
+
+class Slow:
+    """Answers with the question's double, when it is let go; remembers the groups."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[int]] = []
+        self.go = asyncio.Event()
+
+    async def together(self, group: Sequence[int]) -> Sequence[int]:
+        self.groups.append(list(group))
+        await self.go.wait()
+        if 13 in group:
+            raise ValueError("thirteen")
+        return [2 * question for question in group]
+
+
+async def test_what_comes_meanwhile_is_one_group() -> None:
+    slow = Slow()
+    grouping = Grouping(slow.together)
+    asking = asyncio.gather(*(grouping.ask(number) for number in range(GROUP_LIMIT + 5)))
+    await asyncio.sleep(0)
+    slow.go.set()
+    assert await asking == [2 * number for number in range(GROUP_LIMIT + 5)]
+    assert slow.groups[0] == list(range(GROUP_LIMIT))
+    assert [number for group in slow.groups for number in group] == list(range(GROUP_LIMIT + 5))
+
+
+async def test_one_bad_question_harms_no_other() -> None:
+    slow = Slow()
+    slow.go.set()
+    grouping = Grouping(slow.together)
+    answers = await asyncio.gather(*(grouping.ask(number) for number in (12, 13, 14)), return_exceptions=True)
+    assert answers[0] == 24
+    assert isinstance(answers[1], ValueError)
+    assert answers[2] == 28
+
+
+async def test_an_answer_in_doubt_is_in_doubt_for_all() -> None:
+    calls = 0
+
+    async def away(group: Sequence[int]) -> Sequence[int]:
+        nonlocal calls
+        calls += 1
+        raise StoreAwayError("no answer")
+
+    grouping = Grouping(away)
+    answers = await asyncio.gather(*(grouping.ask(number) for number in range(3)), return_exceptions=True)
+    assert all(isinstance(answer, StoreAwayError) for answer in answers)
+    assert calls == 1
+
+
+async def test_whoever_asks_for_others_may_be_cancelled() -> None:
+    """The others are told that it is in doubt, and nobody waits for ever."""
+    slow = Slow()
+    grouping = Grouping(slow.together)
+    first, second = (asyncio.create_task(grouping.ask(number)) for number in (1, 2))
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    with pytest.raises(StoreAwayError):
+        await second
+    slow.go.set()
+    assert await grouping.ask(3) == 6

@@ -16,12 +16,13 @@ class Slow:
         self.groups: list[list[int]] = []
         self.go = asyncio.Event()
         self.asked = asyncio.Event()
+        self.bad = -1
 
     async def together(self, group: Sequence[int]) -> Sequence[int]:
         self.groups.append(list(group))
         self.asked.set()
         await self.go.wait()
-        if 13 in group:
+        if self.bad in group:
             raise ValueError("thirteen")
         return [2 * question for question in group]
 
@@ -39,6 +40,7 @@ async def test_what_comes_meanwhile_is_one_group() -> None:
 
 async def test_one_bad_question_harms_no_other() -> None:
     slow = Slow()
+    slow.bad = 13
     slow.go.set()
     grouping = Grouping(slow.together)
     answers = await asyncio.gather(*(grouping.ask(number) for number in (12, 13, 14)), return_exceptions=True)

@@ -67,7 +67,8 @@ class Machines:
         assert self._token
         mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f" {mark}/" in line]
         groups = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/vesemir-lab-{self._token}")]
-        return mounts + groups + _processes(mark)
+        told = [str(path) for path in Path("/run/systemd/nspawn").glob(f"*/lab-{self._token[:6]}-*")]
+        return mounts + groups + told + _processes(mark)
 
 
 def _processes(mark: str) -> list[str]:

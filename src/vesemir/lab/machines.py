@@ -8,13 +8,14 @@ into the tree before it boots.
 import asyncio
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from vesemir.lab.artifacts import first_release
 from vesemir.lab.base_tree import DEPLOY_ID, base_tree
-from vesemir.lab.cgroups import has_hierarchies, in_groups, make_groups
+from vesemir.lab.cgroups import has_hierarchies, in_groups, make_groups, remove_groups
 from vesemir.lab.keys import authorized_keys, make_keys
-from vesemir.lab.mounts import mount_tree
+from vesemir.lab.mounts import mount_tree, unmount_below
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import serves, speaks_ssh, until
@@ -29,6 +30,8 @@ SHUTDOWN_SECONDS = 30.0
 """How long all machines together may take to shut down in good order."""
 
 _START_SECONDS = 180.0
+_PROPAGATED = Path("/run/systemd/nspawn/propagate")
+"""systemd-nspawn makes an empty folder there for each container, and leaves it where /run is on a disk."""
 
 
 def refuse_elsewhere() -> None:
@@ -115,7 +118,7 @@ def _booting(box: Box, topology: Topology, programs: Programs, roster: Roster) -
     assert programs.nspawn is not None  # noqa: S101 -- looked for when machines are wanted
     words = [
         str(programs.nspawn), "--quiet", f"--directory={box.root}",
-        f"--machine=lab-{roster.token[:6]}-{box.name}", f"--hostname={box.name}", "--register=no",
+        f"--machine={_prefix(roster.token)}{box.name}", f"--hostname={box.name}", "--register=no",
         "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no", "--console=pipe",
     ]  # fmt: skip
     balancer = topology.balancer_of(box)
@@ -124,6 +127,19 @@ def _booting(box: Box, topology: Topology, programs: Programs, roster: Roster) -
     groups = make_groups(roster.token, box.name)
     log = topology.places.log / f"{box.name}.log"
     return Program(f"{box.name}{BOOTED}", in_groups(groups, [*words, "--boot"]), log=log, environment={"PATH": PATH})
+
+
+def _prefix(token: str) -> str:
+    return f"lab-{token[:6]}-"
+
+
+def clear_after(token: str, boxes: Path) -> None:
+    """What machines that have ended leave outside of their lab's folder, and the mounts in it."""
+    unmount_below(boxes)
+    remove_groups(token)
+    for folder in _PROPAGATED.glob(f"{_prefix(token)}*"):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _escaped(path: Path) -> str:

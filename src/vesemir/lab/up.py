@@ -13,12 +13,10 @@ from typing import Any
 
 from vesemir.lab.artifacts import write_artifacts
 from vesemir.lab.boxes import start_boxes
-from vesemir.lab.cgroups import remove_groups
 from vesemir.lab.documents import lab_json, read_lab, write_documents, write_private
 from vesemir.lab.ending import GRACE_SECONDS, Ended, end, stop_owner
 from vesemir.lab.haproxy import start_balancers
-from vesemir.lab.machines import BOOTED, SHUTDOWN_SECONDS, refuse_elsewhere, start_machines
-from vesemir.lab.mounts import unmount_below
+from vesemir.lab.machines import BOOTED, SHUTDOWN_SECONDS, clear_after, refuse_elsewhere, start_machines
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.postgres import start_postgres
 from vesemir.lab.programs import Programs, find_programs
@@ -174,8 +172,7 @@ def _finish(places: Places, roster: Roster) -> Ended:
     """End everything, then remove what says that there is a lab. The logs stay until the next ``up``."""
     machines = any(entry.name.endswith(BOOTED) for entry in roster.entries)
     ended = end(roster, grace=SHUTDOWN_SECONDS if machines else GRACE_SECONDS)
-    unmount_below(places.within("boxes"))
-    remove_groups(roster.token)
+    clear_after(roster.token, places.within("boxes"))
     places.lab_json.unlink(missing_ok=True)
     if places.spare.is_dir() and places.spare.stat().st_uid == os.geteuid():
         shutil.rmtree(places.spare)

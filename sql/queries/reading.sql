@@ -34,6 +34,8 @@ FROM deployment
 WHERE (:application::text IS NULL OR application = :application)
   AND (:environment::text IS NULL OR environment = :environment)
   AND (:state::text IS NULL OR state = :state)
+  -- Said once more where the state is none of the final ones: there is an index of what has not ended.
+  AND (NOT :unfinished::boolean OR finished_at IS NULL)
   AND (:team::text IS NULL OR team = :team)
   AND (:since::timestamptz IS NULL OR accepted_at >= :since)
   AND (:before::text IS NULL OR (accepted_at, deployment_id) < (

@@ -1,4 +1,5 @@
--- What filling.py runs; {deployments} is their number. The last ones ended an hour ago, 300 a day before that.
+-- What filling.py runs; {deployments} is their number, the last one an hour ago, {a_day}
+-- a day before that.
 
 CREATE FUNCTION pg_temp.failure(code text, message text) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
     SELECT jsonb_build_object(
@@ -9,7 +10,7 @@ CREATE TEMPORARY TABLE made AS
 SELECT n, 'dep-' || lpad(n::text, 8, '0') AS id,
        'app' || lpad((floor(40 * power(random(), 2.5)))::text, 2, '0') AS application,
        (ARRAY['production', 'production', 'staging', 'testing'])[1 + floor(random() * 4)] AS environment,
-       clock_timestamp() - (({deployments} - n)::double precision * 86400 / 300) * interval '1 second'
+       clock_timestamp() - (({deployments} - n)::double precision * 86400 / {a_day}) * interval '1 second'
            - interval '1 hour' AS accepted_at,
        random() AS luck, random() AS what, 20 * random() ^ 3 AS waited, 30 + 600 * random() ^ 4 AS took,
        1 + floor(random() * 5)::integer AS targets, random() < 0.03 AS dry_run,

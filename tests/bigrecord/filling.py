@@ -19,12 +19,17 @@ SET work_mem = '128MB'; SET maintenance_work_mem = '256MB'; SELECT setseed(0.5)
 """
 
 
-async def fill(dsn: str, deployments: int) -> None:
+A_DAY = 300
+"""Deployments: what the field reports."""
+
+
+async def fill(dsn: str, deployments: int, *, a_day: int = A_DAY) -> None:
     """Needs a superuser, for the foreign keys. Ends with what autovacuum does in time: VACUUM ANALYZE."""
     connection = await asyncpg.connect(dsn, timeout=30, command_timeout=600)
     try:
         await connection.execute(_TUNED)
-        await connection.execute(_SQL.read_text(encoding="utf-8").replace("{deployments}", str(deployments)))
+        text = _SQL.read_text(encoding="utf-8")
+        await connection.execute(text.replace("{deployments}", str(deployments)).replace("{a_day}", str(a_day)))
         await connection.execute(_outcomes())
         await connection.execute("VACUUM ANALYZE")
     finally:

@@ -149,7 +149,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _new_server() -> PostgresServer:
+def new_server() -> PostgresServer:
     binaries = _binaries()
     folder = Path(tempfile.mkdtemp(prefix="vesemir-postgres-"))
     if os.geteuid() == 0:
@@ -167,7 +167,7 @@ def postgres_server(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
     if running is not None:
         yield running
         return
-    server = _new_server()
+    server = new_server()
     try:
         server.initialise()
         server.start()

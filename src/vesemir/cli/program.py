@@ -3,6 +3,7 @@
 Only the command that is used is imported: drivers take seconds to import on a small machine, and ``--help`` must not.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Mapping
@@ -91,6 +92,7 @@ _ONLY_NAMES = "vesemir.only_names"
 def _loaded(name: str, entry: Entry) -> _Private:
     """The command itself. Help and usage errors are plain text: rich would cost more than the rest of the start."""
     found = getattr(importlib.import_module(entry.module), entry.attribute)
+    gc.enable()
     carrier = typer.Typer(rich_markup_mode=None, add_completion=False)
     carrier.callback()(_nothing)
     if isinstance(found, typer.Typer):

@@ -9,13 +9,14 @@ from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of, failure_json, target_of, timestamp, wishes_of
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.statistics import statistics
-from vesemir.domain.states import DeploymentState
+from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.observe import Backlog, WaitsFor
 from vesemir.engine.store import StoredEvent, TargetRecord
 
 JsonObject = dict[str, Any]
 
+_UNFINISHED = frozenset(DeploymentState) - FINAL
 _HOW_FAR = ("before_it", "targets_total", "targets_done", "targets_failed")
 
 
@@ -64,6 +65,7 @@ class Reader:
                 application=application,
                 environment=environment,
                 state=state,
+                unfinished=state in _UNFINISHED,
                 team=team,
                 since=since,
             )

@@ -131,6 +131,7 @@ class CapacityMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_broken(self) -> None:
         assert not self.watch.broken, self.watch.broken
+        assert not self.world.bugs()
 
     def teardown(self) -> None:
         try:

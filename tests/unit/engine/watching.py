@@ -12,7 +12,7 @@ from tests.unit.engine.world import DRAINED, READY, World
 from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.step import Direction, StepKey
-from vesemir.domain.traffic import AdminState, ServerState, available_besides, needed_besides
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, available_besides, needed_besides
 from vesemir.engine.hosts import Ticket
 from vesemir.engine.store import TargetRecord
 from vesemir.engine.watching import WATCH_SECONDS
@@ -34,6 +34,10 @@ class WatchedBalancer(FakeLoadBalancer):
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         await asyncio.sleep(COMMAND_SECONDS)
         return await super().servers(backend)
+
+    async def process(self) -> HaproxyProcess:
+        await asyncio.sleep(COMMAND_SECONDS)
+        return await super().process()
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await asyncio.sleep(COMMAND_SECONDS)
@@ -160,6 +164,7 @@ class Watch:
         assert names[0] == "deployment.accepted"
         assert not [each for each in self.world.row().targets.values() if not each.finished]
         check_order(events)
+        assert not self.world.bugs()
         if self._rollout["on_failure"] != "continue":
             self._check_trip(events)
         if moves_traffic:

@@ -431,6 +431,10 @@ class World:
     def state(self, target: str, name: str = "d1", direction: Direction = Direction.FORWARD) -> TargetState:
         return self.row(name).targets[direction, target].state
 
+    def bugs(self) -> list[str]:
+        """What instances had no explanation for: a target that fails by a bug looks like any other that fails."""
+        return [text for instance in self.instances for text in instance.log.of("exception")]
+
     def server(self, name: str, lb: int = 0) -> FakeServer:
         return self.lbs[lb]._by_name[name]
 

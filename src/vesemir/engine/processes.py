@@ -19,10 +19,12 @@ class Processes:
         self._known: dict[str, int] = {}
         self._started: dict[str, float] = {}
         self._replaced: set[str] = set()
+        self.looked = float("-inf")
+        """When all were asked last."""
 
     async def look(self, boxes: Sequence[LoadBalancer]) -> tuple[int, ...]:
         """Ask each for its process id. Raises ``FailedError`` (``haproxy.unreachable``)."""
-        ids = []
+        ids, began = [], time.monotonic()
         for box in boxes:
             process = await box.process()
             ids.append(process.process_id)
@@ -31,6 +33,7 @@ class Processes:
             if self._known.setdefault(box.name, process.process_id) != process.process_id:
                 self._known[box.name] = process.process_id
                 self._replaced.add(box.name)
+        self.looked = began
         return tuple(ids)
 
     def recall(self, box: str, process_id: int) -> None:

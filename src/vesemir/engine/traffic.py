@@ -102,7 +102,7 @@ class Traffic:
         earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
         whoever takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
         """
-        await self.look_back()
+        await self._correct()
         servers, known = self._on_all(name), prior
         for box, was in prior_of(prior).items() if prior is not None else ():
             self._processes.recall(box, was.process_id)
@@ -172,13 +172,19 @@ class Traffic:
         What cannot be asked or is not UP now is left to HAProxy's checks: those targets are done. Raises
         ``LeaseLostError`` only.
         """
+        with suppress(FailedError):
+            await self._processes.look(self._balancers)
+        await self._correct()
+
+    async def _correct(self) -> None:
+        """By the processes that were seen last: whoever drains or holds looks at them all the time."""
         for name, (since, prior) in list(self._back.items()):
-            with suppress(FailedError):
-                await self._processes.look(self._balancers)
-                if self._processes.replaced_within(self._balancers, since, since + STALE_SECONDS):
+            until = since + STALE_SECONDS
+            if self._processes.replaced_within(self._balancers, since, until):
+                with suppress(FailedError):
                     await self.assert_in(name, prior)
-                if time.monotonic() > since + STALE_SECONDS:
-                    self._back.pop(name, None)  # another target's turn may have done it meanwhile
+            if self._processes.looked > until:
+                self._back.pop(name, None)  # another target's turn may have done it meanwhile
 
     async def keep_in(self, name: str, prior: Prior, hold: Hold, seconds: float) -> None:
         """At 100 %, watched, until ``hold`` returns or raises."""

@@ -9,11 +9,14 @@ from rich.table import Table
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.moment import moment_of
-from vesemir.cli.output import print_json, seconds_text, show, status_text, table
+from vesemir.cli.output import console, print_json, seconds_text, show, status_text, table
 from vesemir.cli.record import JsonObject, read
 from vesemir.domain.states import DeploymentState
 
 Json = Mapping[str, Any]
+
+_WIDE = 120
+"""Columns that the table with everything needs at least."""
 
 
 def history_command(
@@ -55,6 +58,9 @@ def history_command(
 
 
 def deployments_table(deployments: Iterable[Json]) -> Table:
+    """A narrow terminal gets what matters most, and ids, states and moments are never broken."""
+    if console().width < _WIDE:
+        return _narrow(deployments)
     rows = [
         (
             each["deployment_id"],
@@ -83,6 +89,28 @@ def deployments_table(deployments: Iterable[Json]) -> Table:
     return table(*columns, rows=rows)
 
 
+def _narrow(deployments: Iterable[Json]) -> Table:
+    rows = [
+        (
+            each["deployment_id"],
+            status_text(each["state"]),
+            short_moment(each["accepted_at"]),
+            f"{each['version']} of {each['application']} in {each['environment']}"
+            + (f": {each['failure']['code']}" if each["failure"] else ""),
+        )
+        for each in deployments
+    ]
+    made = table("deployment", "state", "accepted", "what", rows=rows)
+    for column in made.columns[:3]:
+        column.no_wrap = True
+    return made
+
+
 def moment_text(moment: str | None) -> str:
     """``2026-11-23 14:02:12``, in UTC as it was recorded."""
     return "-" if moment is None else moment[:19].replace("T", " ")
+
+
+def short_moment(moment: str | None) -> str:
+    """``11-23 14:02``."""
+    return moment_text(moment)[5:16] or "-"

@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.headline import headline, last_of_each
-from vesemir.cli.history import deployments_table, moment_text
+from vesemir.cli.history import deployments_table, moment_text, short_moment
 from vesemir.cli.next_steps import next_steps, out_of_traffic
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
 from vesemir.cli.record import JsonObject, read, view_of
@@ -63,12 +63,15 @@ def _going_on(deployments: Sequence[Json]) -> RenderableType:
             f"{each['version']} of {each['application']} in {each['environment']}",
             status_text(each["state"]),
             _how_far(each),
-            moment_text(each["accepted_at"]),
+            short_moment(each["accepted_at"]),
             each["requested_by"],
         )
         for each in deployments
     ]
-    return table("deployment", "what", "state", "how far", "accepted (UTC)", "by", rows=rows)
+    made = table("deployment", "what", "state", "how far", "accepted", "by", rows=rows)
+    for column in (made.columns[0], made.columns[2], made.columns[4]):
+        column.no_wrap = True
+    return made
 
 
 def _how_far(deployment: Json) -> str:

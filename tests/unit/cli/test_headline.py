@@ -1,0 +1,118 @@
+"""Is my release out, and if not, why: one sentence for every state that a deployment can be in."""
+
+from typing import Any
+
+import pytest
+
+from vesemir.cli.headline import headline, last_of_each
+from vesemir.domain.states import DeploymentState
+
+
+def target(name: str, status: str, *, direction: str = "forward", finished: bool | None = None) -> dict[str, Any]:
+    ended = status not in {"pending", "running"} if finished is None else finished
+    return {"name": name, "status": status, "direction": direction, "finished": ended}
+
+
+def view(state: str, *targets: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {
+        "deployment_id": "d2", "version": "2.0.0", "application": "shop", "environment": "production", "state": state,
+        "request": {}, "targets": list(targets), "duration_seconds": 12.0, "owner": "a/1", "lease_expired": False,
+        "awaits_approval": False, "pause": None, "waits_for": [],
+    } | changes  # fmt: skip
+
+
+BEFORE = {"deployment_id": "d1", "version": "1.0.0", "state": "rolling_back", "requested_by": "ann"}
+OUT = target("web1", "succeeded")
+APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approval": True}
+
+
+@pytest.mark.parametrize(
+    ("shown", "said"),
+    [
+        (view("pending"), "has not begun: it waits for an instance that is free."),
+        (
+            view("pending", waits_for=[BEFORE, BEFORE]),
+            (
+                "has not begun: it waits behind d1 (1.0.0, rolling back, asked for by ann) and 1 more, since one "
+                "deployment at a time is active in shop/production."
+            ),
+        ),
+        (
+            view("running", OUT, target("web2", "running"), target("web3", "pending")),
+            "is on its way: 1 of 3 targets have it, 1 in work (web2), 1 to come.",
+        ),
+        (
+            view("running", OUT, lease_expired=True),
+            (
+                "is on its way: 1 of 1 target has it; a/1 has not been heard of, and another instance takes it over "
+                "(if one runs)."
+            ),
+        ),
+        (
+            view("running", OUT, owner=None),
+            "is on its way: 1 of 1 target has it; its instance gave it back and another takes it over.",
+        ),
+        (
+            view("paused", OUT, pause={"requested_by": "ann", "reason": "lunch"}),
+            (
+                "is paused: 1 of 1 target has it. Asked for by ann: lunch; `vesemir resume d2` lets it go on, "
+                "`vesemir cancel d2` ends it."
+            ),
+        ),
+        (
+            view("paused", OUT, **APPROVAL),
+            (
+                "is paused: 1 of 1 target has it. It waits for an approval (rollout.approve_after canary): "
+                "`vesemir resume d2` lets it go on, `vesemir cancel d2` ends it."
+            ),
+        ),
+        (
+            view("rolling_back", target("web1", "succeeded"), target("web1", "running", direction="back")),
+            "is being rolled back: 0 of 1 target has it, 1 in work (web1).",
+        ),
+        (view("succeeded", OUT), "is out: 1 of 1 target has it, after 12 s."),
+        (
+            view("failed", OUT, target("web2", "unreachable"), target("web3", "skipped")),
+            "is not out: 1 of 3 targets have it, 1 unreachable (web2), 1 untouched.",
+        ),
+        (view("failed"), "is not out: no target was begun."),
+        (
+            view("timed_out", target("web1", "timed_out")),
+            "is not out, it ran out of time: 0 of 1 target has it, 1 timed out (web1).",
+        ),
+        (view("cancelled"), "is not out, it was cancelled: no target was begun."),
+        (
+            view(
+                "rolled_back",
+                target("web1", "succeeded"),
+                target("web2", "failed"),
+                target("web1", "rolled_back", direction="back"),
+                target("web2", "rolled_back", direction="back"),
+            ),
+            "is not out: it was rolled back, and 2 targets got the earlier release again.",
+        ),
+    ],
+)
+def test_it_says_where_the_release_is(shown: dict[str, Any], said: str) -> None:
+    assert headline(shown) == f"2.0.0 of shop in production {said}"
+
+
+@pytest.mark.parametrize("state", list(DeploymentState))
+def test_no_state_is_without_words(state: DeploymentState) -> None:
+    assert headline(view(state.value, OUT)).startswith("2.0.0 of shop in production ")
+    assert "dry run" in headline(view(state.value, OUT, request={"dry_run": True}))
+
+
+def test_many_names_are_counted_only() -> None:
+    failed = [target(f"web{number}", "failed") for number in range(5)]
+    assert headline(view("failed", *failed)).endswith("is not out: 0 of 5 targets have it, 5 failed.")
+
+
+def test_a_target_counts_as_it_ended_on_the_way_back() -> None:
+    rows = [
+        target("web1", "succeeded"),
+        target("web2", "succeeded"),
+        target("web1", "failed", direction="back"),
+        target("web2", "skipped", direction="back"),
+    ]
+    assert [(row["name"], row["status"]) for row in last_of_each(rows)] == [("web1", "failed"), ("web2", "succeeded")]

@@ -1,4 +1,7 @@
-"""Machines of the lab: they boot a systemd, a release restarts a real unit with one sudo rule, and nothing is left."""
+"""Machines of the lab: they boot a systemd, a release restarts a real unit with one sudo rule, and nothing is left.
+
+Vesemir's own unit on machines is test_install_document.py's matter.
+"""
 
 import json
 import os
@@ -24,8 +27,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can boot machines: mounts and control groups"),
     pytest.mark.skipif(not has_hierarchies(), reason="no control groups are mounted here, and systemd wants them"),
 ]
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Machines:
@@ -148,55 +149,6 @@ def test_a_release_restarts_a_real_unit_and_needs_root_for_that_command_alone(ma
     assert machines.on("web1", *as_deploy, "systemctl", "restart", "shop") == ""
     for refused in (("id",), ("systemctl", "stop", "shop"), ("systemctl", "restart", "ssh"), ("sh",)):
         assert "password is required" in machines.on("web1", *as_deploy, *refused, status=1)
-
-
-def test_the_shipped_unit_starts_vesemir_from_the_artifact_and_stops_it(machines: Machines, tmp_path: Path) -> None:
-    built = subprocess.run(
-        [sys.executable, "-m", "artifact", "--json", "--work-tree", "--out", str(tmp_path)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    artifact = json.loads(built.stdout)
-    (bare,) = machines.lab["bare"]
-    root = Path(bare["root"])
-    subprocess.run(["tar", "-xzf", artifact["path"], "-C", str(root / "srv")], check=True)
-    unpacked = f"/srv/vesemir-{artifact['version']}"
-    machines.on("bare1", f"{unpacked}/install", "--switch")
-    machines.on("bare1", "sh", "-euc", f"""
-        cd {unpacked}/share/systemd
-        cp sysusers.d/* /usr/lib/sysusers.d/
-        cp tmpfiles.d/* /usr/lib/tmpfiles.d/
-        cp vesemir.service /etc/systemd/system/
-        systemd-sysusers
-        systemd-tmpfiles --create
-        systemctl daemon-reload
-    """)  # fmt: skip
-    etc = root / "etc" / "vesemir"
-    lab = machines.lab
-    (etc / "ssh" / "known_hosts").write_text(Path(lab["known_hosts"]).read_text())
-    secrets = {
-        "ssh_key": Path(lab["client_key"]).read_text(),
-        "amqp_url": lab["amqp_url"],
-        "postgres_dsn": lab["postgres_dsn"],
-        "http_token": "a test's",
-    }
-    for name, value in secrets.items():
-        (etc / "credentials" / name).write_text(value)
-    (etc / "vesemir.toml").write_text(f"""
-        [amqp]
-        url_file = "${{CREDENTIALS_DIRECTORY}}/amqp_url"
-        [postgres]
-        dsn_file = "${{CREDENTIALS_DIRECTORY}}/postgres_dsn"
-        [ssh]
-        client_key = "${{CREDENTIALS_DIRECTORY}}/ssh_key"
-        [http]
-        host = "{bare["address"]}"
-        port = {bare["port"] + 1}
-        token_file = "${{CREDENTIALS_DIRECTORY}}/http_token"
-    """)
-    machines.on("bare1", "systemctl", "start", "vesemir")
-    until(lambda: "takes work" in machines.on("bare1", "systemctl", "status", "vesemir"))
-    machines.on("bare1", "systemctl", "stop", "vesemir")
-    assert "Result=success" in machines.on("bare1", "systemctl", "show", "-p", "Result", "vesemir")
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])

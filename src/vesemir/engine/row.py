@@ -45,6 +45,21 @@ class Row:
             connect_seconds=record.connect_seconds,
         )
 
+    def way_back(self) -> TargetRecord:
+        """The row of a rollback: the same target, from what was in HAProxy before the deployment."""
+        return TargetRecord(
+            name=self.name,
+            direction=Direction.BACK,
+            address=self.target.address,
+            port=self.target.port,
+            user=self.target.user,
+            variables=self.target.variables,
+            source=self.target.source,
+            batch=self.batch,
+            position=self.position,
+            traffic=self.traffic,
+        )
+
     @property
     def name(self) -> str:
         return self.target.name

@@ -13,6 +13,7 @@ from vesemir.domain.rollout import Complete, Halt
 from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.domain.step import Direction
+from vesemir.engine.asked import asked_for
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.closing import Closing
 from vesemir.engine.context import Deployment, Ports
@@ -21,14 +22,13 @@ from vesemir.engine.lease import HeldLease
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.loadbalancer import LoadBalancer
 from vesemir.engine.observe import Phase
-from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, unknown_recipe, where_each_stands
+from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, where_each_stands
 from vesemir.engine.preparing import Prepared, again, prepare
 from vesemir.engine.recorder import Recorder
 from vesemir.engine.rehearsal import plan_told, rehearse
 from vesemir.engine.rolling import HandedOverError, Rolling
 from vesemir.engine.row import Row
 from vesemir.engine.scope import Scope, StoppedError, StopReason
-from vesemir.engine.sealing import UnsealableError, opened, secrets_of, secrets_unreadable
 from vesemir.engine.store import AddTargets, DeploymentRecord, Emit, Json, MoveDeployment, SkipPending, TargetRecord
 from vesemir.engine.traffic import Traffic
 
@@ -98,20 +98,19 @@ class DeploymentRun:
         async with self._recorder:
             self._closing = Closing(record, self._recorder, self._ports)
             self._state = record.state
-            request, unreadable = self._read(record)
             if not record.started:
                 await asyncio.to_thread(self._refresh)
-            known = self._recipe(record, request)
-            recipe = known or Recipe(request.recipe)
-            self._redact.add(secrets_of(recipe, request))
-            log = self._ports.log
+            asked = asked_for(record, ports=self._ports, read_request=self._read_request, redact=self._redact)
+            request, hopeless, log = asked.request, asked.hopeless, self._ports.log
+            if self._lease.claim.exhausted:
+                hopeless = outlived(request.deployment_id, self._limits.max_expiries)
             with (
                 log.hiding(self._redact),
                 log.context(application=request.application, environment=request.environment),
             ):
                 self._say_claimed(record)
                 try:
-                    await self._run(record, request, recipe, self._hopeless(record, request, known) or unreadable)
+                    await self._run(record, request, asked.recipe, hopeless)
                 except FailedError as error:
                     await self._close(DeploymentState.FAILED, error.failure)
 
@@ -121,13 +120,6 @@ class DeploymentRun:
             self._ports.log.info("claimed after {seconds:.1f} s in the queue", seconds=waited)
         else:
             self._ports.log.warning("taken over from {previous}", previous=previous)
-
-    def _read(self, record: DeploymentRecord) -> tuple[DeployRequest, Failure | None]:
-        """The request, and why its secrets cannot be had."""
-        try:
-            return self._read_request(opened(record, self._ports.seal)), None
-        except UnsealableError as error:
-            return self._read_request(record.request), secrets_unreadable(error)
 
     async def _run(
         self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe, hopeless: Failure | None
@@ -175,19 +167,6 @@ class DeploymentRun:
     def _refresh(self) -> None:
         self._ports.recipes.refresh()
         self._ports.policies.refresh()
-
-    def _recipe(self, record: DeploymentRecord, request: DeployRequest) -> Recipe | None:
-        """What has begun goes on with the recipe that it began with, whatever the folders hold by now."""
-        if record.recipe_source is not None:
-            return self._ports.recipes.recorded(request.recipe, record.recipe_source)
-        return self._ports.recipes.get(request.recipe)
-
-    def _hopeless(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe | None) -> Failure | None:
-        """Why nothing more can be done for it but to put right what is in work."""
-        if self._lease.claim.exhausted:
-            return outlived(request.deployment_id, self._limits.max_expiries)
-        recorded = record.recipe_source is not None
-        return unknown_recipe(request.recipe, recorded=recorded) if recipe is None else None
 
     async def _prepared(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe) -> Prepared:
         if record.started:
@@ -279,7 +258,7 @@ class DeploymentRun:
         """The first half of a rollback, in one transaction: from now on every owner goes back."""
         cause = Failure(cause.code, self._redact(cause.message))
         touched = [row for row in self._rows if row.touched]
-        back = tuple(_back_record(row) for row in touched)
+        back = tuple(row.way_back() for row in touched)
         told = Emit("deployment.rolling_back", {"requested_by": None, "reason": None, "failure": cause.as_json()})
         await self._recorder.write(
             SkipPending(Direction.FORWARD),
@@ -353,18 +332,3 @@ async def _refuse_weights(traffic: Traffic, plan: Plan) -> None:
     except FailedError as error:
         if error.failure.code is FailureCode.HAPROXY_WEIGHT_ROUNDS_TO_ZERO:
             raise
-
-
-def _back_record(row: Row) -> TargetRecord:
-    return TargetRecord(
-        name=row.name,
-        direction=Direction.BACK,
-        address=row.target.address,
-        port=row.target.port,
-        user=row.target.user,
-        variables=row.target.variables,
-        source=row.target.source,
-        batch=row.batch,
-        position=row.position,
-        traffic=row.traffic,
-    )

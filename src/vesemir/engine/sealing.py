@@ -77,10 +77,16 @@ def opened(record: DeploymentRecord, seal: Seal | None) -> Json:
     return {**record.request, "parameters": {**record.request["parameters"], **values}}
 
 
-def secrets_of(recipe: Recipe, request: DeployRequest) -> set[str]:
-    """The texts that must not show while it runs: secret parameters, and passwords in the addresses of others."""
-    texts = {value for value in request.parameters.values() if isinstance(value, str)}
-    return {*secret_texts(recipe, request.parameters), *(found for text in texts for found in passwords_in(text))}
+def secrets_of(recipe: Recipe, request: DeployRequest, *, shown: Json) -> set[str]:
+    """The texts that must not show while it runs: what the recipe or the record hides, and passwords in addresses.
+
+    ``shown`` is the request as the record shows it.
+    """
+    given = request.parameters
+    recorded = shown.get("parameters", {}).items()
+    sealed = {value for name, text in recorded if is_placeholder(text) and isinstance(value := given.get(name), str)}
+    passwords = {found for value in given.values() if isinstance(value, str) for found in passwords_in(value)}
+    return {*secret_texts(recipe, given), *sealed, *passwords}
 
 
 def secrets_unreadable(error: UnsealableError) -> Failure:

@@ -66,6 +66,19 @@ class Failure:
         return {"code": self.code.value, "message": self.message, "runbook": f"docs/runbook.md{self.code.runbook}"}
 
 
+_LEFT_BEHIND = "; its server "
+
+
+def with_left_behind(failure: Failure, said: str) -> Failure:
+    """With the words for what is left in HAProxy, which begin with ``its server``."""
+    return Failure(failure.code, f"{failure.message}; {said}") if said else failure
+
+
+def cause_of(failure: Failure) -> str:
+    """Without those words: a rollback may have changed since what was left behind."""
+    return failure.message.partition(_LEFT_BEHIND)[0]
+
+
 class VesemirError(Exception):
     """The one base of everything that Vesemir raises on purpose."""
 

@@ -8,7 +8,7 @@ It is asked again after every change and after every takeover, so it holds no me
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.failure import Failure, FailureCode, cause_of
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.states import FAILURES, TargetState
 
@@ -85,7 +85,7 @@ def _tripped(plan: Plan, standings: Mapping[str, Standing]) -> tuple[FailureCode
     of_canary = [name for name in failed if name in plan.canaries]
     for failure in (standings[name].failure for name in of_canary):
         if failure is not None and failure.code is FailureCode.CANARY_REGRESSED:
-            return failure.code, failure.message
+            return failure.code, cause_of(failure)
     if of_canary:
         return FailureCode.ROLLOUT_TOO_MANY_FAILURES, f"the canary failed: {_some(of_canary)}; its own failure says why"
     if len(failed) > plan.max_failures:

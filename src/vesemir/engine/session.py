@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 
 from vesemir.domain.canary import Judge
-from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
+from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError, with_left_behind
 from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
@@ -260,9 +260,7 @@ class TargetSession:
             self._settled = f"its server could not be put right in HAProxy ({reason}): look there"
 
     def _said(self, failure: Failure | None) -> Failure | None:
-        if failure is None or not self._settled:
-            return failure
-        return Failure(failure.code, f"{failure.message}; {self._settled}")
+        return None if failure is None else with_left_behind(failure, self._settled)
 
     async def _finish(self, state: TargetState, failure: Failure | None) -> None:
         row = self._row

@@ -92,6 +92,7 @@ async def test_rolled_back_the_canary_serves_again_and_is_not_judged_on_the_way_
         assert world.statuses() == {"web1": "rolled_back", "web2": "skipped", "web3": "skipped"}
         assert len(analyses(world)) == 1
         assert world.shown("web1") == [READY]
+        assert "left drained" not in result["failure"]["message"], "it is not any more"
         (turned,) = world.told("deployment.rolling_back")
         assert turned["failure"]["code"] == "canary.regressed"
 

@@ -151,6 +151,9 @@ def _selector(*, groups: list[str] | None, hosts: list[str] | None, chef: JsonOb
 
 
 def _rollout(options: EventOptions) -> JsonObject:
+    analysis = _given(
+        min_requests=options.min_requests, hold_seconds=options.hold_seconds, max_error_ratio=options.max_error_ratio
+    )
     return _given(
         concurrency=_share(options.concurrency),
         canary=_share(options.canary),
@@ -162,6 +165,7 @@ def _rollout(options: EventOptions) -> JsonObject:
         order_by=options.order_by,
         approve_after=options.approve_after,
         min_targets=options.min_targets,
+        analysis=analysis or None,
     )
 
 

@@ -103,6 +103,15 @@ class EventOptions:
     min_targets: Annotated[
         int | None, typer.Option("--min-targets", metavar="N", help="Fewer found targets are an error.")
     ] = None
+    min_requests: Annotated[
+        int | None, typer.Option("--min-requests", metavar="N", help="Analysis: judge the canary by so many requests.")
+    ] = None
+    hold_seconds: Annotated[
+        float | None, typer.Option("--hold-seconds", metavar="S", help="Analysis: hold the canary so long to judge it.")
+    ] = None
+    max_error_ratio: Annotated[
+        float | None, typer.Option("--max-error-ratio", metavar="R", help="Analysis: errors to accept, 0 to 1.")
+    ] = None
     deployment_timeout: Annotated[
         float | None, typer.Option("--deployment-timeout", metavar="S", help="Limit of the deployment.")
     ] = None

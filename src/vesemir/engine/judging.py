@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NoReturn
 
 from vesemir.domain.analysis import Judgement
 from vesemir.domain.analysis_report import regression_in, written
@@ -50,17 +51,21 @@ class Judging:
             self._judge.look(await self._counters())
             judged = self._judge.beyond_doubt()
         self._judge.end_hold(percent, loop.time() - started)
-        await self.report()
+        refuse_regressed(self.report())
 
-    async def report(self) -> str:
-        """The verdict with its numbers, as the step's output. Raises ``canary.regressed`` with them."""
+    async def refuse(self, error: FailedError) -> NoReturn:
+        """Raise it again; a regression with all numbers for the step's output."""
+        if error.failure.code is FailureCode.CANARY_REGRESSED:
+            raise FailedError(error.failure.code, error.failure.message, output=self.report()) from error
+        raise error
+
+    def report(self) -> str:
+        """The verdict with all its numbers: the output of the step ``analysis``."""
         judged = self._judge.beyond_doubt() or self._judge.verdict()
-        text = written(judged, self._judge.rules) + (f"{self._note}\n" if self._note else "")
-        refuse_regressed(text)
-        return text
+        return written(judged, self._judge.rules) + (f"{self._note}\n" if self._note else "")
 
 
 def refuse_regressed(report: str) -> None:
     """Raises ``canary.regressed`` if that report says so; an earlier owner's, too, is not asked for again."""
     if reason := regression_in(report):
-        raise FailedError(FailureCode.CANARY_REGRESSED, f"the canary regressed: {reason}", output=report)
+        raise FailedError(FailureCode.CANARY_REGRESSED, f"the canary regressed: {reason}")

@@ -9,9 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from functools import partial
 
-from vesemir.domain.canary import Judge
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError, with_left_behind
 from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
@@ -20,18 +18,15 @@ from vesemir.domain.traffic_prior import Prior
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
-from vesemir.engine.judging import Judging, refuse_regressed
 from vesemir.engine.observe import Phase
 from vesemir.engine.preparing import steps_for
+from vesemir.engine.returning import Returning
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StoppedError
 from vesemir.engine.stepping import Stepping
 from vesemir.engine.store import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, StoreAwayError, Touch
-from vesemir.engine.traffic import Traffic
 
 _RETRY_PAUSE_SECONDS = 1.0
-
-BEGUN_ANEW = "counted since an instance went on with this target; what an earlier one counted is not part of it"
 
 
 class TargetSession:
@@ -43,11 +38,11 @@ class TargetSession:
         self._row = row
         self._traffic = deployment.traffic
         self._server = row.name
-        self._canaries = canaries if row.name in canaries else frozenset()
         self._settled = ""
         self._left_drained = False
         self.scope = Scope(deployment.request.timeouts.target)
         self._steps = Stepping(deployment, row, self.scope)
+        self._returning = Returning(deployment, row, self._steps, self.scope, canaries=canaries)
 
     async def run(self) -> None:
         """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
@@ -145,7 +140,7 @@ class TargetSession:
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         deployment.redact.add(hidden_values(steps))
         await self._steps.remember()
-        refuse_regressed(self._steps.recorded_output("analysis"))
+        self._returning.refuse_known_regression()
         if self._steps.succeeded("enable"):
             await self._still_in_traffic()
             return  # all of it was done, but perhaps the analysis; only the end was not recorded
@@ -191,54 +186,12 @@ class TargetSession:
         traffic, prior = self._traffic, self._row.traffic
         if traffic is None or prior is None:
             return
-        await self._steps.own("health", lambda: traffic.warm_up(self._server, prior))
-        judging = await self._judging(traffic)
-        try:
-            await self._steps.own("enable", lambda: traffic.put_back(self._server, prior, partial(self._hold, judging)))
-        except FailedError as error:
-            if judging is not None and error.failure.code is FailureCode.CANARY_REGRESSED:
-                await self._steps.own("analysis", judging.report)
-            raise
-        self._log.info("back in traffic")
-        await self._analyse(traffic, prior, judging)
+        await self._returning.come_back(traffic, prior)
 
     async def _still_in_traffic(self) -> None:
-        """Somebody may have begun to leave it drained after it was back: an earlier owner, at a cancel."""
         traffic, prior = self._traffic, self._row.traffic
         if traffic is not None and prior is not None:
-            await traffic.assert_in(self._server, prior)
-            if not self._steps.succeeded("analysis"):
-                await self._analyse(traffic, prior, await self._judging(traffic))
-
-    async def _judging(self, traffic: Traffic) -> Judging | None:
-        """Its window begins here. None for a target that is not to be judged."""
-        asked, rules = self._deployment.request.rollout.analysis, self._deployment.limits.analysis
-        if asked is None or not self._canaries:
-            return None
-        canaries = map(traffic.server_of, self._canaries)
-        judge = Judge(asked, rules, canary=traffic.server_of(self._server), canaries=canaries)
-        judging = Judging(traffic.counters, judge, note=BEGUN_ANEW if self._row.resumed else "")
-        await judging.begin()
-        return judging
-
-    async def _analyse(self, traffic: Traffic, prior: Prior, judging: Judging | None) -> None:
-        """The step ``analysis`` of a canary: at 100 % for ``hold_seconds``, then the verdict on all that was seen."""
-        if judging is None:
-            return
-
-        async def work() -> str:
-            await traffic.keep_in(self._server, prior, partial(self._hold, judging), judging.hold_seconds)
-            return await judging.report()
-
-        await self._steps.own("analysis", work)
-
-    async def _hold(self, judging: Judging | None, seconds: float, percent: int) -> None:
-        """Serve at a share of the weight for a while; the target's budget stands still."""
-        with self.scope.standing_still():
-            if judging is None:
-                await asyncio.sleep(seconds)
-            else:
-                await judging.hold(seconds, percent)
+            await self._returning.stay(traffic, prior)
 
     async def _settle(self, failure: Failure | None) -> None:
         """Leave HAProxy as contract section 5 says, and say so in the failure."""

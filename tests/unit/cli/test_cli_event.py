@@ -37,7 +37,8 @@ def test_every_option_has_its_place() -> None:
         team="payments", requested_by="me", haproxy_groups=["lb"], backend="shop", drain_seconds=5.0,
         on_drain_timeout="shutdown", weights=[5, 25], degradation_seconds=60.0, concurrency="25%", canary="1",
         max_failures="10%", min_available="50%", on_failure="rollback", mode="window", pause_seconds=3.0,
-        order_by="zone", approve_after="canary", min_targets=2, deployment_timeout=100.0, target_timeout=50.0,
+        order_by="zone", approve_after="canary", min_targets=2, min_requests=50, hold_seconds=30.0,
+        max_error_ratio=0.02, deployment_timeout=100.0, target_timeout=50.0,
         step_timeout=10.0, dry_run=True,
     )  # fmt: skip
     assert event["team"] == "payments"
@@ -49,6 +50,7 @@ def test_every_option_has_its_place() -> None:
     assert event["rollout"] == {
         "concurrency": "25%", "canary": 1, "max_failures": "10%", "pause_seconds": 3.0, "min_available": "50%",
         "on_failure": "rollback", "mode": "window", "order_by": "zone", "approve_after": "canary", "min_targets": 2,
+        "analysis": {"min_requests": 50, "hold_seconds": 30.0, "max_error_ratio": 0.02},
     }  # fmt: skip
     assert event["timeouts"] == {"deployment": 100.0, "target": 50.0, "step": 10.0}
     assert event["dry_run"] is True

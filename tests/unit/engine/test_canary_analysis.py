@@ -112,6 +112,8 @@ async def test_a_regression_on_the_ramp_never_gets_all_the_traffic() -> None:
         await accept(world, haproxy={"weight": [5, 25], "degradation_seconds": 30})
         assert (await world.result())["failure"]["code"] == "canary.regressed"
         assert steps_of(world, "web1")[-2:] == [("enable", "failed"), ("analysis", "failed")]
+        (enable,) = [each for each in world.told("step.finished") if each["step"] == "enable"]
+        assert enable["output"] == world.told("target.finished")[0]["failure"]["message"].partition("; its server")[0]
         (analysis,) = analyses(world)
         assert "held: 5 % for " in analysis["output"]
         told = world.lbs[0].told

@@ -5,7 +5,7 @@ everything again. It is the same for the way forward and for the way back.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
@@ -20,6 +20,9 @@ from vesemir.engine.row import Row
 from vesemir.engine.scope import StopReason
 from vesemir.engine.session import TargetSession
 from vesemir.engine.store import DeploymentRecord, Emit, MoveDeployment, Wishes
+
+NAMES_TOLD = 10
+"""Of a batch, in the log."""
 
 
 class HandedOverError(Exception):
@@ -43,6 +46,7 @@ class Rolling:
     ) -> None:
         self._deployment = deployment
         self._log = deployment.ports.log
+        self._told_batches: set[int] = set()
         self._plan = plan
         self._rows = rows
         self.state = state
@@ -161,9 +165,18 @@ class Rolling:
                 return
             if self._gate.paused(move.opens):
                 return
-            self._log.info("batch {batch} begins with {names}", batch=move.opens, names=", ".join(move.names))
+        self._say_begin(move.names)
         for name in move.names:
             self._start(group, self._rows[name])
+
+    def _say_begin(self, names: Sequence[str]) -> None:
+        """Once for a batch; in a window they begin one by one."""
+        batch = self._rows[names[0]].batch
+        if batch not in self._told_batches:
+            self._told_batches.add(batch)
+            more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
+            told = ", ".join(names[:NAMES_TOLD]) + more
+            self._log.info("batch {batch} begins with {names}", batch=batch, names=told)
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
         session = TargetSession(self._deployment, row, canaries=self._plan.canaries)

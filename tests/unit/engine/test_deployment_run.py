@@ -1,6 +1,7 @@
 """A deployment from its claim to its one result: rollouts, control, dry runs, rollbacks, hand-overs, giving up."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -179,6 +180,28 @@ async def test_batches_one_after_the_other() -> None:
         assert world.hosts.most_running == 2
         assert 109 < now() < 111
         assert [event["batch"] for event in world.told("target.started")] == [1, 2, 2, 3, 3]
+
+
+async def test_the_log_tells_what_support_looks_for() -> None:
+    async with one_instance(13) as world:
+        world.hosts.steps["web13:switch"] = failed(3, b"no space left\n")
+        await world.accept(traffic=True, rollout={"concurrency": 12, "canary": 1, "min_available": 0})
+        await world.result()
+        await asyncio.sleep(1)
+        said = world.instances[0].log
+        told = [line for line in said.of("info") if not line.startswith(("begins", "out of", "back in", "finished"))]
+        assert told == [
+            "claimed after 0.0 s in the queue",
+            "resolved 13 targets in 0.00 s; 2 batches",
+            "batch 1 begins with web1",
+            "batch 2 begins with web2, web3, web4, web5, web6, web7, web8, web9, web10, web11 and 2 more",
+        ]
+        of_targets = Counter(line.split(" after")[0].split(" in ")[0] for line in said.of("info") if line not in told)
+        assert of_targets == {"begins": 13, "out of traffic": 13, "back": 12, "finished: succeeded": 12}
+        failed_target, whole = said.of("warning")
+        assert failed_target.startswith("finished: failed in ")
+        assert "exit status 3; its last line: no space left" in failed_target
+        assert whole.startswith("finished: failed, 12 of 13 targets in ")
 
 
 async def test_the_numbers_of_a_result() -> None:

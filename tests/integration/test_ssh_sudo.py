@@ -1,6 +1,7 @@
 """Steps under ``sudo -n`` for an ordinary user: with the right and without it, and what root started is ended too."""
 
 import asyncio
+import binascii
 import hashlib
 import os
 import signal
@@ -16,6 +17,7 @@ from tests.integration.ssh_sessions import key, needs_root, reachable, shell, ti
 from vesemir.adapters.ssh.delivery import installed_program
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.adapters.ssh.onhost.rules import RULES
+from vesemir.adapters.ssh.onhost.wire import HELLO, PROTOCOL, RUN, frame, pack
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import Command, StepStatus, Trace
 
@@ -136,6 +138,23 @@ async def test_an_installed_supervisor_does_as_root_what_its_rules_say(strict: t
     assert (other.status, other.exit_status, other.output) == (StepStatus.FAILED, None, b"")
     assert "does not have the line: script" in other.reason or "neither a script nor" in other.reason
     assert without.output == b"deploy\n"
+
+
+@pytest.mark.parametrize("role", [PROTOCOL, "nested"])
+async def test_under_sudo_it_takes_no_lane_and_so_writes_nothing_as_root(strict: tuple[Sshd, Path], role: str) -> None:
+    """Whoever has the login may start it with sudo and say what he likes: neither files of root's nor commands."""
+    box, file = strict
+    folder = f"/tmp/vesemir-as-root-{uuid.uuid4().hex}"
+    hello = [b"lane", b"1", b"1", b"5", b"1", folder.encode(), b"0"]
+    order = [b"f", b"s", b"5", b"0", b"", b"4096", b"2", b"/usr/bin/touch", folder.encode()]
+    said = frame(HELLO, pack(hello)) + frame(RUN, pack(order)) + frame(HELLO, pack([b"", *hello[1:]]))
+    said += frame(RUN, pack(order))
+    talk = f"{{ printf %s {binascii.b2a_base64(said, newline=False).decode()} | base64 -d; sleep 1; }}"
+    command = shell(f"{talk} | sudo -n {file} abc {role} | tr -c '[:print:]' ' '")
+    async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, ticket(lane=f"try-{role}")) as host:
+        result = await host.run(key(), command)
+    assert b"state folder is the login user's" in result.output
+    assert not os.path.lexists(folder)  # noqa: ASYNC240 - what root wrote would be there now
 
 
 async def test_a_supervisor_that_was_sent_has_no_right_there(strict: tuple[Sshd, Path]) -> None:

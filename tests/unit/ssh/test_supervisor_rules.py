@@ -82,8 +82,16 @@ def test_a_recipes_own_variables_come_along_and_programs_are_the_systems(
     monkeypatch.setenv("PATH", "/tmp/mine:/usr/bin")
     asked = order(*SCRIPT, environment=(b"VAR_SERVICE=shop", b"DEBIAN_FRONTEND=noninteractive"))
     assert refusal(asked, rules(tmp_path, f"{ITS_RULE}\n")) == ""
+    assert asked.cwd == b"/"
     whole = asked.whole_environment()
     assert (whole[b"PATH"], whole[b"VAR_SERVICE"]) == (DEFAULT_PATH, b"shop")
+
+
+@root_only
+def test_a_folder_to_work_in_is_not_the_login_users_to_choose(tmp_path: Path) -> None:
+    asked = order(*SCRIPT)
+    asked.cwd = b"/home/deploy"
+    assert "working directory" in refusal(asked, rules(tmp_path, f"{ITS_RULE}\n"))
 
 
 def test_without_the_file_nothing_is_run(tmp_path: Path) -> None:

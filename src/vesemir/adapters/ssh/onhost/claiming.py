@@ -36,6 +36,7 @@ class Session:
         self.grace = 2.0
         self.heard = time.monotonic()
         self.terminated = False
+        self.under_sudo = False
         self.wake = -1
 
     def begin(self, nonce: bytes) -> None:
@@ -77,6 +78,8 @@ class Session:
 
     def greet(self, fields: list[bytes]) -> None:
         lane, epoch, wait, silence, grace, folder, tag = fields
+        if lane and self.under_sudo:
+            raise ValueError("the state folder is the login user's, and root writes nothing there")
         self.silence, self.grace = float(silence), float(grace)
         self.tag = tag_descendants(int(tag) or new_tag())
         if lane:

@@ -2,7 +2,8 @@
 
 A supervisor under sudo does what its standard input asks for, so a sudo rule for it gives root away. This file takes
 most of that back: one rule a line, compared exactly. Scripts get their parameters as variables, and no others than
-those of recipes, so that none of them (LD_PRELOAD, PATH) makes a permitted program do something else.
+those of recipes, and the root folder to work in, so that nothing of the login user's (LD_PRELOAD, PATH, a file in its
+home) makes a permitted program do something else.
 """
 
 import os
@@ -25,17 +26,25 @@ def refusal(order: Order, path: str) -> str:
         return f"{path}: {reason}; the supervisor installed on this host runs nothing as root without it"
     if b"any" in rules:
         return ""
+    problem = what_no_rule_allows(order)
+    wanted = rule_of(order.words)
+    if problem or wanted not in rules:
+        return "{} {}".format(path, problem or "does not have the line: " + wanted.decode("ascii"))
+    order.path, order.cwd = DEFAULT_PATH, b"/"
+    return ""
+
+
+def what_no_rule_allows(order: Order) -> str:
+    """What would let the login user decide more than a line says, or nothing."""
     for field in order.environment:
         name = field.partition(b"=")[0]
         if not name.startswith(HARMLESS) and name not in SETTINGS:
-            return "{} does not allow the variable {} for root".format(path, name.decode("ascii", "replace"))
-    wanted = rule_of(order.words)
-    if not wanted:
-        return f"{path} cannot allow this for root: neither a script nor a program by its absolute path"
-    if wanted in rules:
-        order.path = DEFAULT_PATH
-        return ""
-    return "{} does not have the line: {}".format(path, wanted.decode("utf-8", "replace"))
+            return "does not allow the variable {} for root".format(name.decode("ascii", "replace"))
+    if order.cwd:
+        return "cannot allow a working directory for root"
+    if not rule_of(order.words):
+        return "cannot allow this for root: neither a script nor a program by its absolute path"
+    return ""
 
 
 def rule_of(words: "list[bytes]") -> bytes:

@@ -146,7 +146,7 @@ class Supervisor(Session):
                 self.reaper.spared.add(self.nested.pid)
             self.sudo_step = SudoStep(order, payload, self.nested)
             return
-        refused = refusal(order, RULES) if INSTALLED and self.lane is None else ""
+        refused = refusal(order, RULES) if INSTALLED and os.geteuid() == 0 else ""
         if refused:
             self.tell(Outcome(b"failed", None, refused).fields(), [])
         else:
@@ -247,10 +247,12 @@ OVERALL_END_SECONDS = 8.0
 
 
 def main() -> None:
-    if INSTALLED and sys.argv[2] not in {PROTOCOL, NESTED}:
-        complain(f"{INSTALLED} speaks protocol {PROTOCOL}, and this instance speaks {sys.argv[2]}")
+    role = sys.argv[2] if len(sys.argv) > 2 else ""  # noqa: PLR2004
+    if INSTALLED and role not in {PROTOCOL, NESTED}:
+        complain(f"{INSTALLED} speaks protocol {PROTOCOL}, and this instance speaks {role}")
         sys.exit(WRONG_PROTOCOL_STATUS)
     supervisor = Supervisor()
+    supervisor.under_sudo = "SUDO_UID" in os.environ or role == NESTED
     try:
         supervisor.begin(os.fsencode(sys.argv[1]))
         supervisor.serve()

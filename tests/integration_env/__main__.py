@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ def main() -> int:
         print(f"no such scenario: {', '.join(unknown)}; there is {', '.join(SCENARIOS)}", file=sys.stderr)
         return 2
     names = [name for name in SCENARIOS if name in wanted or name == "installed"]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that the machines are taken down
     began = time.monotonic()
     console = Console(width=None if sys.stdout.isatty() else 160)
     with contextlib.ExitStack() as stack:

@@ -9,8 +9,13 @@ from collections.abc import Mapping
 from difflib import unified_diff
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from vesemir.cli.program import app
+
 FOLDER = Path(__file__).with_name("provoked")
 WRITE = "VESEMIR_WRITE_EXPECTED"
+EXPLAIN = "$ vesemir explain "
 
 _TOOK = r"(?:\d+ h \d\d min|\d+ min \d\d s|[\d.]+ m?s)"
 """As ``vesemir.cli.output.seconds_text`` writes it."""
@@ -37,10 +42,21 @@ def settled(text: str, replaced: Mapping[str, str]) -> str:
 
 
 def check(name: str, text: str) -> None:
-    """Against the file of that name, which is written when that is asked for."""
+    """Against the beginning of the file of that name, up to the runbook's entry; it is written when that is asked for.
+
+    The entry behind it is compared by ``tests/unit/contract/test_runbook_entries.py``, in no time.
+    """
     file = FOLDER / f"{name}.txt"
     if os.environ.get(WRITE):
-        file.write_text(text)
+        file.write_text(f"{text}\n{explained(name.partition('-')[0])}")
     assert file.exists(), f"{file} is not there: run with {WRITE}=1, and read what it says"
-    expected = file.read_text()
-    assert text == expected, "\n".join(unified_diff(expected.splitlines(), text.splitlines(), "expected", "said", n=1))
+    expected, _, _ = file.read_text().partition(f"\n{EXPLAIN}")
+    differs = unified_diff(expected.splitlines(), text.splitlines(), "expected", "said", n=1)
+    assert text == expected, "\n".join(differs)
+
+
+def explained(code: str) -> str:
+    """The command that prints the entry, and what it prints."""
+    done = CliRunner().invoke(app, ["explain", code])
+    assert done.exit_code == 0, done.output
+    return f"{EXPLAIN}{code}\n{done.stdout}"

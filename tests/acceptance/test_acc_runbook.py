@@ -22,9 +22,7 @@ from tests.acceptance.installed_lab import COMMAND, SECONDS, Event, Held, Lab, o
 from tests.acceptance.pika_requester import Requester
 from tests.acceptance.provoking import CASES, HANGING, HASTY, PLAIN, chosen, set_ready, start_shop, unmount
 from tests.acceptance.running_daemon import running
-from typer.testing import CliRunner
 
-from vesemir.cli.program import app
 from vesemir.domain.failure import FailureCode
 from vesemir.shipped import recipes_folder
 
@@ -52,12 +50,6 @@ class Stage:
         )  # fmt: skip
         return f"$ vesemir {' '.join(words)}\n{done.stdout}{done.stderr}"
 
-    def explained(self, code: str) -> str:
-        """The same command in this process: it asks nobody, and starting it seventeen times takes its time."""
-        done = CliRunner().invoke(app, ["explain", code])
-        assert done.exit_code == 0
-        return f"$ vesemir explain {code}\n{done.stdout}"
-
     def settled(self, text: str) -> str:
         words = {
             str(self.sites.folder): "<folder>",
@@ -68,9 +60,9 @@ class Stage:
         }
         return settled(text, words)
 
-    def check(self, name: str, code: str, *commands: str) -> None:
-        """What was typed, then the entry of that code."""
-        check(name, "\n".join([*(self.settled(command) for command in commands), self.explained(code)]))
+    def check(self, name: str, *commands: str) -> None:
+        """What was typed and said."""
+        check(name, "\n".join(self.settled(command) for command in commands))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +116,7 @@ def test_status_and_the_entry_are_enough(stage: Stage, name: str) -> None:
     code = name.partition("-")[0]
     failures = [target["failure"]["code"] for target in stage.results[name]["targets"] if target["failure"]]
     assert code in [*failures, stage.results[name]["failure"]["code"]]
-    stage.check(name, code, stage.said[name])
+    stage.check(name, stage.said[name])
 
 
 def test_a_refused_event_is_told_and_explained(stage: Stage) -> None:
@@ -132,7 +124,6 @@ def test_a_refused_event_is_told_and_explained(stage: Stage) -> None:
     event = stage.lab.script("true", PLAIN) | {"deployment_id": "dep-request", "application": "app-request"}
     wrong = json.dumps(event | {"rollout": {"on_failure": "rolback"}})
     stage.check(
-        "request.invalid",
         "request.invalid",
         stage.vesemir("deploy", "--file", "-", given=wrong),
         stage.vesemir("status", "dep-request"),
@@ -150,12 +141,11 @@ def test_a_command_for_nobody_and_a_cancelled_deployment(stage: Stage) -> None:
     held.wait(PLAIN)
     stage.check(
         "control.unknown_deployment",
-        "control.unknown_deployment",
         stage.vesemir("cancel", "dep-canceled", "--reason", "wrong version"),
     )
     stage.vesemir("cancel", "dep-cancelled", "--reason", "wrong version")
     assert stage.requester.finished("dep-cancelled")["status"] == "cancelled"
-    stage.check("deployment.cancelled", "deployment.cancelled", stage.vesemir("status", "dep-cancelled"))
+    stage.check("deployment.cancelled", stage.vesemir("status", "dep-cancelled"))
     held.let_go()
     assert stage.requester.deploy(event | {"deployment_id": "dep-cancelled-again"})["status"] == "succeeded"
 

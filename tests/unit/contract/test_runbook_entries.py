@@ -1,9 +1,11 @@
 """Every failure code has its runbook entry, complete, under the anchor that the failure names; none is left over."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
+from tests.acceptance.expected_text import EXPLAIN, FOLDER, WRITE, explained
 
 from vesemir.domain.failure import Failure, FailureCode
 
@@ -39,3 +41,14 @@ def test_an_entry_says_what_it_means_how_to_tell_how_to_mend_and_whom_to_call(co
 def test_internal_links_lead_somewhere() -> None:
     anchors = {anchor for anchor, _, _ in ENTRIES}
     assert set(re.findall(r"\]\(#([^)]+)\)", RUNBOOK)) <= anchors
+
+
+@pytest.mark.parametrize("name", sorted(file.stem for file in FOLDER.glob("*.txt")))
+def test_what_a_provoked_failure_is_explained_by_stands_beside_its_status(name: str) -> None:
+    """``tests/acceptance/provoked``: both are judged together. VESEMIR_WRITE_EXPECTED=1 writes the entries anew."""
+    file = FOLDER / f"{name}.txt"
+    status, _, _ = file.read_text().partition(f"\n{EXPLAIN}")
+    text = f"{status}\n{explained(name.partition('-')[0])}"
+    if os.environ.get(WRITE):
+        file.write_text(text)
+    assert file.read_text() == text

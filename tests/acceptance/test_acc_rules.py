@@ -129,3 +129,15 @@ def test_a_teams_recipe_comes_changes_and_breaks_without_a_restart(lab: Lab, dae
     assert "goodbye" in said("third")
     check = vesemir(settings, "check")
     assert (check.returncode, "team.toml:3: steps[0].command[1]" in check.stdout) == (1, True)
+
+
+def test_an_approval_that_does_not_come_cancels(lab: Lab, daemon: Start) -> None:
+    """The lane is free again, and the target that was done keeps what it has."""
+    daemon(VESEMIR_LIMITS__APPROVAL_SECONDS="2")
+    event = script_event(lab, "asks", script="true") | {"rollout": {"approve_after": "batch"}}
+    event["targets"] = {"hosts": [box["name"] for box in lab["boxes"][:2]]}
+    done = vesemir(lab["env"], "deploy", "--file", "-", "--follow", "--json", given=event)
+    result = json.loads(done.stdout)
+    assert (done.returncode, result["status"], result["failure"]["code"]) == (1, "cancelled", "deployment.cancelled")
+    assert "no approval came within 2 s (limits.approval_seconds)" in result["failure"]["message"]
+    assert [target["status"] for target in result["targets"]] == ["succeeded", "skipped"]

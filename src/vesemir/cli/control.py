@@ -28,7 +28,11 @@ def cancel_command(
 def pause_command(
     deployment_id: DeploymentId, reason: Reason = None, timeout: Timeout = ANSWER_SECONDS, as_json: AsJson = False
 ) -> None:
-    """Let the targets in work finish and start no other, until `vesemir resume`."""
+    """Let the targets in work finish and start no other, until `vesemir resume`.
+
+    A pause has an end: after limits.pause_seconds (7 days, unless set) the deployment is cancelled, so that it does not
+    keep others waiting for ever.
+    """
     _sent(
         "pause",
         deployment_id,
@@ -42,7 +46,10 @@ def pause_command(
 def resume_command(
     deployment_id: DeploymentId, reason: Reason = None, timeout: Timeout = ANSWER_SECONDS, as_json: AsJson = False
 ) -> None:
-    """Go on with a paused deployment, or approve one that waits for it."""
+    """Go on with a paused deployment, or approve one that waits for it.
+
+    An approval that does not come within limits.approval_seconds (a day, unless set) cancels the deployment.
+    """
     _sent("resume", deployment_id, reason=reason, timeout=timeout, as_json=as_json, then="it goes on")
 
 

@@ -60,7 +60,7 @@ class Traffic:
         self._ensure = ensure
         self._processes = Processes()
         self._back: dict[str, tuple[float, Prior]] = {}
-        """Targets that came back lately: when, and what was there before."""
+        """Targets that came back lately and were left alone since: when, and what was there before."""
 
     async def check(self, names: Iterable[str]) -> None:
         """Before anything starts: every server known on every load balancer, and every weight one that it can have."""
@@ -102,6 +102,7 @@ class Traffic:
         earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
         whoever takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
         """
+        self._back.pop(name, None)
         await self._correct()
         servers, known = self._on_all(name), prior
         for box, was in prior_of(prior).items() if prior is not None else ():
@@ -205,6 +206,7 @@ class Traffic:
 
     async def restore(self, name: str, prior: Prior) -> str:
         """As it was before the deployment, on each load balancer that can be reached; raises for those that cannot."""
+        self._back.pop(name, None)
         known = prior_of(prior)
         failed: list[FailedError] = []
         for server in self._on_all(name):
@@ -225,6 +227,7 @@ class Traffic:
 
         With ``prior``, maint that somebody else had set stays maint. Raises ``LeaseLostError`` only.
         """
+        self._back.pop(name, None)
         known = {} if prior is None else prior_of(prior)
         done, failed = [], []
         for server in self._on_all(name):

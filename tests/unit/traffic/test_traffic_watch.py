@@ -267,6 +267,24 @@ async def test_a_dump_from_before_the_last_word_is_corrected(weight: int) -> Non
     assert (webs[0].admin, webs[0].user_weight) == READY
 
 
+async def test_what_came_back_and_was_taken_out_again_is_not_looked_back_at() -> None:
+    """A rollback, or a canary that regressed: neither is put into traffic by a reload."""
+    webs = [FakeServer(f"web{number}") for number in (1, 2, 3)]
+    lb = box(*webs)
+    traffic = moving(lb)
+    priors = {web.name: await traffic.observe(web.name) for web in webs}
+    for web in webs:
+        await traffic.take_out(web.name, priors[web.name])
+        await traffic.warm_up(web.name, priors[web.name])
+        await traffic.put_back(web.name, priors[web.name], no_hold)
+    await traffic.take_out("web1", priors["web1"])
+    await traffic.leave_drained("web2", priors["web2"])
+    lb.reload(keep_state=True)
+    webs[2].admin = AdminState.MAINT
+    await traffic.look_back()
+    assert [web.admin for web in webs] == [AdminState.MAINT, AdminState.DRAIN, AdminState.READY]
+
+
 async def test_many_look_back_at_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine_traffic, "STALE_SECONDS", 0.0)
     lb = box(FakeServer("web1"))

@@ -99,6 +99,10 @@ GROUP BY waits_for;
 -- Servers out of traffic because of a result.
 SELECT count(*) FROM left_drained;
 
+-- name: servers_left_drained
+-- The same for people, the longest first.
+SELECT lane, target, deployment_id, since FROM left_drained ORDER BY since, target LIMIT :limit;
+
 -- name: left_drained
 -- The same, with what it takes to look at them in HAProxy.
 SELECT left_drained.deployment_id, left_drained.target, deployment.request -> 'haproxy' ->> 'backend' AS backend,

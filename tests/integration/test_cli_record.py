@@ -20,11 +20,13 @@ from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.engine.store import (
     AddTargets,
+    BackInTraffic,
     Change,
     Claim,
     ControlCommand,
     Destination,
     Emit,
+    LeftDrained,
     MoveDeployment,
     MoveTarget,
     NewDeployment,
@@ -150,6 +152,22 @@ async def test_status_of_all(store: PostgresStore, run: Run) -> None:
     assert [line.split()[0] for line in lines[-2:]] == ["d2", "d1"]
     told = json.loads((await run("status", "--json")).stdout)
     assert [each["deployment_id"] for each in told["last"]] == ["d2", "d1"]
+
+
+async def test_status_of_all_names_the_servers_that_a_failure_left_drained(store: PostgresStore, run: Run) -> None:
+    """Until one is seen in traffic: what the alert about them sends people here for."""
+    claimed = await begin(store, "d1", "1.0.0")
+    await end(store, claimed, DeploymentState.FAILED, *failed_target(), LeftDrained("web1"))
+
+    shown = (await run("status")).stdout.splitlines()
+    assert shown[-3] == "Left without traffic by a deployment that failed there:"
+    assert shown[-1].split()[:3] == ["web1", "shop/production", "d1"]
+    (told,) = json.loads((await run("status", "--json")).stdout)["left_drained"]
+    assert (told["lane"], told["target"], told["deployment_id"]) == ("shop/production", "web1", "d1")
+
+    claimed = await begin(store, "d2", "1.0.1")
+    await end(store, claimed, DeploymentState.SUCCEEDED, BackInTraffic("web1"))
+    assert "Left without traffic" not in (await run("status")).stdout
 
 
 async def test_an_unknown_deployment_is_told(run: Run) -> None:

@@ -41,9 +41,9 @@ def status_command(
 
 
 def _overview(*, as_json: bool) -> None:
-    going_on, last = read(_now_and_last)
+    going_on, last, drained = read(_now_and_last)
     if as_json:
-        print_json({"going_on": going_on, "last": last})
+        print_json({"going_on": going_on, "last": last, "left_drained": drained})
         return
     if not going_on and not last:
         show("There is no deployment in the record yet.")
@@ -53,6 +53,10 @@ def _overview(*, as_json: bool) -> None:
         show(_going_on(going_on))
     if last:
         show("", f"The last {count(len(last), 'deployment')} that ended:", deployments_table(last))
+    if drained:
+        show("", "Left without traffic by a deployment that failed there:")
+        rows = [(each["target"], each["lane"], each["deployment_id"], short_moment(each["since"])) for each in drained]
+        show(table("target", "lane", "deployment", "since", rows=rows))
 
 
 def _going_on(deployments: Sequence[Json]) -> RenderableType:
@@ -85,8 +89,12 @@ def _how_far(deployment: Json) -> str:
     return f"{done}{failed}, {seconds_text(deployment['duration_seconds'])}"
 
 
-async def _now_and_last(reader: Reader) -> tuple[list[JsonObject], list[JsonObject]]:
-    return await reader.going_on(limit=_GOING_ON), await reader.last_ended(limit=_LAST)
+async def _now_and_last(reader: Reader) -> tuple[list[JsonObject], list[JsonObject], list[JsonObject]]:
+    return (
+        await reader.going_on(limit=_GOING_ON),
+        await reader.last_ended(limit=_LAST),
+        await reader.servers_left_drained(limit=_GOING_ON),
+    )
 
 
 def view_parts(view: Json) -> Iterator[RenderableType]:

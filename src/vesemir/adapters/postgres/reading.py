@@ -82,6 +82,12 @@ class Reader:
         async with self._database.connection() as connection:
             return [_deployment_json(row) for row in await statements().last_ended.rows(connection, limit=limit)]
 
+    async def servers_left_drained(self, *, limit: int) -> list[JsonObject]:
+        """Those that get no traffic because of a result, by ``lane`` and ``target``; the longest first."""
+        async with self._database.connection() as connection:
+            rows = await statements().servers_left_drained.rows(connection, limit=limit)
+        return [{**row, "since": timestamp(row["since"])} for row in rows]
+
     async def kept_result(self, deployment_id: str) -> StoredEvent | None:
         """All that is left of a deployment that was cleaned up."""
         async with self._database.connection() as connection:

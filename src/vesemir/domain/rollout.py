@@ -1,11 +1,13 @@
 """What a rollout does next: a function of the plan and of how the targets stand, and of nothing else. Pure.
 
-It is asked again after every change and after every takeover, so it holds no memory of its own. Failures that exceed
-``max_failures``, or any failed canary, trip the rollout: the targets in work finish and nothing else starts, unless
-``on_failure`` says ``continue`` (contract section 2).
+It is asked again after every change, and after a takeover anew: a ``Tally`` only counts, so that a decision costs the
+same for ten targets and for ten thousand. Failures that exceed ``max_failures``, or any failed canary, trip the
+rollout: the targets in work finish and nothing else starts, unless ``on_failure`` says ``continue`` (contract,
+section 2).
 """
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from vesemir.domain.failure import Failure, FailureCode, cause_of
@@ -35,6 +37,9 @@ class Standing:
     @property
     def failed(self) -> bool:
         return self.finished and self.state in FAILURES
+
+
+_PENDING = Standing(TargetState.PENDING, finished=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,51 +76,98 @@ Move = Begin | Wait | Halt | Complete
 
 
 def next_move(plan: Plan, standings: Mapping[str, Standing]) -> Move:
-    """Decide. ``standings`` has every target of the plan."""
-    tripped = _tripped(plan, standings)
-    if tripped is not None and plan.on_failure != "continue":
-        return Wait() if any(standing.in_work for standing in standings.values()) else Halt(*tripped)
-    if all(standings[name].finished for name in plan.names):
-        return Complete(*tripped) if tripped else Complete()
-    return _begin(plan, standings)
+    """Decide once. ``standings`` has every target of the plan."""
+    return Tally(plan, standings).next_move()
 
 
-def _tripped(plan: Plan, standings: Mapping[str, Standing]) -> tuple[FailureCode, str] | None:
-    failed = [name for name in plan.names if standings[name].failed]
-    of_canary = [name for name in failed if name in plan.canaries]
-    for failure in (standings[name].failure for name in of_canary):
-        if failure is not None and failure.code is FailureCode.CANARY_REGRESSED:
-            return failure.code, cause_of(failure)
-    if of_canary:
-        return FailureCode.ROLLOUT_TOO_MANY_FAILURES, f"the canary failed: {_some(of_canary)}; its own failure says why"
-    if len(failed) > plan.max_failures:
-        text = f"{len(failed)} of {len(plan.names)} targets failed and max_failures allows {plan.max_failures}"
-        return FailureCode.ROLLOUT_TOO_MANY_FAILURES, f"{text}: {_some(failed)}; each target's own failure says why"
-    return None
+class Tally:
+    """How many targets stand where, kept up by ``note``."""
+
+    def __init__(self, plan: Plan, standings: Mapping[str, Standing]) -> None:
+        self._plan = plan
+        self._canaries = plan.canaries
+        self._standings = {name: standings[name] for name in plan.names}
+        self._batch_of = {name: index for index, batch in enumerate(plan.batches) for name in batch.names}
+        self._unfinished = [len(batch.names) for batch in plan.batches]
+        self._pending = [len(batch.names) for batch in plan.batches]
+        self._waiting = [deque(batch.names) for batch in plan.batches]
+        self._in_work = 0
+        self._failed: set[str] = set()
+        for name, standing in self._standings.items():
+            self._count(name, _PENDING, standing)
+
+    def note(self, name: str, standing: Standing) -> None:
+        """A target stands otherwise now."""
+        old, self._standings[name] = self._standings[name], standing
+        self._count(name, old, standing)
+
+    def _count(self, name: str, old: Standing, new: Standing) -> None:
+        index = self._batch_of[name]
+        self._in_work += new.in_work - old.in_work
+        self._pending[index] += new.pending - old.pending
+        self._unfinished[index] -= new.finished - old.finished
+        if new.failed:
+            self._failed.add(name)
+        if new.pending and not old.pending:
+            self._waiting[index].appendleft(name)  # it was started and had no turn: its next one is the first
+
+    def next_move(self) -> Move:
+        tripped = self._tripped() if self._failed else None
+        if tripped is not None and self._plan.on_failure != "continue":
+            return Wait() if self._in_work else Halt(*tripped)
+        first = next((index for index, left in enumerate(self._unfinished) if left), None)
+        if first is None:
+            return Complete(*tripped) if tripped else Complete()
+        return self._begin(first)
+
+    def _tripped(self) -> tuple[FailureCode, str] | None:
+        of_canary = self._in_order(self._failed & self._canaries)
+        for failure in (self._standings[name].failure for name in of_canary):
+            if failure is not None and failure.code is FailureCode.CANARY_REGRESSED:
+                return failure.code, cause_of(failure)
+        code = FailureCode.ROLLOUT_TOO_MANY_FAILURES
+        if of_canary:
+            return code, f"the canary failed: {_some(of_canary)}; its own failure says why"
+        if len(self._failed) > self._plan.max_failures:
+            count, most = f"{len(self._failed)} of {len(self._plan.names)}", self._plan.max_failures
+            text = f"{count} targets failed and max_failures allows {most}: {_some(self._in_order(self._failed))}"
+            return code, f"{text}; each target's own failure says why"
+        return None
+
+    def _in_order(self, names: Collection[str]) -> list[str]:
+        return [name for name in self._plan.names if name in names] if names else []
+
+    def _begin(self, first: int) -> Move:
+        batches = self._plan.batches
+        reach = self._window(first) if self._plan.mode == "window" and not batches[first].canary else (first,)
+        names = tuple(self._next_waiting(reach, room=self._plan.concurrency - self._in_work))
+        if not names:
+            return Wait()
+        fresh = first > 0 and all(self._pending[index] == len(batches[index].names) for index in reach)
+        number = batches[self._batch_of[names[0]]].number
+        return Begin(names, number, opens=batches[first] if fresh else None)
+
+    def _window(self, first: int) -> tuple[int, ...]:
+        """The batches that a sliding window may reach from here: those of the same group."""
+        batches = self._plan.batches
+        group = batches[first].group
+        return tuple(
+            index for index in range(first, len(batches)) if batches[index].group == group and not batches[index].canary
+        )
+
+    def _next_waiting(self, reach: tuple[int, ...], *, room: int) -> Iterator[str]:
+        for index in reach:
+            waiting = self._waiting[index]
+            while waiting and not self._standings[waiting[0]].pending:
+                waiting.popleft()
+            for name in waiting:
+                if room <= 0:
+                    return
+                if self._standings[name].pending:
+                    room -= 1
+                    yield name
 
 
 def _some(names: list[str]) -> str:
     more = len(names) - _NAMED
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _begin(plan: Plan, standings: Mapping[str, Standing]) -> Move:
-    for index, batch in enumerate(plan.batches):
-        if all(standings[name].finished for name in batch.names):
-            continue
-        reach = _window(plan, index) if plan.mode == "window" and not batch.canary else (batch,)
-        room = plan.concurrency - sum(standing.in_work for standing in standings.values())
-        waiting = [name for each in reach for name in each.names if standings[name].pending]
-        names = tuple(waiting[: max(room, 0)])
-        if not names:
-            return Wait()
-        fresh = index > 0 and all(standings[name].pending for each in reach for name in each.names)
-        number = next(each.number for each in reach if names[0] in each.names)
-        return Begin(names, number, opens=batch if fresh else None)
-    return Wait()
-
-
-def _window(plan: Plan, index: int) -> tuple[Batch, ...]:
-    """The batches that a sliding window may reach from here: those of the same group."""
-    group = plan.batches[index].group
-    return tuple(batch for batch in plan.batches[index:] if batch.group == group and not batch.canary)

@@ -1,4 +1,4 @@
-"""Working through a plan: starts what ``next_move`` says, obeys control, and ends when nothing is left to do.
+"""Working through a plan: starts what the rules of a rollout say, obeys control, and ends when nothing is left to do.
 
 The loop is level-triggered: whatever changes (a target finished, a wish, the clock) only wakes it, and it looks at
 everything again. It is the same for the way forward and for the way back.
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, Move, Standing, next_move
+from vesemir.domain.rollout import Begin, Complete, Halt, Standing, Tally
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.context import Deployment
@@ -23,6 +23,8 @@ from vesemir.engine.store import DeploymentRecord, Emit, MoveDeployment, Wishes
 
 NAMES_TOLD = 10
 """Of a batch, in the log."""
+_BEGUN = Standing(TargetState.RUNNING, finished=False)
+"""A session that was started counts as in work, also before it had its first turn."""
 
 
 class HandedOverError(Exception):
@@ -47,8 +49,9 @@ class Rolling:
         self._deployment = deployment
         self._log = deployment.ports.log
         self._told_batches: set[int] = set()
-        self._plan = plan
         self._rows = rows
+        self._canaries = plan.canaries
+        self._tally = Tally(plan, {name: rows[name].standing for name in plan.names})
         self.state = state
         self.stopped: StopReason | None = None
         self._sessions: dict[str, TargetSession] = {}
@@ -130,7 +133,7 @@ class Rolling:
                 await self._obey(clock)
                 if self._changed.is_set():
                     continue  # a wish came while the last one was written: nothing starts before it is looked at
-                move = self._next()
+                move = self._tally.next_move()
                 if self.stopped is None and isinstance(move, Halt | Complete):
                     return move
                 if self.stopped is not None or self._handing_over:
@@ -145,15 +148,6 @@ class Rolling:
                 if not self._sessions:
                     return None
             await self._changed.wait()
-
-    def _next(self) -> Move:
-        return next_move(self._plan, {name: self._standing(name) for name in self._plan.names})
-
-    def _standing(self, name: str) -> Standing:
-        """As recorded; a session that was started but had no turn yet counts as in work."""
-        standing = self._rows[name].standing
-        begun = standing.pending and name in self._sessions
-        return Standing(TargetState.RUNNING, finished=False) if begun else standing
 
     async def _begin(self, group: asyncio.TaskGroup, move: Begin, clock: DeploymentClock) -> None:
         if self.state is DeploymentState.PAUSED:
@@ -179,8 +173,9 @@ class Rolling:
             self._log.info("batch {batch} begins with {names}", batch=batch, names=told)
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
-        session = TargetSession(self._deployment, row, canaries=self._plan.canaries)
+        session = TargetSession(self._deployment, row, canaries=self._canaries)
         self._sessions[row.name] = session
+        self._tally.note(row.name, _BEGUN)
         if self.stopped is not None:
             session.scope.stop(self.stopped)
         elif self._handing_over:
@@ -192,6 +187,7 @@ class Rolling:
             await session.run()
         finally:
             del self._sessions[row.name]
+            self._tally.note(row.name, row.standing)
             self._changed.set()
 
     async def _obey(self, clock: DeploymentClock) -> None:
@@ -239,7 +235,7 @@ class Rolling:
 
     def _batch_ahead(self) -> int:
         """The batch whose gate was reached: nothing has changed since, because nothing is in work before a gate."""
-        move = self._next()
+        move = self._tally.next_move()
         return move.opens.number if isinstance(move, Begin) and move.opens is not None else 0
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.request import Rollout
-from vesemir.domain.rollout import Begin, Complete, Halt, Standing, Wait, next_move
+from vesemir.domain.rollout import Begin, Complete, Halt, Standing, Tally, Wait, next_move
 from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.target import Target
@@ -114,11 +114,18 @@ def test_every_rollout_ends_and_keeps_its_promises(
     batch_of = {name: batch.number for batch in plan.batches for name in batch.names}
     canaries = {name for batch in plan.batches if batch.canary for name in batch.names}
     standings = dict.fromkeys(plan.names, PENDING)
+    tally = Tally(plan, standings)
     started: list[str] = []
+
+    def stand(name: str, standing: Standing) -> None:
+        standings[name] = standing
+        tally.note(name, standing)
+
     while True:
         failed = [name for name, standing in standings.items() if standing.failed]
         tripped = len(failed) > plan.max_failures or bool(canaries & set(failed))
         move = next_move(plan, standings)
+        assert tally.next_move() == move, "what was counted on the way is what is counted anew"
         if isinstance(move, Halt | Complete):
             break
         if isinstance(move, Begin):
@@ -127,7 +134,7 @@ def test_every_rollout_ends_and_keeps_its_promises(
             assert not others or all(standings[name].finished for name in canaries)
             for name in move.names:
                 assert standings[name].pending
-                standings[name] = RUNNING
+                stand(name, RUNNING)
                 started.append(name)
         in_work = [name for name, standing in standings.items() if standing.in_work]
         assert 1 <= len(in_work) <= plan.concurrency, "waiting for nothing would be for ever"
@@ -137,7 +144,7 @@ def test_every_rollout_ends_and_keeps_its_promises(
         if mode == "window" and order_by is None and not canaries and waiting and not isinstance(move, Wait):
             assert len(in_work) == plan.concurrency, "a window is full as long as somebody waits"
         one = data.draw(st.sampled_from(in_work))
-        standings[one] = ended(data.draw(st.sampled_from(ENDS)))
+        stand(one, ended(data.draw(st.sampled_from(ENDS))))
     assert len(started) == len(set(started))
     assert (move.code is not None) == tripped
     assert isinstance(move, Halt) == (tripped and on_failure != "continue")
@@ -147,3 +154,12 @@ def test_every_rollout_ends_and_keeps_its_promises(
         standing.state in FAILURES or standing.state is TargetState.SUCCEEDED or standing.pending
         for standing in standings.values()
     )
+
+
+def test_a_target_that_had_no_turn_is_the_next_one_again() -> None:
+    plan = plan_of(3, mode="window")
+    tally = Tally(plan, dict.fromkeys(plan.names, PENDING))
+    tally.note("t00", RUNNING)
+    assert tally.next_move() == Wait()
+    tally.note("t00", PENDING)
+    assert tally.next_move() == Begin(("t00",), 1)

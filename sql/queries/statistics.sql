@@ -46,7 +46,9 @@ WITH clock AS (
            END AS since
     FROM clock
 )
-SELECT since, until, CASE WHEN :all_days THEN since ELSE since - (until - since) END AS before FROM asked;
+SELECT since, greatest(since, until) AS until,
+       CASE WHEN :all_days THEN since ELSE since - (greatest(since, until) - since) END AS before
+FROM asked;
 
 -- name: statistics_totals
 -- Of the period and of the time before it.

@@ -194,6 +194,12 @@ async def test_for_people(run: Run, connection: asyncpg.Connection) -> None:
     assert "rolled_back" in everything
 
 
+async def test_days_to_come_are_empty(run: Run) -> None:
+    told = json.loads((await run("--json", "--since", "2999-01-01")).stdout)
+    assert (told["since"], told["until"]) == ("2999-01-01T00:00:00.000000Z",) * 2
+    assert told["now"]["deployments"] == 0
+
+
 async def test_for_programs(run: Run, connection: asyncpg.Connection) -> None:
     await some_lines(connection)
     told = json.loads((await run("--json", "--by", "application", "--by", "day", "--days", "2")).stdout)
@@ -211,6 +217,7 @@ async def test_for_programs(run: Run, connection: asyncpg.Connection) -> None:
     [
         (["--since", "yesterday"], "--since yesterday: write a day as 2026-11-25"),
         (["--until", "2026-02-30"], "--until 2026-02-30: write a day as 2026-11-25"),
+        (["--since", "0001-01-01"], "--since 0001-01-01: no deployment is as old as that"),
         (["--since", "2026-02-02", "--until", "2026-02-01"], "--since 2026-02-02 is after --until 2026-02-01"),
         (["--all", "--since", "2026-02-02"], "--all is every day: leave --since and --until out"),
     ],

@@ -76,12 +76,18 @@ def stats_command(  # noqa: PLR0917 -- typer passes all of them by name
         show(*statistics_parts(question, found, most=None if by else _FEW, width=console().width))
 
 
+_FIRST_YEAR = 2000
 _FEW = 5
 """Lines of a table that nobody asked for."""
 
 
 def _day(option: str, given: str | None) -> str | None:
+    if given is None:
+        return None
     try:
-        return None if given is None else date.fromisoformat(given).isoformat()
+        day = date.fromisoformat(given)
     except ValueError as error:
         raise UsageError(f"{option} {given}: write a day as 2026-11-25") from error
+    if day.year < _FIRST_YEAR:
+        raise UsageError(f"{option} {given}: no deployment is as old as that")
+    return day.isoformat()

@@ -10,7 +10,7 @@ import socket
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
@@ -33,6 +33,12 @@ def _located(given: object) -> object:
             f"that has {given.removeprefix(start)}"
         )
     return Path(folder) / given.removeprefix(start)
+
+
+def _absolute(path: PurePosixPath) -> PurePosixPath:
+    if not path.is_absolute():
+        raise ValueError("must be an absolute path: a sudo rule names it")
+    return path
 
 
 KeptFile = Annotated[Path, BeforeValidator(_located)]
@@ -99,7 +105,7 @@ class Ssh(Section):
     state_dir: str = ".vesemir"
     """Folder for lock, epochs and markers on a target; relative to the login user's home."""
     python: str = "python3"
-    supervisor: PurePosixPath | None = None
+    supervisor: Annotated[PurePosixPath, AfterValidator(_absolute)] | None = None
     """The supervisor as a file on the targets, root's, instead of sending it (docs/install.md). A host's inventory
     variable ``vesemir_supervisor`` overrides it."""
 

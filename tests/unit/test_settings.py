@@ -129,3 +129,11 @@ def test_a_credential_without_systemd_says_what_to_set(monkeypatch: pytest.Monke
     monkeypatch.setenv("VESEMIR_POSTGRES__DSN_FILE", "${CREDENTIALS_DIRECTORY}/postgres_dsn")
     with pytest.raises(ValidationError, match=r"CREDENTIALS_DIRECTORY is not set.*that has postgres_dsn"):
         Settings()
+
+
+def test_the_supervisor_on_hosts_is_named_by_its_whole_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VESEMIR_SSH__SUPERVISOR", "supervisor.py")
+    with pytest.raises(ValidationError, match="absolute path"):
+        Settings()
+    monkeypatch.setenv("VESEMIR_SSH__SUPERVISOR", "/usr/local/lib/vesemir/supervisor.py")
+    assert str(Settings().ssh.supervisor) == "/usr/local/lib/vesemir/supervisor.py"

@@ -119,6 +119,13 @@ def test_a_machine_has_a_systemd_a_root_tree_and_an_address_of_its_own(machines:
     assert f"00000000:{web['port']:04X} 00000000:0000 0A" not in listening, "sshd must listen at its own address only"
 
 
+def test_another_lab_is_not_made_of_one_that_is_up(machines: Machines) -> None:
+    assert "up already, with 1 boxes" in machines.run("up", "--systemd", "--boxes", "1", "--bare", "1", "--detach")
+    assert "is up without so many bare machines: take it down first" in machines.run(
+        "up", "--systemd", "--bare", "2", "--detach", status=1
+    )
+
+
 def test_a_release_restarts_a_real_unit_and_needs_root_for_that_command_alone(machines: Machines) -> None:
     before = machines.on("web1", "systemctl", "show", "--value", "-p", "MainPID", "shop")
     environment = {

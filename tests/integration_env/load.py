@@ -22,7 +22,7 @@ _RELEASE_EVERY = 6
 _END_SECONDS = 240.0
 _PATIENCE_SECONDS = 20.0
 _ORACLE = "/var/tmp/ran"
-_SCRIPT = f'echo "$1" >>{_ORACLE}; sleep 0.5'
+_SCRIPT = f'echo "$1" >>{_ORACLE}; sleep'
 
 
 @dataclass
@@ -31,6 +31,8 @@ class Load:
 
     site: Site
     requester: Requester
+    seconds: float
+    """How long each script takes."""
     asked: list[str] = field(default_factory=list)
     scripts: list[str] = field(default_factory=list)
     ended: Counter[str] = field(default_factory=Counter)
@@ -55,7 +57,7 @@ class Load:
         if number % _RELEASE_EVERY == 0:
             event = self.site.event("2.1.0" if number // _RELEASE_EVERY % 2 else "2.0.0", chef=True)
         else:
-            event = self.site.event("1", recipe="lab-script", given=[f"script={_SCRIPT}"])
+            event = self.site.event("1", recipe="lab-script", given=[f"script={_SCRIPT} {self.seconds}"])
             event["application"] = f"load{number % _LANES}"
             event["parameters"]["argument"] = event["deployment_id"]
             event["rollout"]["concurrency"] = 3
@@ -75,6 +77,10 @@ class Load:
             self._judge_one(name)
         for box in self.site.boxes:
             self._judge_machine(box)
+
+    def done(self) -> int:
+        """How many have ended."""
+        return sum(1 for name in self.asked if self._ends(name))
 
     def _ends(self, name: str) -> dict[str, dict[str, object]]:
         """Each different ``deployment.finished``, by its message id."""
@@ -107,9 +113,9 @@ class Load:
 
 
 @asynccontextmanager
-async def load(site: Site, requester: Requester) -> AsyncIterator[Load]:
+async def load(site: Site, requester: Requester, *, seconds: float = 0.5) -> AsyncIterator[Load]:
     """One deployment every few seconds as long as the block lasts; judged when it ends."""
-    found = Load(site, requester)
+    found = Load(site, requester, seconds)
 
     async def ask() -> None:
         number = 0

@@ -258,7 +258,7 @@ async def test_a_dump_from_before_the_last_word_is_corrected(weight: int) -> Non
     """What the old process was told after its state was dumped is lost, and the target is done by then."""
     webs = [FakeServer("web1"), FakeServer("web2")]
     lb = box(*webs)
-    traffic, prior = await ready_to_serve(lb, weights=(50,))
+    traffic, prior = await ready_to_serve(lb, weights=(50,), drain_seconds=0.05)
     await traffic.put_back("web1", prior, no_hold)
     lb.reload(keep_state=True)
     webs[0].admin = AdminState.READY if weight == 50 else AdminState.MAINT

@@ -189,6 +189,7 @@ def _settings(lab: Lab, folder: Path, hidden: Mapping[str, str], chef_key: str) 
         "VESEMIR_INVENTORY__FILE": str(inventory),
         "VESEMIR_RECIPES__FOLDERS": json.dumps([*own["recipes"]["folders"], str(recipes)]),
         "VESEMIR_LOG__LEVEL": "TRACE",
+        "VESEMIR_LEASE__SECONDS": "60",  # a takeover on a busy machine would lose outputs that are to be searched
     }
 
 

@@ -197,3 +197,33 @@ def test_a_line_of_json_is_one_line_for_every_reader(output: Output) -> None:
     text = output.getvalue()
     assert len(text.splitlines()) == 1
     assert json.loads(text)["message"] == "a\nb\x85c\u2028d\x9be"
+
+
+async def test_a_deployments_own_secrets_are_hidden_in_its_context_and_its_tasks_alone(output: Output) -> None:
+    log = set_up(output)
+    with log.hiding(lambda text: text.replace("s3cret", "•••")):
+        await asyncio.create_task(_say(log, "s3cret"))
+        logging.getLogger("asyncssh").warning("no login with s3cret")
+        try:
+            _fail("s3cret")
+        except ValueError:
+            log.exception("a bug")
+    log.info("s3cret of another deployment")
+    *within, after = output.getvalue().splitlines()
+    assert len(within) == 3
+    assert "s3cret" not in "".join(within)
+    assert "s3cret" in after
+
+
+def _fail(text: str) -> None:
+    raise ValueError(text)
+
+
+async def _say(log: EngineLog, text: str) -> None:
+    log.info("said {text}", text=text, also={"in": [text, 1]})
+
+
+def test_what_is_not_text_is_looked_through_too(output: Output) -> None:
+    set_up(output).info("odd", of={"hunter22": ["hunter22", 1, None, ("hunter22",)]}, where={"hunter22"})
+    assert lines(output)[0]["of"] == {"•••": ["•••", 1, None, ["•••"]]}
+    assert "hunter22" not in output.getvalue()

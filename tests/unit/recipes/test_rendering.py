@@ -36,7 +36,7 @@ from vesemir.domain.recipe import (
     check_parameters,
     secret_texts,
 )
-from vesemir.domain.render import RenderError, Scope, render_steps
+from vesemir.domain.render import RenderError, Scope, hidden_values, render_steps
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.template import Template
@@ -117,6 +117,29 @@ def test_the_secrets_are_known_for_redaction() -> None:
     recipe = Recipe("mine", parameters=PARAMETERS)
     assert secret_texts(recipe, {"word": "abc", "token": "hush"}) == {"hush"}
     assert secret_texts(recipe, {"word": "abc", "token": ""}) == frozenset()
+
+
+TOLD = {"DB_PASSWORD": Template.parse("{text}"), "LANG": Template.parse("C.UTF-8")}
+ONE, HASH = Template.parse("/srv/x"), Template.parse("0" * 64)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        Words((Template.parse("true"),)),
+        Script("true"),
+        Put(ONE, content=ONE),
+        Fetch(Template.parse("https://host/x"), HASH, ONE),
+        Check(Words((Template.parse("true"),))),
+    ],
+)
+def test_what_a_variables_name_tells_to_be_a_secret_is_known_for_redaction(work: Any) -> None:
+    assert hidden_values([rendered(Step("a", work, environment=TOLD), "hunter22")]) == {"hunter22"}
+
+
+def test_a_check_over_the_network_has_no_environment() -> None:
+    step = Step("a", Check(HttpCheck(Template.parse("http://127.0.0.1/"))), environment=TOLD)
+    assert hidden_values([rendered(step, "hunter22")]) == set()
 
 
 def test_a_default_is_rendered_with_the_request_and_checked() -> None:

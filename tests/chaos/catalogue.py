@@ -1,4 +1,4 @@
-"""All faults of the design's table but 9, 31 and the second half of 32, which need what is not built yet."""
+"""All faults of the design's table but 9, 31 and the second half of 32; docs/reliability.md says where those are."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass

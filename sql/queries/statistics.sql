@@ -51,9 +51,8 @@ SELECT since, greatest(since, until) AS until,
 FROM asked;
 
 -- name: statistics_totals
--- Of the period and of the time before it.
-SELECT finished_at >= :since AS is_now,
-       count(*) FILTER (WHERE dry_run) AS dry_runs,
+-- Of one time. Without a GROUP BY for two of them: that would sort the rows once more.
+SELECT count(*) FILTER (WHERE dry_run) AS dry_runs,
        count(*) FILTER (WHERE NOT dry_run AND status = 'succeeded') AS succeeded,
        count(*) FILTER (WHERE NOT dry_run AND status = 'failed') AS failed,
        count(*) FILTER (WHERE NOT dry_run AND status = 'timed_out') AS timed_out,
@@ -65,13 +64,12 @@ SELECT finished_at >= :since AS is_now,
            FILTER (WHERE NOT dry_run AND status = 'succeeded') AS durations,
        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queued_seconds) FILTER (WHERE NOT dry_run) AS waits
 FROM outcome
-WHERE finished_at >= :before AND finished_at < :until
+WHERE finished_at >= :since AND finished_at < :until
   AND (:application::text IS NULL OR application = :application)
   AND (:environment::text IS NULL OR environment = :environment)
   AND (:team::text IS NULL OR team = :team)
   AND (:recipe::text IS NULL OR recipe = :recipe)
-  AND (:selector::text IS NULL OR :selector = ANY (selectors))
-GROUP BY is_now;
+  AND (:selector::text IS NULL OR :selector = ANY (selectors));
 
 -- name: statistics_days
 -- Every day of the period, those without a deployment too.
@@ -95,10 +93,10 @@ LEFT JOIN (
 ORDER BY day;
 
 -- name: statistics_groups
--- The same for each value of what they are grouped by, of both times. A deployment with several selectors counts under
+-- Counts for each value of what they are grouped by, of both times. A deployment with several selectors counts under
 -- each; one without a team or a selector under none of them (an empty name). Under a failure code count those only
--- that ended with it.
-SELECT grouped.name,
+-- that ended with it. How long they waited is a matter of the whole, and sorting for it costs.
+SELECT name,
        finished_at >= :since AS is_now,
        0::bigint AS dry_runs,
        count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
@@ -110,24 +108,28 @@ SELECT grouped.name,
        coalesce(sum(targets_failed), 0)::bigint AS targets_failed,
        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_seconds)
            FILTER (WHERE status = 'succeeded') AS durations,
-       percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queued_seconds) AS waits
-FROM outcome CROSS JOIN LATERAL unnest(CASE :by::text
-    WHEN 'application' THEN ARRAY[application]
-    WHEN 'environment' THEN ARRAY[environment]
-    WHEN 'team' THEN ARRAY[coalesce(team, '')]
-    WHEN 'recipe' THEN ARRAY[recipe]
-    WHEN 'status' THEN ARRAY[status]
-    WHEN 'failure' THEN CASE WHEN failure_code IS NULL THEN ARRAY[]::text[] ELSE ARRAY[failure_code] END
-    WHEN 'selector' THEN CASE WHEN selectors = '{}' THEN ARRAY[''] ELSE selectors END
-    WHEN 'day' THEN ARRAY[to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')]
-    WHEN 'week' THEN ARRAY[to_char(date_trunc('week', finished_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD')]
-    WHEN 'month' THEN ARRAY[to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM')]
-END) AS grouped (name)
-WHERE finished_at >= :before AND finished_at < :until AND NOT dry_run
-  AND (:application::text IS NULL OR application = :application)
-  AND (:environment::text IS NULL OR environment = :environment)
-  AND (:team::text IS NULL OR team = :team)
-  AND (:recipe::text IS NULL OR recipe = :recipe)
-  AND (:selector::text IS NULL OR :selector = ANY (selectors))
-GROUP BY grouped.name, is_now
-ORDER BY grouped.name;
+       NULL::double precision[] AS waits
+FROM (
+    SELECT unnest(CASE :by::text
+               WHEN 'application' THEN ARRAY[application]
+               WHEN 'environment' THEN ARRAY[environment]
+               WHEN 'team' THEN ARRAY[coalesce(team, '')]
+               WHEN 'recipe' THEN ARRAY[recipe]
+               WHEN 'status' THEN ARRAY[status]
+               WHEN 'failure' THEN CASE WHEN failure_code IS NULL THEN '{}' ELSE ARRAY[failure_code] END
+               WHEN 'selector' THEN CASE WHEN selectors = '{}' THEN ARRAY[''] ELSE selectors END
+               WHEN 'day' THEN ARRAY[to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')]
+               WHEN 'week' THEN ARRAY[to_char(date_trunc('week', finished_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD')]
+               WHEN 'month' THEN ARRAY[to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM')]
+           END) AS name,
+           finished_at, status, targets_total, targets_failed, duration_seconds
+    FROM outcome
+    WHERE finished_at >= :before AND finished_at < :until AND NOT dry_run
+      AND (:application::text IS NULL OR application = :application)
+      AND (:environment::text IS NULL OR environment = :environment)
+      AND (:team::text IS NULL OR team = :team)
+      AND (:recipe::text IS NULL OR recipe = :recipe)
+      AND (:selector::text IS NULL OR :selector = ANY (selectors))
+) AS grouped
+GROUP BY name, is_now
+ORDER BY name;

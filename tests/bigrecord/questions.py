@@ -103,7 +103,8 @@ async def scans(connection: Connection | asyncpg.Connection, asked: Asked) -> li
 
 
 def _scans(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    if "Scan" in node["Node Type"] and "Relation Name" in node:
+    named = "Relation Name" in node or "Index Name" in node
+    if "Scan" in node["Node Type"] and named and node["Node Type"] != "Bitmap Heap Scan":
         yield node["Node Type"], node.get("Index Name") or node["Relation Name"]
     for inner in node.get("Plans", ()):
         yield from _scans(inner)

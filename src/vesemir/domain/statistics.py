@@ -53,7 +53,8 @@ class Question:
 class Tally:
     """Counts of deployments that ended, and times in seconds. Everything but ``dry_runs`` is without dry runs.
 
-    ``duration_p50`` and ``_p95`` are of those that succeeded: one that fails at its first target is quick.
+    ``duration_p50`` and ``_p95`` are of those that succeeded: one that fails at its first target is quick. The waits
+    are counted over the whole only, not for each group.
     """
 
     succeeded: int = 0

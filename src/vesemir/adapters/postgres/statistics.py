@@ -1,6 +1,6 @@
 """Statistics of the deployments that ended, as PostgreSQL counts them. Nothing here locks or writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from asyncpg import Record as Row
 
@@ -27,7 +27,10 @@ async def statistics(connection: Connection, question: Question) -> Statistics:
         "recipe": question.recipe,
         "selector": question.selector,
     }
-    totals = await statements().statistics_totals.rows(connection, **within, before=period["before"], **which)
+    now = await _totals(connection, which, since=period["since"], until=period["until"])
+    previous = None
+    if period["before"] < period["since"]:
+        previous = await _totals(connection, which, since=period["before"], until=period["since"])
     days = await statements().statistics_days.rows(connection, **within, **which)
     groups: dict[Grouping, Sequence[Group]] = {}
     for grouping in question.by:
@@ -36,16 +39,20 @@ async def statistics(connection: Connection, question: Question) -> Statistics:
             connection, **within, before=before, by=grouping.value, **which
         )
         groups[grouping] = in_order(grouping, _groups(rows))
-    by_time = {row["is_now"]: _tally(row) for row in totals}
     return Statistics(
         since=timestamp(period["since"]) or "",
         until=timestamp(period["until"]) or "",
         before=timestamp(period["before"]) or "",
-        now=by_time.get(True, Tally()),
-        previous=None if period["before"] == period["since"] else by_time.get(False, Tally()),
+        now=now,
+        previous=previous,
         days=[Day(row["day"], row["rated"], row["defects"]) for row in days],
         groups=groups,
     )
+
+
+async def _totals(connection: Connection, which: Mapping[str, object], *, since: object, until: object) -> Tally:
+    (row,) = await statements().statistics_totals.rows(connection, since=since, until=until, **which)
+    return _tally(row)
 
 
 def _groups(rows: Sequence[Row]) -> Sequence[Group]:

@@ -10,7 +10,7 @@ from tests.unit.cli.conftest import Invoke
 from tests.unit.cli.scripted import ACCEPTED
 
 from vesemir.cli.complaint import ProblemsError, UsageError
-from vesemir.cli.event import event_of
+from vesemir.cli.event import event_of, parameters_from_files
 from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.options import EventOptions
 from vesemir.settings import Settings
@@ -161,3 +161,23 @@ def test_ids_sort_by_time_and_are_allowed_in_the_contract() -> None:
     assert len(set(ids)) == 50
     assert [each[:19] for each in ids] == sorted(each[:19] for each in ids)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", each) for each in ids)
+
+
+def test_a_parameter_comes_from_a_file_without_its_last_line_break(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("s3cret=\nsecond line\n", encoding="utf-8")
+    assert parameters_from_files([f"key={tmp_path / 'key'}"]) == {"key": "s3cret=\nsecond line"}
+    assert parameters_from_files(None) == {}
+
+
+@pytest.mark.parametrize("given", ["key", "key=", "=file"])
+def test_set_file_takes_a_key_and_a_file(given: str) -> None:
+    with pytest.raises(UsageError, match="--set-file takes KEY=FILE"):
+        parameters_from_files([given])
+
+
+def test_a_file_that_is_no_parameter_is_told(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(ProblemsError, match="is not UTF-8 text"):
+        parameters_from_files([f"key={tmp_path / 'binary'}"])
+    with pytest.raises(ProblemsError, match="cannot be read"):
+        parameters_from_files([f"key={tmp_path / 'none'}"])

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from vesemir.lab.artifacts import release_files
+from vesemir.lab.artifacts import FLAKY_PERCENT, FLAKY_VERSION, release_files
 from vesemir.lab.resources import program
 
 PYTHON = str(Path(sys.executable).resolve())
@@ -104,6 +104,17 @@ def test_the_application_tells_who_it_is(manager: Manager) -> None:
     assert manager.get("/health")[0] == 200
     assert manager.get("//health")[0] == 200
     assert manager.get("/else")[0] == 404
+
+
+def test_the_flaky_release_answers_a_tenth_of_its_pages_with_500(manager: Manager) -> None:
+    """And its health check is well, so that nothing but its answers tells."""
+    manager.install(FLAKY_VERSION)
+    assert manager.systemctl("restart", "shop").returncode == 0
+    manager.until_open(wanted=True)
+    answers = [manager.get() for _ in range(100)]
+    assert [status for status, _ in answers].count(500) == FLAKY_PERCENT
+    assert {json.loads(body)["version"] for _, body in answers} == {FLAKY_VERSION}
+    assert {manager.get("/health")[0] for _ in range(20)} == {200}
 
 
 def test_a_connection_is_kept_for_the_next_request_and_closed_when_asked(manager: Manager) -> None:

@@ -173,6 +173,20 @@ def test_an_up_that_is_ended_in_the_middle_leaves_nothing(tmp_path: Path, sent: 
     assert not (one.folder / "lab.json").exists()
 
 
+def test_an_up_that_is_ended_while_it_builds_the_root_tree_leaves_no_half_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    one = Machines(tmp_path / "lab")
+    with one.start("up", "--systemd", "--boxes", "1", "--detach") as child:
+        until(lambda: list((tmp_path / "cache").glob("vesemir-lab/*.building-*/var/cache/apt/archives/*")), seconds=120)
+        assert one.left()
+        child.send_signal(signal.SIGINT)
+        printed, _ = child.communicate(timeout=120)
+    assert one.left() == [], printed
+    assert [path.suffix for path in (tmp_path / "cache" / "vesemir-lab").iterdir()] == [".lock"]
+
+
 async def test_the_root_tree_is_built_once(tmp_path: Path) -> None:
     """What is in the cache is taken as it is: nothing is asked of anybody, so it serves without a network."""
     roster = Roster.new(tmp_path / "processes.json", token="0" * 32)

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +58,14 @@ async def base_tree(programs: Programs, roster: Roster, *, log: Path) -> Path:
         return tree
     async with _locked(cache / f"{tree.name}.lock"):
         if not tree.is_dir():
-            _clear(cache, tree.name)
+            _remove(cache.glob(f"{tree.name}{_BUILDING}*"))  # of builders that were killed
             await _build(tree, script, source(), programs, roster, log=log)
     return tree
 
 
 async def _build(tree: Path, script: str, of: Source, programs: Programs, roster: Roster, *, log: Path) -> None:
     assert programs.debootstrap is not None  # noqa: S101 -- looked for when machines are wanted
-    unfinished = tree.with_name(f"{tree.name}{_BUILDING}{roster.token[:12]}")
+    unfinished = tree.with_name(f"{tree.name}{_building(roster.token)}")
     environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", "TREE": str(unfinished)}
     environment |= {"RELEASE": of.release, "ARCHITECTURE": of.architecture, "MIRROR": of.mirror}
     environment |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
@@ -118,11 +118,19 @@ def _asked(*words: str) -> str:
         raise LabError(f"{' '.join(words[:2])} failed: {error}") from error
 
 
-def _clear(cache: Path, name: str) -> None:
-    """What builders that were killed have left."""
-    for left in cache.glob(f"{name}{_BUILDING}*"):
-        unmount_below(left)
-        shutil.rmtree(left)
+def clear_unfinished(token: str) -> None:
+    """The tree that this lab was building when it was interrupted; whoever built it has ended."""
+    _remove(cache_folder().glob(f"*{_building(token)}"))
+
+
+def _building(token: str) -> str:
+    return f"{_BUILDING}{token[:12]}"
+
+
+def _remove(trees: Iterable[Path]) -> None:
+    for tree in trees:
+        unmount_below(tree)
+        shutil.rmtree(tree)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vesemir.lab.artifacts import first_release
-from vesemir.lab.base_tree import DEPLOY_ID, base_tree
+from vesemir.lab.base_tree import DEPLOY_ID, base_tree, clear_unfinished
 from vesemir.lab.cgroups import has_hierarchies, in_groups, make_groups, remove_groups
 from vesemir.lab.keys import authorized_keys, make_keys
 from vesemir.lab.mounts import mount_tree, unmount_below
@@ -137,6 +137,7 @@ def clear_after(token: str, boxes: Path) -> None:
     """What machines that have ended leave outside of their lab's folder, and the mounts in it."""
     unmount_below(boxes)
     remove_groups(token)
+    clear_unfinished(token)
     for folder in _PROPAGATED.glob(f"{_prefix(token)}*"):
         with suppress(OSError):
             folder.rmdir()

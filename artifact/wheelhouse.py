@@ -3,11 +3,12 @@
 The lock serves every platform and so names many files of each version. What is shipped names exactly one.
 """
 
+import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,38 +72,40 @@ def locked(lock: str) -> list[Locked]:
 
 
 def download(wanted: list[Locked], folder: Path) -> list[Wheel]:
-    """One wheel of each, with pip and by hash. What ``folder`` has from an earlier build is used; the rest goes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not _complete(wanted, folder):
-        lines = [f"{one.name}=={one.version} {' '.join(f'--hash={each}' for each in one.hashes)}\n" for one in wanted]
-        list_file = folder / "wanted.txt"
-        list_file.write_text("".join(lines), encoding="utf-8")
-        where = [word for platform in PLATFORMS for word in ("--platform", platform)]
-        how = ["-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-        pip = [sys.executable, "-m", "pip", "download", *how, "--implementation", "cp", "--python-version", PYTHON]
-        words = [*pip, *where, "-d", str(folder), "-r", str(list_file)]
-        done = subprocess.run(words, check=False, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise BuildError(
-                f"pip cannot bring every locked wheel for CPython {PYTHON} on x86-64 Linux:\n{done.stderr}"
-            )
-        list_file.unlink()
-    wheels = _wheels(folder)
-    by_name = {wheel.name: wheel for wheel in wheels}
-    for one in wanted:
-        if f"sha256:{by_name[one.name].sha256}" not in one.hashes:
-            raise BuildError(f"{by_name[one.name].path} is not the file that the lock names; delete it and build again")
-    return [by_name[one.name] for one in wanted]
+    """One wheel of each, by hash. ``folder`` is made by the first build that wants it, complete or not at all, and is
+    the next ones' cache: its name follows from the lock. Several builds at once may ask for it."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".wheels-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
+            fresh = Path(scratch) / folder.name
+            fresh.mkdir()
+            _fetch(wanted, fresh)
+            with contextlib.suppress(OSError):  # another build was quicker
+                fresh.rename(folder)
+    have = {(wheel.name, wheel.version, f"sha256:{wheel.sha256}"): wheel for wheel in _wheels(folder)}
+    found = [next((have[key] for key in _keys(one) if key in have), None) for one in wanted]
+    wheels = [wheel for wheel in found if wheel is not None]
+    if len(wheels) != len(wanted):
+        raise BuildError(f"{folder} does not have what the lock names; delete that folder and build again")
+    return wheels
 
 
-def _complete(wanted: list[Locked], folder: Path) -> bool:
-    have = {(wheel.name, wheel.version, f"sha256:{wheel.sha256}") for wheel in _wheels(folder)}
-    missing = [one for one in wanted if not any((one.name, one.version, each) in have for each in one.hashes)]
-    if missing or len(have) != len(wanted):
-        shutil.rmtree(folder)
-        folder.mkdir()
-        return False
-    return True
+def _keys(one: Locked) -> list[tuple[str, str, str]]:
+    return [(one.name, one.version, each) for each in one.hashes]
+
+
+def _fetch(wanted: list[Locked], folder: Path) -> None:
+    lines = [f"{one.name}=={one.version} {' '.join(f'--hash={each}' for each in one.hashes)}\n" for one in wanted]
+    list_file = folder / "wanted.txt"
+    list_file.write_text("".join(lines), encoding="utf-8")
+    where = [word for platform in PLATFORMS for word in ("--platform", platform)]
+    how = ["-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+    pip = [sys.executable, "-m", "pip", "download", *how, "--implementation", "cp", "--python-version", PYTHON]
+    words = [*pip, *where, "-d", str(folder), "-r", str(list_file)]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise BuildError(f"pip cannot bring every locked wheel for CPython {PYTHON} on x86-64 Linux:\n{done.stderr}")
+    list_file.unlink()
 
 
 def _wheels(folder: Path) -> list[Wheel]:

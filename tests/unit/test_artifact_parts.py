@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from artifact import install as installing
+from artifact import wheelhouse
 from artifact.install import COMPLETE, InstallError, install, prune, switch
 from artifact.sbom import licence_of
 from artifact.source import BuildError
@@ -36,6 +37,31 @@ def test_of_the_lock_only_what_is_for_the_target_is_shipped() -> None:
 def test_a_lock_that_locks_nothing_is_no_artifact() -> None:
     with pytest.raises(BuildError, match="script/lock"):
         locked("# nothing\n")
+
+
+def test_builds_at_once_share_one_complete_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is later finds it and throws its own away; nobody ever sees half of it."""
+    folder = tmp_path / "wheels" / "lock"
+    digest = hashlib.sha256(b"wheel").hexdigest()
+    wanted = [wheelhouse.Locked("thing", "1.0", ("sha256:other", f"sha256:{digest}"))]
+
+    def fetch(_wanted: object, into: Path) -> None:
+        assert not folder.exists()
+        (into / "thing-1.0-py3-none-any.whl").write_bytes(b"wheel")
+        folder.mkdir()  # the quicker one
+        (folder / "thing-1.0-py3-none-any.whl").write_bytes(b"wheel")
+
+    monkeypatch.setattr(wheelhouse, "_fetch", fetch)
+    for _ in range(2):
+        (wheel,) = wheelhouse.download(wanted, folder)
+        assert (wheel.path.parent, wheel.sha256) == (folder, digest)
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_wheel_that_is_not_the_locks_stops_the_build(tmp_path: Path) -> None:
+    (tmp_path / "thing-1.0-py3-none-any.whl").write_bytes(b"something else")
+    with pytest.raises(BuildError, match="delete that folder"):
+        wheelhouse.download([wheelhouse.Locked("thing", "1.0", ("sha256:aa",))], tmp_path)
 
 
 def told(**headers: str) -> Message:

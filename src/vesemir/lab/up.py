@@ -170,8 +170,9 @@ def take_down(folder: Path) -> Ended | None:
 
 def _finish(places: Places, roster: Roster) -> Ended:
     """End everything, then remove what says that there is a lab. The logs stay until the next ``up``."""
-    machines = any(entry.name.endswith(BOOTED) for entry in roster.entries)
-    ended = end(roster, grace=SHUTDOWN_SECONDS if machines else GRACE_SECONDS)
+    # A machine that is booting hears nothing yet: only one that was up shuts down in good order.
+    booted = places.lab_json.exists() and any(entry.name.endswith(BOOTED) for entry in roster.entries)
+    ended = end(roster, grace=SHUTDOWN_SECONDS if booted else GRACE_SECONDS)
     clear_after(roster.token, places.within("boxes"))
     places.lab_json.unlink(missing_ok=True)
     if places.spare.is_dir() and places.spare.stat().st_uid == os.geteuid():

@@ -13,7 +13,7 @@ from tests.acceptance.steady_load import Seen, steady_load
 pytestmark = pytest.mark.lab
 
 FLAKY = "4.0.0-flaky"
-HOLD_SECONDS = 30
+HOLD_SECONDS = 60
 
 
 def judged(lab: Lab, version: str, **analysis: float) -> Event:

@@ -30,6 +30,8 @@ APPLICATION_ID = 4002
 _BUILD_SECONDS = 900.0
 _LOCK_TRIES_SECONDS = 0.2
 _BUILDING = ".building-"
+_WHOLE_GROUP = 'trap "trap - TERM; kill 0" TERM; "$@" & wait $!'
+"""A shell hears SIGTERM only when its child has ended, and debootstrap takes minutes: so the child hears it too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ async def _build(tree: Path, script: str, of: Source, programs: Programs, roster
     environment |= {"RELEASE": of.release, "ARCHITECTURE": of.architecture, "MIRROR": of.mirror}
     environment |= {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
     # A mount namespace of its own: what debootstrap mounts in the tree goes with it, however it ends.
-    words = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-eu", "-c", script]
+    unshared = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-eu", "-c", script]
+    words = ["/bin/sh", "-c", _WHOLE_GROUP, "sh", *unshared]
     try:
         await roster.run(Program("debootstrap", words, log=log, environment=environment), timeout=_BUILD_SECONDS)
     except LabError as error:

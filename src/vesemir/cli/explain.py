@@ -60,8 +60,10 @@ def explain_command(
 def _list(entries: Sequence[Entry], *, as_json: bool) -> None:
     if as_json:
         print_json([_json(entry) for entry in entries])
-    else:
-        show(table("code", "meaning", rows=[(entry.title, entry.summary) for entry in entries if entry.summary]))
+        return
+    shown = table("code", "meaning", rows=[(entry.title, entry.summary) for entry in entries if entry.summary])
+    shown.columns[0].no_wrap = True
+    show(shown)
 
 
 def _json(entry: Entry) -> dict[str, str]:

@@ -72,24 +72,23 @@ WHERE finished_at >= :since AND finished_at < :until
   AND (:selector::text IS NULL OR :selector = ANY (selectors));
 
 -- name: statistics_days
--- Every day of the period, those without a deployment too.
-SELECT to_char(day, 'YYYY-MM-DD') AS day, coalesce(rated, 0) AS rated, coalesce(defects, 0) AS defects
+-- Every day of the period, those without a deployment too. A look into the index for each day: nothing is sorted.
+SELECT day::date::text AS day, rated, defects
 FROM generate_series(
     (:since::timestamptz AT TIME ZONE 'UTC')::date::timestamp,
     (:until::timestamptz - interval '1 microsecond') AT TIME ZONE 'UTC', interval '1 day') AS day
-LEFT JOIN (
-    SELECT date_trunc('day', finished_at AT TIME ZONE 'UTC') AS day,
-           count(*) FILTER (WHERE status <> 'cancelled') AS rated,
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE status <> 'cancelled') AS rated,
            count(*) FILTER (WHERE status IN ('failed', 'timed_out', 'rolled_back')) AS defects
     FROM outcome
-    WHERE finished_at >= :since AND finished_at < :until AND NOT dry_run
+    WHERE finished_at >= day AT TIME ZONE 'UTC' AND finished_at < (day + interval '1 day') AT TIME ZONE 'UTC'
+      AND finished_at >= :since AND finished_at < :until AND NOT dry_run
       AND (:application::text IS NULL OR application = :application)
       AND (:environment::text IS NULL OR environment = :environment)
       AND (:team::text IS NULL OR team = :team)
       AND (:recipe::text IS NULL OR recipe = :recipe)
       AND (:selector::text IS NULL OR :selector = ANY (selectors))
-    GROUP BY 1
-) AS counted USING (day)
+) AS counted
 ORDER BY day;
 
 -- name: statistics_groups
@@ -118,9 +117,10 @@ FROM (
                WHEN 'status' THEN ARRAY[status]
                WHEN 'failure' THEN CASE WHEN failure_code IS NULL THEN '{}' ELSE ARRAY[failure_code] END
                WHEN 'selector' THEN CASE WHEN selectors = '{}' THEN ARRAY[''] ELSE selectors END
-               WHEN 'day' THEN ARRAY[to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM-DD')]
-               WHEN 'week' THEN ARRAY[to_char(date_trunc('week', finished_at AT TIME ZONE 'UTC'), 'YYYY-MM-DD')]
-               WHEN 'month' THEN ARRAY[to_char(finished_at AT TIME ZONE 'UTC', 'YYYY-MM')]
+               -- Casts of dates: to_char takes several times as long, for each row.
+               WHEN 'day' THEN ARRAY[(finished_at AT TIME ZONE 'UTC')::date::text]
+               WHEN 'week' THEN ARRAY[date_trunc('week', finished_at AT TIME ZONE 'UTC')::date::text]
+               WHEN 'month' THEN ARRAY[left((finished_at AT TIME ZONE 'UTC')::date::text, 7)]
            END) AS name,
            finished_at, status, targets_total, targets_failed, duration_seconds
     FROM outcome

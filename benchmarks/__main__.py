@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import dataclasses
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -70,7 +71,12 @@ async def main(given: argparse.Namespace) -> int:
     return 0 if all(result.met for result in results) else 1
 
 
+def _interrupt(number: int, _: object) -> None:
+    raise KeyboardInterrupt(number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # what was started is ended, as after Ctrl-C
     try:
         sys.exit(asyncio.run(main(arguments())))
     except KeyboardInterrupt:

@@ -167,6 +167,10 @@ def _server_settings(settings: Postgres) -> dict[str, str]:
     milliseconds = 1000
     return {
         "application_name": "vesemir",
+        # Compiling a plan takes longer than any statement of ours.
+        "jit": "off",
+        # Statistics sort a line per deployment: in memory.
+        "work_mem": "16MB",
         "statement_timeout": str(int(settings.command_timeout_seconds * milliseconds)),
         "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_SECONDS * milliseconds),
     }

@@ -9,7 +9,7 @@ from tests.rollouts.arena import Cell, roll_out
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(300)]
 
-BOXES = 8
+BOXES = 6
 
 
 @pytest.fixture(scope="module")

@@ -20,20 +20,9 @@ from tests.contract.store_suite import (
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.store import (
-    AcceptKind,
-    Claim,
-    Cleaned,
-    ControlAnswer,
-    ControlCommand,
-    DeploymentIdentity,
-    Destination,
-    Emit,
-    LeftDrained,
-    MoveDeployment,
-    RecordStep,
-    Store,
-)
+from vesemir.engine.changes import Emit, LeftDrained, MoveDeployment, RecordStep
+from vesemir.engine.records import Destination
+from vesemir.engine.store import AcceptKind, Claim, Cleaned, ControlAnswer, ControlCommand, DeploymentIdentity, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -16,7 +16,9 @@ from tests.contract.store_suite import (
 )
 from tests.integration.postgres_server import postgres_server
 
-from vesemir.engine.store import AcceptKind, Delivery, Destination, Emit, Store
+from vesemir.engine.changes import Emit
+from vesemir.engine.records import Destination
+from vesemir.engine.store import AcceptKind, Delivery, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

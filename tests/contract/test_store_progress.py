@@ -27,12 +27,10 @@ from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import DeploymentState, IllegalTransitionError, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.store import (
+from vesemir.engine.changes import (
     AddTargets,
     BackInTraffic,
     Change,
-    Claim,
-    DeploymentRecord,
     Emit,
     LeftDrained,
     MoveDeployment,
@@ -41,11 +39,10 @@ from vesemir.engine.store import (
     RecordTraffic,
     SkipPending,
     Start,
-    StepTotals,
-    Store,
-    TargetRecord,
     Touch,
 )
+from vesemir.engine.records import DeploymentRecord, StepTotals, TargetRecord
+from vesemir.engine.store import Claim, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -12,16 +12,8 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.store import (
-    DeploymentRecord,
-    Destination,
-    Json,
-    NewDeployment,
-    StepRecord,
-    StoredEvent,
-    TargetRecord,
-    Wishes,
-)
+from vesemir.engine.records import DeploymentRecord, Destination, Json, NewDeployment, StepRecord, TargetRecord, Wishes
+from vesemir.engine.store import StoredEvent
 
 TargetKey = tuple[Direction, str]
 

@@ -15,36 +15,40 @@ from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import FINAL, DeploymentState, IllegalTransitionError, TargetState, deployment_move
 from vesemir.domain.step import Direction
-from vesemir.engine.store import (
-    AcceptKind,
+from vesemir.engine.changes import (
     AddTargets,
     BackInTraffic,
     Change,
+    Emit,
+    LeftDrained,
+    MoveDeployment,
+    MoveTarget,
+    RecordStep,
+    RecordTraffic,
+    SkipPending,
+    Start,
+    Touch,
+)
+from vesemir.engine.records import (
+    DeploymentRecord,
+    Destination,
+    NewDeployment,
+    StepRecord,
+    StepTotals,
+    TargetRecord,
+    Wishes,
+)
+from vesemir.engine.store import (
+    AcceptKind,
     Claim,
     Cleaned,
     ControlAnswer,
     ControlCommand,
     Delivery,
     DeploymentIdentity,
-    DeploymentRecord,
-    Destination,
     DrainedServer,
-    Emit,
-    LeftDrained,
-    MoveDeployment,
-    MoveTarget,
-    NewDeployment,
-    RecordStep,
-    RecordTraffic,
-    SkipPending,
-    Start,
-    StepRecord,
-    StepTotals,
     StoreAwayError,
     StoredEvent,
-    TargetRecord,
-    Touch,
-    Wishes,
 )
 
 _MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}

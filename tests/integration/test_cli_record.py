@@ -18,22 +18,20 @@ from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.store import (
+from vesemir.engine.changes import (
     AddTargets,
     BackInTraffic,
     Change,
-    Claim,
-    ControlCommand,
-    Destination,
     Emit,
     LeftDrained,
     MoveDeployment,
     MoveTarget,
-    NewDeployment,
     RecordStep,
     Start,
     Touch,
 )
+from vesemir.engine.records import Destination, NewDeployment
+from vesemir.engine.store import Claim, ControlCommand
 from vesemir.settings import Postgres
 
 __all__ = ["database", "postgres_server"]

@@ -9,8 +9,8 @@ from vesemir.domain.recipe import Recipe
 from vesemir.domain.request import DeployRequest
 from vesemir.engine.context import Ports
 from vesemir.engine.outcome import unknown_recipe
+from vesemir.engine.records import DeploymentRecord, Json
 from vesemir.engine.sealing import UnsealableError, opened, secrets_of, secrets_unreadable
-from vesemir.engine.store import DeploymentRecord, Json
 
 
 @dataclass(frozen=True, slots=True)

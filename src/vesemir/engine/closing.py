@@ -8,10 +8,11 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.result import Measured, deployment_metrics
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
+from vesemir.engine.changes import Emit, MoveDeployment, SkipPending
 from vesemir.engine.context import Ports
 from vesemir.engine.recorder import Recorder
+from vesemir.engine.records import DeploymentRecord
 from vesemir.engine.row import Row
-from vesemir.engine.store import DeploymentRecord, Emit, MoveDeployment, SkipPending
 
 
 class Closing:

@@ -6,10 +6,10 @@ from functools import partial
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.states import TargetState
+from vesemir.engine.changes import LeftDrained
 from vesemir.engine.context import Deployment
 from vesemir.engine.fanout import for_each
 from vesemir.engine.row import Row
-from vesemir.engine.store import LeftDrained
 
 
 async def give_up(deployment: Deployment, rows: Iterable[Row]) -> None:

@@ -22,8 +22,9 @@ from vesemir.engine.inventory import Inventory
 from vesemir.engine.observe import Log, Meters, Outcome
 from vesemir.engine.policies import Policies
 from vesemir.engine.recipes import Recipes
+from vesemir.engine.records import Destination, NewDeployment
 from vesemir.engine.sealing import Secrecy, is_placeholder
-from vesemir.engine.store import AcceptKind, Destination, NewDeployment, Store
+from vesemir.engine.store import AcceptKind, Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from dataclasses import replace
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.engine.observe import Log, Meters
-from vesemir.engine.store import Claim, Store, StoreAwayError, Wishes
+from vesemir.engine.records import Wishes
+from vesemir.engine.store import Claim, Store, StoreAwayError
 
 WISH_POLL_SECONDS = 1.0
 """Control is obeyed within a second also when a notification was lost."""

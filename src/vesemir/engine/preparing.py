@@ -13,13 +13,14 @@ from vesemir.domain.render import Scope as RenderScope
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
 from vesemir.domain.target import OWN_VARIABLES, Target
+from vesemir.engine.changes import Emit, Start
 from vesemir.engine.context import Ports
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.observe import Phase
 from vesemir.engine.recorder import Recorder
+from vesemir.engine.records import DeploymentRecord, TargetRecord
 from vesemir.engine.row import Row
 from vesemir.engine.sealing import storable_source
-from vesemir.engine.store import DeploymentRecord, Emit, Start, TargetRecord
 
 
 def steps_for(

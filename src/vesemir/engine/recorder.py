@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Self
 
 from vesemir.domain.failure import LeaseLostError
+from vesemir.engine.changes import Change, Emit
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.lease import HeldLease
-from vesemir.engine.store import Change, Emit, Store, StoreAwayError
+from vesemir.engine.store import Store, StoreAwayError
 
 GROUP_LIMIT = 500
 """Changes per transaction at most, so that a commit stays short."""

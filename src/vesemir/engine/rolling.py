@@ -11,15 +11,16 @@ from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, Standing, Tally
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
+from vesemir.engine.changes import Emit, MoveDeployment
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.context import Deployment
 from vesemir.engine.gate import Gate
 from vesemir.engine.outcome import stop_failure
 from vesemir.engine.pausing import PauseLimit
+from vesemir.engine.records import DeploymentRecord, Wishes
 from vesemir.engine.row import Row
 from vesemir.engine.scope import StopReason
 from vesemir.engine.session import TargetSession
-from vesemir.engine.store import DeploymentRecord, Emit, MoveDeployment, Wishes
 
 NAMES_TOLD = 10
 """Of a batch, in the log."""

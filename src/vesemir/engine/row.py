@@ -7,7 +7,8 @@ from vesemir.domain.rollout import Standing
 from vesemir.domain.states import TargetState, target_move
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.store import Emit, Json, MoveTarget, TargetRecord
+from vesemir.engine.changes import Emit, MoveTarget
+from vesemir.engine.records import Json, TargetRecord
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.domain.step import Direction
 from vesemir.engine.asked import asked_for
+from vesemir.engine.changes import AddTargets, Emit, MoveDeployment, SkipPending
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.closing import Closing
 from vesemir.engine.context import Deployment, Ports
@@ -25,11 +26,11 @@ from vesemir.engine.observe import Phase
 from vesemir.engine.outcome import outlived, rollback_failed, stop_failure, where_each_stands
 from vesemir.engine.preparing import Prepared, again, prepare
 from vesemir.engine.recorder import Recorder
+from vesemir.engine.records import DeploymentRecord, Json, TargetRecord
 from vesemir.engine.rehearsal import plan_told, rehearse
 from vesemir.engine.rolling import HandedOverError, Rolling
 from vesemir.engine.row import Row
 from vesemir.engine.scope import Scope, StoppedError, StopReason
-from vesemir.engine.store import AddTargets, DeploymentRecord, Emit, Json, MoveDeployment, SkipPending, TargetRecord
 from vesemir.engine.traffic import Traffic
 
 _STATES_OF_STOP = {

@@ -13,7 +13,7 @@ from vesemir.domain.hiding import HIDDEN, passwords_in, told_by_name
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import ParameterValue, Recipe, as_text, secret_texts
 from vesemir.domain.request import DeployRequest
-from vesemir.engine.store import DeploymentRecord, Json
+from vesemir.engine.records import DeploymentRecord, Json
 
 
 class UnsealableError(VesemirError):

@@ -16,6 +16,7 @@ from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.traffic_prior import Prior
 from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.engine.changes import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, Touch
 from vesemir.engine.context import Deployment
 from vesemir.engine.hosts import Host
 from vesemir.engine.observe import Phase
@@ -24,7 +25,7 @@ from vesemir.engine.returning import Returning
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StoppedError
 from vesemir.engine.stepping import Stepping
-from vesemir.engine.store import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, StoreAwayError, Touch
+from vesemir.engine.store import StoreAwayError
 
 _RETRY_PAUSE_SECONDS = 1.0
 

@@ -10,13 +10,14 @@ from vesemir.domain.action import CheckAction, RenderedStep
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
 from vesemir.domain.verdict import event_output, failure_of_step, stored_output
+from vesemir.engine.changes import Emit, RecordStep
 from vesemir.engine.context import Deployment
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.hosts import Host
+from vesemir.engine.records import StepRecord
 from vesemir.engine.row import Row
 from vesemir.engine.scope import LEFT_ALONE, Scope, StopReason
 from vesemir.engine.steps import StepRunner
-from vesemir.engine.store import Emit, RecordStep, StepRecord
 
 
 class Stepping:

@@ -12,9 +12,10 @@ from vesemir.domain.request import DeployRequest
 from vesemir.engine.context import Ports
 from vesemir.engine.lease import HeldLease, Leases
 from vesemir.engine.limits import EngineLimits
+from vesemir.engine.records import Json
 from vesemir.engine.rolling import HandedOverError
 from vesemir.engine.running import DeploymentRun
-from vesemir.engine.store import Json, StoreAwayError
+from vesemir.engine.store import StoreAwayError
 
 SCAN_SECONDS = 1.0
 """Between two looks for expired leases and work that no hint told of; follows the lease when that is short."""

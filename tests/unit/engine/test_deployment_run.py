@@ -18,9 +18,10 @@ from vesemir.domain.recipe import Check, Fetch, HttpCheck, Parameter, Recipe, Sc
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.template import Template
+from vesemir.engine.changes import AddTargets, Emit, MoveDeployment, MoveTarget, Start
 from vesemir.engine.hosts import HttpAnswer, Ticket
 from vesemir.engine.scope import WAIT_SECONDS
-from vesemir.engine.store import AddTargets, ControlAnswer, Emit, MoveDeployment, MoveTarget, Start
+from vesemir.engine.store import ControlAnswer
 from vesemir.engine.working import CLAIM_SECONDS
 
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")

@@ -19,7 +19,8 @@ from vesemir.engine.broker import BrokerAwayError, Outgoing, PublishOutcome
 from vesemir.engine.health import Gate
 from vesemir.engine.observe import SilentMeters
 from vesemir.engine.publishing import Publishing
-from vesemir.engine.store import Delivery, Destination
+from vesemir.engine.records import Destination
+from vesemir.engine.store import Delivery
 
 LEASE = 30.0
 

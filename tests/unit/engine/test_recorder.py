@@ -9,9 +9,10 @@ from tests.unit.engine.world import InstanceStore, World
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.step import Direction
 from vesemir.engine import recorder as engine_recorder
+from vesemir.engine.changes import Change, Emit, SkipPending
 from vesemir.engine.lease import HeldLease
 from vesemir.engine.recorder import Recorder
-from vesemir.engine.store import Change, Claim, Emit, SkipPending
+from vesemir.engine.store import Claim
 
 
 class Buggy(InstanceStore):

@@ -14,7 +14,7 @@ from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.step import Direction, StepKey
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, available_besides, needed_besides
 from vesemir.engine.hosts import Ticket
-from vesemir.engine.store import TargetRecord
+from vesemir.engine.records import TargetRecord
 from vesemir.engine.watching import WATCH_SECONDS
 
 FORWARD, BACK = Direction.FORWARD, Direction.BACK

@@ -26,20 +26,15 @@ from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepTra
 from vesemir.domain.target import Target
 from vesemir.domain.template import Template
 from vesemir.domain.traffic import AdminState
+from vesemir.engine.changes import Change
 from vesemir.engine.context import Ports
 from vesemir.engine.hosts import Host, HttpAnswer, Ticket
 from vesemir.engine.lease import Leases
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.observe import SilentMeters
+from vesemir.engine.records import NewDeployment
 from vesemir.engine.sealing import Seal
-from vesemir.engine.store import (
-    Change,
-    Claim,
-    ControlAnswer,
-    ControlCommand,
-    NewDeployment,
-    StoreAwayError,
-)
+from vesemir.engine.store import Claim, ControlAnswer, ControlCommand, StoreAwayError
 from vesemir.engine.working import Working
 
 LEASE_SECONDS = 60.0

@@ -19,11 +19,10 @@ from vesemir.domain.states import (
     deployment_move,
     target_move,
 )
-from vesemir.engine.store import (
+from vesemir.engine.changes import (
     AddTargets,
     BackInTraffic,
     Change,
-    Claim,
     Emit,
     LeftDrained,
     MoveDeployment,
@@ -32,10 +31,10 @@ from vesemir.engine.store import (
     RecordTraffic,
     SkipPending,
     Start,
-    StepRecord,
-    TargetRecord,
     Touch,
 )
+from vesemir.engine.records import StepRecord, TargetRecord
+from vesemir.engine.store import Claim
 
 AloneChange = Emit | MoveDeployment | Start | AddTargets | SkipPending
 """What no other change shares a statement with."""

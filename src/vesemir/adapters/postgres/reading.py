@@ -12,7 +12,8 @@ from vesemir.adapters.postgres.statistics import statistics
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.observe import Backlog, WaitsFor
-from vesemir.engine.store import StoredEvent, TargetRecord
+from vesemir.engine.records import TargetRecord
+from vesemir.engine.store import StoredEvent
 
 JsonObject = dict[str, Any]
 

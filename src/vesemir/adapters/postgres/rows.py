@@ -9,7 +9,8 @@ from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
-from vesemir.engine.store import DeploymentRecord, StepRecord, StoredEvent, TargetRecord, Wishes
+from vesemir.engine.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
+from vesemir.engine.store import StoredEvent
 
 
 def timestamp(moment: datetime | None) -> str | None:

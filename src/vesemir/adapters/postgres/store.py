@@ -19,25 +19,18 @@ from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.engine.changes import Change, Emit, MoveDeployment
+from vesemir.engine.records import DeploymentRecord, Destination, NewDeployment, StepRecord, StepTotals, Wishes
 from vesemir.engine.store import (
     AcceptKind,
-    Change,
     Claim,
     Cleaned,
     ControlAnswer,
     ControlCommand,
     Delivery,
     DeploymentIdentity,
-    DeploymentRecord,
-    Destination,
     DrainedServer,
-    Emit,
-    MoveDeployment,
-    NewDeployment,
-    StepRecord,
-    StepTotals,
     StoredEvent,
-    Wishes,
 )
 from vesemir.settings import Postgres
 

@@ -35,7 +35,8 @@ class Returning:
     async def come_back(self, traffic: Traffic, prior: Prior) -> None:
         """Raises ``FailedError`` (``haproxy.*``, ``canary.regressed``)."""
         name = self._row.name
-        await self._steps.own("health", lambda: traffic.warm_up(name, prior))
+        if not self._steps.succeeded("health"):
+            await self._steps.own("health", lambda: traffic.warm_up(name, prior))
         judging = await self._judging(traffic)
         try:
             await self._steps.own("enable", lambda: traffic.put_back(name, prior, partial(self._hold, judging)))

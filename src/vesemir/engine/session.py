@@ -145,6 +145,10 @@ class TargetSession:
         if self._steps.succeeded("enable"):
             await self._still_in_traffic()
             return  # all of it was done, but perhaps the analysis; only the end was not recorded
+        if self._steps.succeeded("health"):
+            # It may serve at a share of its weight already: to take it out again would take capacity that others count.
+            await self._back_into_traffic()
+            return
         await self._out_of_traffic()
         if not row.touched:
             row.touched = True

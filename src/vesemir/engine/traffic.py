@@ -156,9 +156,12 @@ class Traffic:
         return f"{self._request.server_of(name)} {serving.how_checked(states)} after {seconds:.1f} s"
 
     async def put_back(self, name: str, prior: Prior, hold: Hold) -> str:
-        """Each weight of the request held, then 100 % of the configured one, confirmed. Returns the step's output."""
+        """Each weight of the request held, then 100 % of the configured one, confirmed. Returns the step's output.
+
+        One that serves already, because an earlier owner had begun this, is not taken out for it.
+        """
         servers = self._coming_back(name, prior)
-        if not all(map(serving.passes, await read_all(servers))):
+        if not all(state.is_up or serving.passes(state) for state in await read_all(servers)):
             await self.warm_up(name, prior)
         for percent in self._request.weights if servers else ():
             work = partial(hold, self._request.degradation_seconds, percent)

@@ -507,3 +507,17 @@ async def test_what_somebody_else_cancels_is_not_said_to_have_timed_out() -> Non
         await asyncio.sleep(1)
         assert [event["step"] for event in world.told("step.finished")] == ["drain", "unpack"]
         assert world.row().targets[Direction.FORWARD, "web1"].state is TargetState.RUNNING
+
+
+async def test_a_takeover_in_the_ramp_takes_nothing_out_again() -> None:
+    """It serves at a share of its weight: another one's capacity may count it already."""
+    async with one_instance(1) as world:
+        await world.accept(traffic=True, haproxy={"weight": 10, "degradation_seconds": 5})
+        await until(lambda: world.shown("web1") == [(AdminState.READY, 10)])
+        told = len(world.lbs[0].told)
+        world.instances[0].kill()
+        world.instance()
+        assert (await world.result())["status"] == "succeeded"
+        assert not [line for line in world.lbs[0].told[told:] if "drain" in line or "maint" in line]
+        assert world.shown("web1") == [READY]
+        assert [event["step"] for event in world.told("step.finished")] == ALL_STEPS

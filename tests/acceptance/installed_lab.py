@@ -151,10 +151,15 @@ class Lab(Mapping[str, Any]):
             if self.current(name) not in WORKING:
                 (self.app_root(name) / "current").unlink()
                 (self.app_root(name) / "current").symlink_to("releases/1.0.0")
-                subprocess.run([self.root(name) / "bin" / "systemctl", "restart", "shop"], check=True, timeout=60)
+                self._restart(name)
+            elif subprocess.run([self.root(name) / "bin" / "systemctl", "is-active", "shop"], check=False).returncode:
+                self._restart(name)
             server = f"{self['backend']}/{name}"
             self.haproxy(f"set server {server} weight 100%; set server {server} state ready")
         until(lambda: all(server.is_back for server in self.servers().values()), what="every server is UP at 100 %")
+
+    def _restart(self, name: str) -> None:
+        subprocess.run([self.root(name) / "bin" / "systemctl", "restart", "shop"], check=True, timeout=60)
 
     # --- HAProxy ----------------------------------------------------------------------------------------------------
 

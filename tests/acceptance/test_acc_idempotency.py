@@ -50,7 +50,7 @@ def test_a_repeat_after_the_end_gets_the_result_again(lab: Lab, requester: Reque
     requester.publish(event, correlation_id="first")
     requester.wait(lambda: len(requester.events(name)) > len(told), "the result again")
     again = requester.events(name)[-1]
-    (once,) = [each for each in requester.events(name)[:-1] if each.event == "deployment.finished"]
+    once = next(each for each in requester.events(name) if each.event == "deployment.finished")
     assert again.body == result
     assert (again.properties.message_id, again.properties.correlation_id) == (once.properties.message_id, "first")
 
@@ -64,7 +64,12 @@ def test_a_repeat_after_the_end_gets_the_result_again(lab: Lab, requester: Reque
             ][-len(want) :] == want,
             f"everything from 1 at {destination}, {correlation_id}",
         )  # fmt: skip
-    assert len(requester.events(name)) == 3 * len(told) + 1
+    # At least once: an event that was published just before the repeat may come once more, and a consumer drops it.
+    places = [
+        (each.routing_key, each.properties.correlation_id, each.body["sequence"]) for each in requester.events(name)
+    ]
+    assert len(set(places)) == 3 * len(told)
+    assert places.count((requester.queue, "first", len(told))) >= 2
 
 
 def test_the_same_id_with_another_body_is_a_conflict(lab: Lab, requester: Requester) -> None:

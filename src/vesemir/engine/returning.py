@@ -35,11 +35,12 @@ class Returning:
     async def come_back(self, traffic: Traffic, prior: Prior) -> None:
         """Raises ``FailedError`` (``haproxy.*``, ``canary.regressed``)."""
         name = self._row.name
-        if not self._steps.succeeded("health"):
+        if not (checked := self._steps.succeeded("health")):
             await self._steps.own("health", lambda: traffic.warm_up(name, prior))
         judging = await self._judging(traffic)
         try:
-            await self._steps.own("enable", lambda: traffic.put_back(name, prior, partial(self._hold, judging)))
+            hold = partial(self._hold, judging)
+            await self._steps.own("enable", lambda: traffic.put_back(name, prior, hold, checked=checked))
         except FailedError as error:
             if judging is not None and error.failure.code is FailureCode.CANARY_REGRESSED:
                 await self._steps.own("analysis", partial(judging.refuse, error))

@@ -155,13 +155,14 @@ class Traffic:
         seconds = time.monotonic() - started
         return f"{self._request.server_of(name)} {serving.how_checked(states)} after {seconds:.1f} s"
 
-    async def put_back(self, name: str, prior: Prior, hold: Hold) -> str:
+    async def put_back(self, name: str, prior: Prior, hold: Hold, *, checked: bool = False) -> str:
         """Each weight of the request held, then 100 % of the configured one, confirmed. Returns the step's output.
 
-        One that serves already, because an earlier owner had begun this, is not taken out for it.
+        ``checked``: an earlier owner had it checked and perhaps begun this. One that serves is then not taken out for
+        it; else a server that is ready now was made so by a reload, before its fresh check.
         """
         servers = self._coming_back(name, prior)
-        if not all(state.is_up or serving.passes(state) for state in await read_all(servers)):
+        if not all(serving.passes(state) or (checked and state.is_up) for state in await read_all(servers)):
             await self.warm_up(name, prior)
         for percent in self._request.weights if servers else ():
             work = partial(hold, self._request.degradation_seconds, percent)

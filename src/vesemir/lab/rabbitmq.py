@@ -7,6 +7,8 @@ It runs under RabbitMQ's account when root starts the lab. Every path that the s
 import secrets
 
 from vesemir.lab.accounts import give, server_account, server_home
+from vesemir.lab.network import Ports
+from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
 from vesemir.lab.resources import template
@@ -14,6 +16,9 @@ from vesemir.lab.roster import Program, Roster
 from vesemir.lab.topology import SERVER_USER, Topology
 
 _START_SECONDS = 90.0
+_TRIES = 3
+_PORT_TAKEN = "dist_port_already_used"
+LOOPBACK = "127.0.0.1"
 _SMALL = "+S 2:2 +SDio 4 +A 2"
 """Two schedulers and few threads: a lab is small, whatever the machine is."""
 
@@ -25,19 +30,31 @@ async def start_rabbitmq(topology: Topology, programs: Programs, roster: Roster)
     environment = _environment(topology)
     epmd = Program(
         "epmd",
-        [str(programs.epmd), "-port", str(topology.epmd_port), "-address", "127.0.0.1"],
+        [str(programs.epmd), "-port", str(topology.epmd_port), "-address", LOOPBACK],
         log=topology.places.log / "epmd.log",
         environment=environment,
         account=account,
     )
-    node = Program("rabbitmq", [str(programs.rabbitmq_server)], log=log, environment=environment, account=account)
-    _, child = roster.start([epmd, node])
+    roster.start([epmd])
 
     async def speaks() -> bool:
         # AMQP 0-9-1, 4.2.2: the server answers the protocol header with Connection.Start, a method frame (1).
         return await exchange(topology.address, topology.amqp_port, say=b"AMQP\x00\x00\x09\x01", hear=1) == b"\x01"
 
-    await until(speaks, what="RabbitMQ", child=child, log=log, timeout=_START_SECONDS)
+    for left in reversed(range(_TRIES)):
+        words = [str(programs.rabbitmq_server)]
+        node = Program("rabbitmq", words, log=log, environment=environment, account=account)
+        (child,) = roster.start([node])
+        try:
+            await until(speaks, what="RabbitMQ", child=child, log=log, timeout=_START_SECONDS)
+        except LabError as error:
+            if not left or _PORT_TAKEN not in str(error):
+                raise
+            # Free when it was chosen, seconds ago. All other ports are on addresses of the lab's own.
+            environment = {**environment, "RABBITMQ_DIST_PORT": str(Ports().free([LOOPBACK]))}
+            roster.entries = [entry for entry in roster.entries if entry.pid != child.pid]
+        else:
+            return
 
 
 def _environment(topology: Topology) -> dict[str, str]:
@@ -69,7 +86,7 @@ def _environment(topology: Topology) -> dict[str, str]:
         "HOME": str(home),
         "LANG": "C.UTF-8",
         "ERL_EPMD_PORT": str(topology.epmd_port),
-        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "ERL_EPMD_ADDRESS": LOOPBACK,
         "ERL_CRASH_DUMP_SECONDS": "0",
         # The start script then becomes the node by exec, instead of waiting for it as its parent.
         "RUNNING_UNDER_SYSTEMD": "true",

@@ -24,12 +24,17 @@ class _Asked(Generic[Question, Answer]):
 
 
 class Grouping(Generic[Question, Answer]):
-    """``together`` answers each of a group's questions, in their order, or raises for all of them."""
+    """``together`` answers each of a group's questions, in their order, or raises for all of them.
 
-    def __init__(self, together: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]]) -> None:
+    ``at_once``: how many groups may be under way; with more than one they may pass each other.
+    """
+
+    def __init__(
+        self, together: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, at_once: int = 1
+    ) -> None:
         self._together = together
         self._waiting: list[_Asked[Question, Answer]] = []
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Semaphore(at_once)
 
     async def ask(self, question: Question) -> Answer:
         """In the order in which it was called. Raises what ``together`` raised."""

@@ -56,7 +56,7 @@ class PostgresStore(Reader):
         self._leases_database = leases_database
         self._instance = instance
         self._accepting = Grouping(self._accept_together)
-        self._advancing = Grouping(self._advance_together)
+        self._advancing = Grouping(self._advance_together, at_once=4)  # different destinations: in no order
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 

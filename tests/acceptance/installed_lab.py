@@ -152,11 +152,15 @@ class Lab(Mapping[str, Any]):
                 (self.app_root(name) / "current").unlink()
                 (self.app_root(name) / "current").symlink_to("releases/1.0.0")
                 self._restart(name)
-            elif subprocess.run([self.root(name) / "bin" / "systemctl", "is-active", "shop"], check=False).returncode:
+            elif not self._runs(name):
                 self._restart(name)
             server = f"{self['backend']}/{name}"
             self.haproxy(f"set server {server} weight 100%; set server {server} state ready")
         until(lambda: all(server.is_back for server in self.servers().values()), what="every server is UP at 100 %")
+
+    def _runs(self, name: str) -> bool:
+        words = [self.root(name) / "bin" / "systemctl", "is-active", "--quiet", "shop"]
+        return subprocess.run(words, check=False, timeout=60).returncode == 0
 
     def _restart(self, name: str) -> None:
         subprocess.run([self.root(name) / "bin" / "systemctl", "restart", "shop"], check=True, timeout=60)

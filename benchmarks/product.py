@@ -29,10 +29,6 @@ RESULT_SECONDS = 600.0
 
 RECIPE = """\
 description = "Steps that do nothing, to measure what is around them."
-
-[parameters.words]
-type = "string"
-default = "true"
 {steps}"""
 STEP = '\n[[steps]]\nname = "step{number}"\ncommand = {command}\nidempotent = true\n'
 
@@ -44,7 +40,6 @@ class Rollout:
     wall: float
     daemon_cpu: float
     database_cpu: float
-    broker_cpu: float
     result: Mapping[str, Any]
     events: int
 
@@ -128,21 +123,16 @@ class Product:
     def database_cpu(self) -> float:
         return tree_cpu([self._lab.server("postgres").pid])
 
-    def broker_cpu(self) -> float:
-        return tree_cpu([self._lab.server("rabbitmq").pid])
-
     async def deploy(self, event: Mapping[str, Any]) -> Rollout:
         """Publish it and wait for its result."""
-        before = self.cpu(), self.database_cpu(), self.broker_cpu()
+        before = self.cpu(), self.database_cpu()
         started = time.monotonic()
         await self.requester.deploy(event)
         finished = await self.requester.event(event["deployment_id"], "deployment.finished", seconds=RESULT_SECONDS)
         wall = time.monotonic() - started
-        after = self.cpu(), self.database_cpu(), self.broker_cpu()
+        after = self.cpu(), self.database_cpu()
         spent = [late - early for late, early in zip(after, before, strict=True)]
-        return Rollout(
-            wall, spent[0], spent[1], spent[2], finished.body, len(self.requester.events(event["deployment_id"]))
-        )
+        return Rollout(wall, spent[0], spent[1], finished.body, len(self.requester.events(event["deployment_id"])))
 
     # -- what the record says
 

@@ -64,6 +64,9 @@ class TinyApp:
         self.port = 0
         self.answered = 0
         self.slow_began = asyncio.Event()
+        self.slow_now = 0
+        self.held_seconds: list[float] = []
+        """Of each answered ``/slow``: from its arrival to its answer."""
         self.release = asyncio.Event()
         self._server: asyncio.Server | None = None
 
@@ -82,8 +85,7 @@ class TinyApp:
         try:
             path = (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
             if path == b"/slow":
-                self.slow_began.set()
-                await self.release.wait()
+                await self._hold()
             if path == b"/half":
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nhalf")
                 await writer.drain()
@@ -100,6 +102,14 @@ class TinyApp:
             return
         finally:
             writer.close()
+
+    async def _hold(self) -> None:
+        began = time.monotonic()
+        self.slow_now += 1
+        self.slow_began.set()
+        await self.release.wait()
+        self.slow_now -= 1
+        self.held_seconds.append(time.monotonic() - began)
 
 
 class HaproxyServer:

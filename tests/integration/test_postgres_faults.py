@@ -261,10 +261,8 @@ async def test_a_section_is_waited_for_longer_than_a_statement_may_take(database
 
         async with store.section("lb1/shop"):
             waiting = [asyncio.create_task(enter()) for _ in range(20)]
-            began = time.monotonic()
             await asyncio.wait(waiting, timeout=1.5)  # longer than the limit of a statement, which is 1 s
-            assert not any(task.done() for task in waiting)
             await other.ping()
-            assert time.monotonic() - began < 2.5
+            assert not any(task.done() for task in waiting)
         async with asyncio.timeout(10):
             await asyncio.gather(*waiting)

@@ -109,12 +109,13 @@ async def _ours(bench: Bench, product: Product, rounds: Rounds, size: int) -> No
             "CPU s": rollout.daemon_cpu,
             "hosts' CPU ms/host": (bench.farm.cpu() - before) / size * 1000,
             "memory MB": product.peak_mb(),
+            "failures": 0,  # one would have raised above
         },
     )
 
 
 async def _peer(bench: Bench, rounds: Rounds, name: str, size: int) -> None:
-    usage, hosts = await bench.peer(named(name), size, steps=STEPS)
+    usage, hosts, failures = await bench.peer(named(name), size, steps=STEPS)
     rounds.add(
         f"{name}, {size}",
         **{
@@ -122,5 +123,6 @@ async def _peer(bench: Bench, rounds: Rounds, name: str, size: int) -> None:
             "CPU s": usage.cpu,
             "hosts' CPU ms/host": hosts / size * 1000,
             "memory MB": usage.peak_mb,
+            "failures": failures,
         },
     )

@@ -24,7 +24,7 @@ async def alone(bench: Bench) -> GoalResult:
                     "wall / floor": usage.wall / floor,
                 },
             )
-            usage, hosts = await bench.peer(named(PSSH), size, steps=1)
+            usage, hosts, _ = await bench.peer(named(PSSH), size, steps=1)
             rounds.add(
                 f"{PSSH}, {size}",
                 **{

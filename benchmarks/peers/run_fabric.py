@@ -16,7 +16,8 @@ rejecting = paramiko.RejectPolicy()
 
 def one(host: str) -> int:
     connection = Connection(
-        host, user="root", port=int(port), config=config,
+        host, user="root", port=int(port),
+        config=config.clone(),  # one that threads share loses its keys at times
         connect_kwargs={"key_filename": key, "allow_agent": False, "look_for_keys": False, "banner_timeout": 120},
     )  # fmt: skip
     connection.client.set_missing_host_key_policy(rejecting)

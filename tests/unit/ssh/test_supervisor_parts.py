@@ -97,6 +97,19 @@ def test_a_marker_tells_what_is_known(state: records.State) -> None:
     assert records.read_trace(marker) == [b"broken_off"]
 
 
+def test_that_a_step_began_survives_a_power_cut(state: records.State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The marker, its name and its folder's are on the disk before the step may run; a result is not waited for."""
+    marker = state.marker(b"d1", b"forward.swap.1")
+    synced: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    records.mark_started(marker, 7, 99)
+    steps = Path(marker).parent.parent
+    assert synced == [str(steps), marker + ".started", str(steps / "d1")]
+    records.mark_result(marker, [b"succeeded", b"0", b"0", b"0.1", b"0", b"1", b""])
+    assert len(synced) == 3
+    assert sorted(path.name for path in (steps / "d1").iterdir()) == ["forward.swap.1.result", "forward.swap.1.started"]
+
+
 def test_old_markers_and_uploads_are_removed_once_a_day(state: records.State) -> None:
     for name in ("old", "new"):
         records.mark_started(state.marker(name.encode(), b"forward.x.1"), 1, 1)

@@ -22,6 +22,7 @@ import zlib
 from importlib import resources
 from importlib.util import MAGIC_NUMBER
 from pathlib import PurePosixPath
+from types import CodeType
 
 from vesemir.adapters.ssh.onhost.wire import PROTOCOL
 
@@ -120,11 +121,18 @@ def _packed(content: bytes) -> str:
     return binascii.b2a_base64(zlib.compress(content, 9), newline=False).decode("ascii")
 
 
+def _bare(code: CodeType) -> CodeType:
+    """Without its table of lines, a third of it; a traceback still names the functions."""
+    constants = tuple(_bare(each) if isinstance(each, CodeType) else each for each in code.co_consts)
+    return code.replace(co_linetable=b"", co_consts=constants)
+
+
 @functools.cache
 def _loader() -> str:
-    code = marshal.dumps(compile(program(), "<vesemir supervisor>", "exec"))
+    """As the login shell gets it: quoted."""
+    code = marshal.dumps(_bare(compile(program(), "<vesemir supervisor>", "exec")))
     magic = MAGIC_NUMBER.hex()
-    return _LOADER.format(program=_packed(program().encode()), compiled=_packed(code), magic=magic)
+    return shlex.quote(_LOADER.format(program=_packed(program().encode()), compiled=_packed(code), magic=magic))
 
 
 def new_nonce() -> bytes:
@@ -136,4 +144,4 @@ def exec_request(python: str, nonce: bytes, *, installed: PurePosixPath | None =
     start = f"exec {shlex.quote(python)} -I -S"
     if installed is not None:
         return f"{start} {shlex.quote(str(installed))} {nonce.decode('ascii')} {PROTOCOL}"
-    return f"{start} -c {shlex.quote(_loader())} {nonce.decode('ascii')}"
+    return f"{start} -c {_loader()} {nonce.decode('ascii')}"

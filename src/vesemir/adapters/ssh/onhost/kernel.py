@@ -16,11 +16,13 @@ STAT_WORDS = 20
 """Behind the name in /proc/PID/stat: the start time is the last that is looked at."""
 
 
+# dlopen(3): NULL is the program itself; 2 is RTLD_NOW
+PRCTL = _ctypes.dlsym(_ctypes.dlopen(None, 2), "prctl")  # type: ignore[arg-type]
+
+
 def control_process(option: int, value: int) -> None:
     """prctl(2), by the C part of ctypes alone. Raises ``OSError``."""
-    program = _ctypes.dlopen(None, 2)  # type: ignore[arg-type] # dlopen(3): NULL is the program itself
-    function = _ctypes.dlsym(program, "prctl")
-    if _ctypes.call_function(function, (option, value, 0, 0, 0)) != 0:
+    if _ctypes.call_function(PRCTL, (option, value, 0, 0, 0)) != 0:
         raise OSError(f"prctl({option}, {value}) failed")
 
 

@@ -15,6 +15,8 @@ READS_PER_TURN = 16
 """Then the loop looks at its other duties, however fast a step prints."""
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 """Signals for which the supervisor has handlers."""
+RESET = (*HANDLED, signal.SIGPIPE, signal.SIGXFSZ)
+"""What a program finds at its defaults; Python itself ignores the last two."""
 DEFAULT_PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -85,12 +87,13 @@ class Step:
         self._trouble, trouble = os.pipe()
         os.set_blocking(self.output, False)
         os.set_blocking(self._trouble, False)
-        supervisor = os.getpid()
+        # All that can be made before the fork is: each page that the child writes to is copied for it.
+        start = Start(order, inner, trouble)
         # A signal between fork and exec would run this program's handler in the child, and be lost: they wait.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         self.pid = os.fork()
         if self.pid == 0:
-            become(order, inner, trouble, supervisor)
+            start.become()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(inner)
         os.close(trouble)
@@ -135,45 +138,59 @@ class Step:
         return Outcome(b"succeeded" if code == 0 else b"failed", code, reason)
 
 
-def become(order: Order, output: int, trouble: int, supervisor: int) -> None:
-    """In the child: turn into the step's program. Never returns."""
-    try:
-        os.setsid()
-        control_process(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != supervisor:
-            os._exit(127)  # it died before the kernel was told to tell
-        signal.set_wakeup_fd(-1)
-        for number in (*HANDLED, signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores the last two
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        if order.cwd:
-            os.chdir(order.cwd)
-        find_and_execute(order.words, order.whole_environment())
-    except OSError as error:
-        what = order.cwd if error.filename == order.cwd and order.cwd else order.words[0]
-        os.write(trouble, b"cannot run " + what + b": " + os.fsencode(os.strerror(error.errno or 0)))
-        os._exit(127 if error.errno == errno.ENOENT else 126)
-    except BaseException as error:  # noqa: BLE001 - whatever it is, the child must not run on as a second supervisor
-        os.write(trouble, repr(error).encode("utf-8", "replace"))
-        os._exit(126)
-    finally:
-        sys.stdin = None
-        os._exit(126)
+class Start:
+    """What turns a fresh child into the step's program."""
 
+    def __init__(self, order: Order, output: int, trouble: int) -> None:
+        self.words = order.words
+        self.environment = order.whole_environment()
+        self.programs = programs(order.words[0], self.environment[b"PATH"])
+        self.cwd = order.cwd
+        self.output = output
+        self.trouble = trouble
+        self.supervisor = os.getpid()
 
-def find_and_execute(words: list[bytes], environment: dict[bytes, bytes]) -> None:
-    """execvpe, but without the import of ``warnings`` that it costs. Raises ``OSError``."""
-    if b"/" in words[0]:
-        os.execve(words[0], words, environment)
-    denied: OSError | None = None
-    for folder in environment[b"PATH"].split(b":"):
+    def become(self) -> None:
+        """In the child. Never returns."""
         try:
-            os.execve(os.path.join(folder or b".", words[0]), words, environment)
-        except PermissionError as error:
-            denied = error
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-    raise denied or OSError(errno.ENOENT, "no such program on PATH", words[0])
+            os.setsid()
+            control_process(PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != self.supervisor:
+                os._exit(127)  # it died before the kernel was told to tell
+            signal.set_wakeup_fd(-1)
+            for number in RESET:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
+            os.dup2(self.output, 1)
+            os.dup2(self.output, 2)
+            if self.cwd:
+                os.chdir(self.cwd)
+            self.execute()
+        except OSError as error:
+            what = self.cwd if error.filename == self.cwd and self.cwd else self.words[0]
+            os.write(self.trouble, b"cannot run " + what + b": " + os.fsencode(os.strerror(error.errno or 0)))
+            os._exit(127 if error.errno == errno.ENOENT else 126)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the child must not run on as a second supervisor
+            os.write(self.trouble, repr(error).encode("utf-8", "replace"))
+            os._exit(126)
+        finally:
+            sys.stdin = None
+            os._exit(126)
+
+    def execute(self) -> None:
+        """As execvpe, but without the import of ``warnings`` that it costs. Raises ``OSError``."""
+        denied: OSError | None = None
+        for program in self.programs:
+            try:
+                os.execve(program, self.words, self.environment)
+            except PermissionError as error:
+                denied = error
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        raise denied or OSError(errno.ENOENT, "no such program", self.words[0])
+
+
+def programs(word: bytes, path: bytes) -> list[bytes]:
+    """What a command's first word may be, in the order in which it is tried."""
+    return [word] if b"/" in word else [os.path.join(folder or b".", word) for folder in path.split(b":")]

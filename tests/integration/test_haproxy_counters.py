@@ -4,7 +4,6 @@ import asyncio
 import statistics
 import time
 
-import pytest
 from tests.integration.haproxy_server import DirectHosts, Haproxies, HaproxyServer, eventually, haproxies
 
 from vesemir.adapters.haproxy import HaproxyBoxes

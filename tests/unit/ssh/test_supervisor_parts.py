@@ -101,7 +101,9 @@ def test_that_a_step_began_survives_a_power_cut(state: records.State, monkeypatc
     """The marker, its name and its folder's are on the disk before the step may run; a result is not waited for."""
     marker = state.marker(b"d1", b"forward.swap.1")
     synced: list[str] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.readlink(f"/proc/self/fd/{descriptor}")))
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+    )
     records.mark_started(marker, 7, 99)
     steps = Path(marker).parent.parent
     assert synced == [str(steps), marker + ".started", str(steps / "d1")]

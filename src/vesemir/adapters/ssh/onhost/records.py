@@ -7,7 +7,7 @@ STATE/steps/DEPLOYMENT/DIRECTION.STEP.ATTEMPT.started, .result
 STATE/incoming/           uploads
 """
 # pathlib is slow to import on a target
-# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH110, PTH111, PTH116, PTH118, PTH120, PTH208
+# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH110, PTH111, PTH112, PTH116, PTH118, PTH120, PTH208
 
 import fcntl
 import os

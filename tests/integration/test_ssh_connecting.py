@@ -6,11 +6,14 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
+import asyncssh
 import pytest
 from tests.integration.ssh_server import DEPLOY, Sshd, free_port, make_key, sshd_running
 from tests.integration.ssh_sessions import key, needs_root, reachable, shell, ticket
 
+from vesemir.adapters.ssh.dialing import Connection, Dialer
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import Command
@@ -206,3 +209,61 @@ async def test_a_silent_server_behind_the_host_runs_out_of_time(box: Sshd) -> No
         async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, silently) as host:
             with pytest.raises(TimeoutError):
                 await host.http_get(f"http://127.0.0.1:{port}/", timeout=0.3)
+
+
+class CountingServer(asyncssh.SSHServer):
+    """Knows one key, and how often it was asked about any."""
+
+    asked: ClassVar[list[str]] = []
+    known: ClassVar[str] = ""
+
+    def begin_auth(self, username: str) -> bool:
+        self.asked.append(username)
+        return True
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        del username
+        self.asked.append(key.get_algorithm())
+        return key.export_public_key().decode().split()[1] == self.known
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_key_is_offered_once_and_signed(tmp_path: Path, *, known: bool) -> None:
+    """Each question more is a wait for the host more."""
+    CountingServer.asked = []
+    mine = public_key(make_key(tmp_path / "mine")).split()[1]
+    CountingServer.known = mine if known else ""
+    host_key = make_key(tmp_path / "host")
+    keys = [str(host_key)]
+    async with await asyncssh.listen("127.0.0.1", 0, server_factory=CountingServer, server_host_keys=keys) as at:
+        port = at.get_port()
+        (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {public_key(host_key)}")
+        settings = Ssh(user="deploy", client_key=tmp_path / "mine", known_hosts=tmp_path / "known_hosts")
+        async with Dialer.started(settings) as dialer:
+            if known:
+                async with dialer.connection(Target("a", "127.0.0.1", port)):
+                    pass
+            else:
+                with pytest.raises(FailedError) as failed:
+                    await dialer.dial(Target("a", "127.0.0.1", port))
+                assert failed.value.failure.code is FailureCode.SSH_AUTH_FAILED
+    assert CountingServer.asked == ["deploy", "ssh-ed25519"]
+
+
+async def test_what_a_session_waits_for_is_acknowledged_at_once(box: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it is open: from then on sshd waits for nothing (it sets TCP_NODELAY)."""
+    eager: list[bool] = []
+    received = Connection.data_received
+
+    def noted(self: Connection, data: bytes, datatype: int | None = None) -> None:
+        eager.append(self.eager)
+        received(self, data, datatype)
+
+    monkeypatch.setattr(Connection, "data_received", noted)
+    async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, ticket()) as host:
+        await host.run(key("quick"), shell("true"))
+    assert eager == sorted(eager, reverse=True)
+    assert {True, False} == set(eager)

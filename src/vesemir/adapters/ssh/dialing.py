@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import asyncssh
+from asyncssh.public_key import SigningKey
 
 from vesemir.adapters.ssh.trouble import translated, unreachable
 from vesemir.domain.failure import FailedError, FailureCode
@@ -28,6 +29,8 @@ from vesemir.settings import Ssh
 RESOLVERS: Final = 8
 """Threads for names: slow ones must not hold up connections to plain addresses."""
 CLOSE_SECONDS: Final = 5.0
+
+_QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 _Address = tuple[int, tuple[str | int, ...]]
 
@@ -95,6 +98,43 @@ class Credentials:
         )
 
 
+class Connection(asyncssh.SSHClientConnection):
+    """Logs in and begins a session without waiting more often than the protocol asks for.
+
+    Both methods are asyncssh's own, which calls them; should a later one not, it only waits as often as usual.
+    """
+
+    eager = True
+    """Whether what is received is acknowledged at once. sshd leaves Nagle's algorithm on until a session starts: it
+    keeps its next packet until the last one is acknowledged, and the kernel waits 40 ms for something to send along
+    with that. It forgets the wish with each packet that is sent (tcp(7), TCP_QUICKACK), so it is told again."""
+
+    def data_received(self, data: bytes, datatype: int | None = None) -> None:
+        super().data_received(data, datatype)
+        if self.eager and _QUICK_ACK is not None:
+            plug = self.get_extra_info("socket")
+            with contextlib.suppress(OSError, AttributeError):  # it was closed by what came
+                plug.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+
+    async def send_userauth_request(
+        self, method: bytes, *args: bytes, key: SigningKey | None = None, trivial: bool = True
+    ) -> None:
+        """Instead of asking what methods there are (``none``), and then whether the key would do, sign at once
+        (RFC 4252, section 7: both questions are optional). A refusal then goes asyncssh's usual way.
+        """
+        pair = await self.public_key_auth_requested() if method == b"none" else None
+        if pair is None:
+            await super().send_userauth_request(method, *args, key=key, trivial=trivial)
+            return
+        fields = (b"\1", _string(pair.algorithm), _string(pair.public_data))
+        await super().send_userauth_request(b"publickey", *fields, key=pair, trivial=False)
+
+
+def _string(content: bytes) -> bytes:
+    """RFC 4251, section 5."""
+    return len(content).to_bytes(4, "big") + content
+
+
 class Dialer:
     """Opens connections. One for the whole instance."""
 
@@ -117,7 +157,7 @@ class Dialer:
             resolvers.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.asynccontextmanager
-    async def connection(self, target: Target) -> AsyncIterator[asyncssh.SSHClientConnection]:
+    async def connection(self, target: Target) -> AsyncIterator[Connection]:
         """A connection that is logged in, and closed at the end, within ``CLOSE_SECONDS``. Raises ``FailedError``."""
         connection = await self.dial(target)
         try:
@@ -125,7 +165,7 @@ class Dialer:
         finally:
             await close(connection)
 
-    async def dial(self, target: Target) -> asyncssh.SSHClientConnection:
+    async def dial(self, target: Target) -> Connection:
         """The same; the caller closes it.
 
         A connection that the host drops before the login smells of sshd's ``MaxStartups`` (sshd_config(5)): tried again
@@ -162,7 +202,7 @@ class Dialer:
             raise unreachable(target, f"its name does not resolve ({reason}); check the inventory and DNS") from error
         return [(int(family), (str(place[0]), target.port, *place[2:])) for family, _, _, _, place in found]
 
-    async def _login(self, target: Target, addresses: list[_Address]) -> asyncssh.SSHClientConnection:
+    async def _login(self, target: Target, addresses: list[_Address]) -> Connection:
         """One try. Raises ``FailedError``, and as they are the errors that call for another try."""
         options = copy.copy(await self._credentials.options())
         options.host = options.orig_host = target.address
@@ -173,7 +213,7 @@ class Dialer:
         options.waiter = loop.create_future()
         plug = await self._plug(target, addresses)
         try:
-            connection = asyncssh.SSHClientConnection(loop, options, wait="auth")
+            connection = Connection(loop, options, wait="auth")
             await loop.create_connection(lambda: connection, sock=plug)
         except BaseException:
             plug.close()

@@ -11,7 +11,7 @@ import asyncssh
 from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import SupervisorChannel
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialing import Dialer, close
+from vesemir.adapters.ssh.dialing import Connection, Dialer, close
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
@@ -83,9 +83,7 @@ class SshHosts:
             finally:
                 await self._leave(channel)
 
-    async def _begun(
-        self, target: Target, ticket: Ticket, connection: asyncssh.SSHClientConnection
-    ) -> SupervisorChannel:
+    async def _begun(self, target: Target, ticket: Ticket, connection: Connection) -> SupervisorChannel:
         """The supervisor, greeted. So many start at once as may shake hands at once: where hosts share a machine, a
         hundred interpreters that start together all come too late."""
         async with self._starts:
@@ -97,9 +95,7 @@ class SshHosts:
                 raise
         return channel
 
-    async def _supervised(
-        self, target: Target, ticket: Ticket, connection: asyncssh.SSHClientConnection
-    ) -> SupervisorChannel:
+    async def _supervised(self, target: Target, ticket: Ticket, connection: Connection) -> SupervisorChannel:
         nonce = new_nonce()
         try:
             async with asyncio.timeout(self._settings.login_timeout_seconds):
@@ -115,6 +111,7 @@ class SshHosts:
             raise unsupported(target, text) from error
         except (asyncssh.Error, OSError) as error:
             raise connection_lost(target, str(error)) from error
+        connection.eager = False
         assert isinstance(session, SupervisorChannel)  # noqa: S101 - asyncssh's stubs forget which factory it was
         return session
 
@@ -176,7 +173,7 @@ class SshHosts:
 class SshRelay:
     """``vesemir.engine.hosts.Relay``; a connection that was lost is opened again by the next question."""
 
-    def __init__(self, target: Target, dialer: Dialer, connection: asyncssh.SSHClientConnection) -> None:
+    def __init__(self, target: Target, dialer: Dialer, connection: Connection) -> None:
         self._target = target
         self._dialer = dialer
         self._connection = connection

@@ -26,6 +26,7 @@ from vesemir.adapters.inventory import InventoryRouter, StaticInventory
 from vesemir.adapters.observe import (
     PrometheusMeters,
     engine_log,
+    gc_spared,
     gc_watched,
     redact,
     set_up_logging,
@@ -174,6 +175,7 @@ class Service:
             )
             app = http_app(health=health, meters=meters, reader=store, token=settings.http.token)
             await stack.enter_async_context(serving(app, settings.http.host, settings.http.port))
+            stack.enter_context(gc_spared())
             yield cls(
                 settings,
                 instance=instance,

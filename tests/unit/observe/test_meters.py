@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from vesemir.adapters.observe import PrometheusMeters, gc_watched, watch_backlog, watch_loop_lag
+from vesemir.adapters.observe import PrometheusMeters, gc_spared, gc_watched, watch_backlog, watch_loop_lag
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import FINAL, DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
@@ -170,6 +170,14 @@ def test_a_command_that_is_none_is_counted_as_unknown() -> None:
     meters = PrometheusMeters()
     meters.control_received('x"} 1\n\ud800', accepted=False)
     assert value(meters, "vesemir_control_received_total", command="unknown", outcome="rejected") == 1
+
+
+def test_what_is_there_at_the_start_is_no_garbage_to_look_for() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    with gc_spared():
+        assert gc.get_threshold()[0] > before[0]
+        assert gc.get_freeze_count() > frozen + 1000
+    assert (gc.get_threshold(), gc.get_freeze_count()) == (before, 0)
 
 
 def test_a_full_collection_of_garbage_is_a_pause() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, Standing, Tally
-from vesemir.domain.states import DeploymentState, TargetState, deployment_move
+from vesemir.domain.rollout import Begin, Complete, Halt, Tally
+from vesemir.domain.states import DeploymentState, deployment_move
 from vesemir.engine.changes import Emit, MoveDeployment
 from vesemir.engine.clock import DeploymentClock
 from vesemir.engine.context import Deployment
@@ -24,8 +24,6 @@ from vesemir.engine.session import TargetSession
 
 NAMES_TOLD = 10
 """Of a batch, in the log."""
-_BEGUN = Standing(TargetState.RUNNING, finished=False)
-"""A session that was started counts as in work, also before it had its first turn."""
 
 
 class HandedOverError(Exception):
@@ -176,7 +174,9 @@ class Rolling:
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
         session = TargetSession(self._deployment, row, canaries=self._canaries)
         self._sessions[row.name] = session
-        self._tally.note(row.name, _BEGUN)
+        if not row.resumed:
+            session.begin()
+        self._tally.note(row.name, row.standing)
         if self.stopped is not None:
             session.scope.stop(self.stopped)
         elif self._handing_over:

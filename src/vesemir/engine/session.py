@@ -41,9 +41,20 @@ class TargetSession:
         self._server = row.name
         self._settled = ""
         self._left_drained = False
+        self._begun: asyncio.Future[None] | None = None
         self.scope = Scope(deployment.request.timeouts.target)
         self._steps = Stepping(deployment, row, self.scope)
         self._returning = Returning(deployment, row, self._steps, self.scope, canaries=canaries)
+
+    def begin(self) -> None:
+        """From now on it is in work. Called for a fresh target, which is connected while that is being recorded: to
+        connect changes nothing."""
+        row = self._row
+        changes: list[Change] = [row.move(TargetState.RUNNING)]
+        if not row.resumed:
+            told = {"target": row.name, "batch": row.batch, "direction": row.direction.value}
+            changes.append(Emit("target.started", told))
+        self._begun = self._deployment.recorder.put(*changes)
 
     async def run(self) -> None:
         """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
@@ -53,8 +64,11 @@ class TargetSession:
     async def _run(self) -> None:
         row, started = self._row, time.monotonic()
         failure: Failure | None
+        self._log.info("goes on after a takeover" if row.resumed else "begins")
         try:
-            await self._begin()
+            if row.resumed:
+                self.begin()
+                await self._recorded()
             failure = await self._attempt()
             await self._settle(failure)
         except (LeaseLostError, StoppedError):
@@ -63,15 +77,10 @@ class TargetSession:
         state = target_state_of(failure, row.direction)
         await self._finish(state, self._said(failure))
 
-    async def _begin(self) -> None:
-        row, resumed = self._row, self._row.resumed
-        changes = [row.move(TargetState.RUNNING)]
-        self._log.info("goes on after a takeover" if resumed else "begins")
-        if resumed:
-            await self._deployment.recorder.write(*changes)
-            return
-        told = Emit("target.started", {"target": row.name, "batch": row.batch, "direction": row.direction.value})
-        await self._deployment.recorder.write(*changes, told)
+    async def _recorded(self) -> None:
+        """Until the record says that it is in work."""
+        if self._begun is not None:
+            await asyncio.shield(self._begun)
 
     async def _attempt(self) -> Failure | None:
         """None when it went well. Raises ``StoppedError`` and ``LeaseLostError`` when it is not ours to finish."""
@@ -138,6 +147,7 @@ class TargetSession:
 
     async def _on_host(self, host: Host) -> None:
         deployment, row = self._deployment, self._row
+        await self._recorded()
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         deployment.redact.add(hidden_values(steps))
         await self._steps.remember()

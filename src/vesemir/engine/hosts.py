@@ -58,6 +58,10 @@ class Host(Protocol):
         """
         ...
 
+    def recorded(self) -> None:
+        """What the last ``run`` gave is in the record: the memory that its output needs here is free for others."""
+        ...
+
     async def upload(self, source: Path, name: str) -> str:
         """Send a local file by SFTP into the state folder's ``incoming/``, mode 0600, replacing what is there.
 

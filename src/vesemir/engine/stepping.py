@@ -132,6 +132,7 @@ class Stepping:
             # Nobody here asked for that: the host stopped hearing our beat. What it did is to be found out.
             raise FailedError(FailureCode.SSH_CONNECTION_LOST, f"{self._row.name} ended {step.name}: {result.reason}")
         await self._put(step.name, attempt, result, redone=redone)
+        host.recorded()
         return result
 
     async def _find_out(self, host: Host, key: StepKey, step: RenderedStep) -> tuple[StepResult | None, bool]:

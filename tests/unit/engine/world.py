@@ -208,6 +208,9 @@ class _SlowHost:
                 await asyncio.wait_for(inner._over.wait(), self._hosts.step_seconds)
         return await inner.run(key, command)
 
+    def recorded(self) -> None:
+        self._inner.recorded()
+
     async def upload(self, source: Path, name: str) -> str:
         return await self._inner.upload(source, name)
 

@@ -11,13 +11,16 @@ from vesemir.adapters.ssh.onhost.wire import (
     ENDED,
     GREETING,
     OUTPUT,
+    PIECE,
     REFUSED,
+    RUN,
     WRONG_PROTOCOL_STATUS,
     Unframer,
     frame,
     pack,
     unpack,
 )
+from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, refused, unsupported
 from vesemir.domain.failure import LeaseLostError, VesemirError
 from vesemir.domain.target import Target
@@ -34,7 +37,7 @@ Answer = tuple[bytes, list[bytes], bytes]
 class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
     """One exec session. Its end is an exception: every request made after it, or waiting, raises that."""
 
-    def __init__(self, target: Target, ticket: Ticket, nonce: bytes) -> None:
+    def __init__(self, target: Target, ticket: Ticket, nonce: bytes, room: OutputRoom) -> None:
         loop = asyncio.get_running_loop()
         self.greeted: asyncio.Future[None] = loop.create_future()
         self.closed: asyncio.Future[None] = loop.create_future()
@@ -46,6 +49,11 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._complaints = b""
         self._frames = Unframer()
         self._pieces: list[bytes] = []
+        self._room = room
+        self._limit = 0
+        self._held = 0
+        self._waits_for_room: asyncio.Task[None] | None = None
+        self._unwanted = False
         self._answers: deque[asyncio.Future[Answer]] = deque()
         self._end: VesemirError | None = None
         self._exit_status: int | None = None
@@ -75,6 +83,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self.fail(connection_lost(self._target, str(exc or "") or said or "the supervisor on the host ended"))
         if self._next_beat is not None:
             self._next_beat.cancel()
+        self.drop_output()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -117,7 +126,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
 
     def _take_frame(self, kind: bytes, payload: bytes) -> None:
         if kind == OUTPUT:
-            self._pieces.append(payload)
+            self._take_output(payload)
             return
         fields = unpack(payload)
         if kind == REFUSED:
@@ -127,6 +136,37 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._pieces.clear()
         if self._answers and not (answer := self._answers.popleft()).done():
             answer.set_result((kind, fields, pieces))
+
+    # -- output, which needs room
+
+    def _take_output(self, piece: bytes) -> None:
+        if self._unwanted:
+            return
+        self._pieces.append(piece)
+        if len(piece) >= PIECE and not self._held and self._waits_for_room is None:
+            self._channel.pause_reading()  # there is more: nothing of it comes before there is room for all
+            self._waits_for_room = self._loop.create_task(self._find_room())
+
+    async def _find_room(self) -> None:
+        self._held = await self._room.take(self._limit)
+        self._waits_for_room = None
+        self._channel.resume_reading()
+
+    def give_room_back(self) -> None:
+        """The output of the last step is of no more use here."""
+        if self._held:
+            self._room.give_back(self._held)
+            self._held = 0
+
+    def drop_output(self) -> None:
+        """Nobody waits for what is still to come of the step that runs: only for its end."""
+        self._unwanted = True
+        self._pieces.clear()
+        self.give_room_back()
+        if self._waits_for_room is not None:
+            self._waits_for_room.cancel()
+            self._waits_for_room = None
+            self._channel.resume_reading()
 
     # -- what goes to the host
 
@@ -155,6 +195,12 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._answers.append(answer)
         return answer
 
+    def run(self, fields: Sequence[bytes], limit: int) -> "asyncio.Future[Answer]":
+        """Ask for a step, which will send at most ``limit`` bytes of output back."""
+        self.give_room_back()
+        self._unwanted, self._limit = False, limit
+        return self.ask(RUN, fields)
+
     def fail(self, end: VesemirError) -> None:
         """The first reason counts."""
         if self._end is not None:
@@ -170,6 +216,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         """Close the supervisor's input: it ends everything and exits."""
         if self._next_beat is not None:
             self._next_beat.cancel()
+        self.drop_output()
         if not self.closed.done() and not self._channel.is_closing():
             self._channel.write_eof()
 

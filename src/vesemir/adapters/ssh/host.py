@@ -12,7 +12,7 @@ import asyncssh
 from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import Answer, SupervisorChannel
 from vesemir.adapters.ssh.naming import file_name, marker_names
-from vesemir.adapters.ssh.onhost.wire import KILL, RUN, TRACE
+from vesemir.adapters.ssh.onhost.wire import KILL, TRACE
 from vesemir.adapters.ssh.trouble import connection_lost, place
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
@@ -65,13 +65,16 @@ class SshHost:
     async def run(self, key: StepKey, command: Command) -> StepResult:
         async with self._turn:
             self._check_ticket()
-            answer = self._channel.ask(RUN, order(key, command))
+            answer = self._channel.run(order(key, command), command.output_limit)
             try:
                 _, fields, output = await self._answered(answer, seconds=command.timeout + ANSWER_SECONDS)
             except asyncio.CancelledError:
                 await self._end_step(answer)
                 raise
             return result_of(fields, output)
+
+    def recorded(self) -> None:
+        self._channel.give_room_back()
 
     def _check_ticket(self) -> None:
         if not self._ticket.valid():
@@ -89,6 +92,7 @@ class SshHost:
 
     async def _end_step(self, answer: "asyncio.Future[Answer]") -> None:
         """On the host, while the awaiting task is being cancelled."""
+        self._channel.drop_output()
         try:
             self._channel.send(KILL)
             async with asyncio.timeout(ENDING_SECONDS):

@@ -15,6 +15,7 @@ from vesemir.adapters.ssh.dialing import Connection, Dialer, close
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
+from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
 from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
@@ -24,6 +25,8 @@ from vesemir.settings import Ssh
 
 LEAVE_SECONDS: Final = 10.0
 """For a supervisor to end what still runs once its input is closed; then the connection is closed under it."""
+WINDOW_BYTES: Final = 32768
+"""What a host may send before it is read from: what waits for room (``OutputRoom``) waits there, not here."""
 WELCOME_SECONDS: Final = 20.0
 """Beyond the wait for the lock: syncing the epoch, ending an earlier session's orphans."""
 
@@ -38,6 +41,7 @@ class SshHosts:
         self._open = 0
         self._shaking = 0
         self._sessions = asyncio.Semaphore(settings.max_sessions)
+        self._room = OutputRoom()
         self._starts = asyncio.Semaphore(settings.max_handshakes)
 
     @classmethod
@@ -100,9 +104,10 @@ class SshHosts:
         try:
             async with asyncio.timeout(self._settings.login_timeout_seconds):
                 _, session = await connection.create_session(
-                    lambda: SupervisorChannel(target, ticket, nonce),
+                    lambda: SupervisorChannel(target, ticket, nonce, self._room),
                     exec_request(self._settings.python, nonce, installed=self._installed(target)),
                     encoding=None,
+                    window=WINDOW_BYTES,
                 )
         except (asyncssh.ChannelOpenError, TimeoutError) as error:
             if connection.is_closed():

@@ -24,6 +24,7 @@ from vesemir.adapters.ssh.onhost.wire import (
     HELLO,
     KILL,
     OUTPUT,
+    PIECE,
     PROTOCOL,
     RUN,
     TRACE,
@@ -36,7 +37,6 @@ TURN_SECONDS = 0.5
 """The longest pause between two looks at epoch and beat."""
 SETTLE_SECONDS = 0.2
 """For what a command leaves running to end by itself (the other half of a pipe), before it is a leftover."""
-PIECE = 32768
 PROGRAM = ""
 """This program as it was sent; the loader replaces it."""
 INSTALLED = ""

@@ -28,6 +28,8 @@ WRONG_PROTOCOL_STATUS = 65
 """Exit status of an installed supervisor that speaks another one (sysexits.h: EX_DATAERR)."""
 GREETING = b"\x00vesemir-supervisor "  # then the nonce backwards: a shell that echoes the command cannot imitate it
 
+PIECE = 32768
+"""Bytes in a frame of OUTPUT; the last one of a step may have less."""
 LONGEST_FRAME = 16 * 1024 * 1024
 HEADER = 5
 

@@ -233,7 +233,7 @@ def recipe(commands: Sequence[Sequence[str]]) -> str:
 RECIPES = {
     "five-steps": recipe([["true"]] * 5),
     "one-step": recipe([["true"]]),
-    "megabyte": recipe([["sh", "-c", "head -c 1000000 /dev/zero | tr '\\\\0' x"]]),
+    "megabyte": recipe([["sh", "-c", "head -c 1000000 /dev/zero | tr '\\0' x"]]),
     "stamp": recipe([["sh", "-c", "date +%s.%N"]]),
     "wait": recipe([["sleep", "120"]]),
 }

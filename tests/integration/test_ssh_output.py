@@ -33,7 +33,7 @@ async def hosts(box: Sshd) -> AsyncIterator[SshHosts]:
 async def waits(host: object) -> None:
     assert isinstance(host, SshHost)
     async with asyncio.timeout(20):
-        while host._channel._waits_for_room is None:  # noqa: ASYNC110 - there is no event for it
+        while host._channel._fetching is None:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
 
 

@@ -41,7 +41,8 @@ def to_json(value: object) -> str:
 
 def clean_text(text: str) -> str:
     """Without NUL and half surrogate pairs, which PostgreSQL's text cannot hold."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+    text = text.replace("\x00", "\ufffd")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _without_nul(value: object) -> object:

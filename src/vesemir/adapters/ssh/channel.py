@@ -1,6 +1,7 @@
 """The client's end of a supervisor session: greeting, frames, beats. Bytes are used as they come, none are queued."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 
@@ -10,10 +11,10 @@ from vesemir.adapters.ssh.onhost.wire import (
     BEAT,
     ENDED,
     GREETING,
+    HELD,
     OUTPUT,
-    PIECE,
     REFUSED,
-    RUN,
+    SEND,
     WRONG_PROTOCOL_STATUS,
     Unframer,
     frame,
@@ -50,10 +51,8 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._frames = Unframer()
         self._pieces: list[bytes] = []
         self._room = room
-        self._limit = 0
         self._held = 0
-        self._waits_for_room: asyncio.Task[None] | None = None
-        self._unwanted = False
+        self._fetching: asyncio.Task[None] | None = None
         self._answers: deque[asyncio.Future[Answer]] = deque()
         self._end: VesemirError | None = None
         self._exit_status: int | None = None
@@ -83,7 +82,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self.fail(connection_lost(self._target, str(exc or "") or said or "the supervisor on the host ended"))
         if self._next_beat is not None:
             self._next_beat.cancel()
-        self.drop_output()
+        self.give_room_back()
         if not self.closed.done():
             self.closed.set_result(None)
 
@@ -126,12 +125,17 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
 
     def _take_frame(self, kind: bytes, payload: bytes) -> None:
         if kind == OUTPUT:
-            self._take_output(payload)
+            self._pieces.append(payload)
             return
         fields = unpack(payload)
+        if kind == HELD:
+            self._fetching = self._loop.create_task(self._fetch(int(fields[0])))
+            return
         if kind == REFUSED:
             self.fail(refused(fields[0], fields[1].decode("utf-8", "replace"), self._target))
             return
+        if kind == ENDED and self._fetching is not None and not self._fetching.done():
+            self.give_room_back()  # the step was cancelled
         pieces = b"".join(self._pieces) if kind == ENDED else b""
         self._pieces.clear()
         if self._answers and not (answer := self._answers.popleft()).done():
@@ -139,34 +143,20 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
 
     # -- output, which needs room
 
-    def _take_output(self, piece: bytes) -> None:
-        if self._unwanted:
-            return
-        self._pieces.append(piece)
-        if len(piece) >= PIECE and not self._held and self._waits_for_room is None:
-            self._channel.pause_reading()  # there is more: nothing of it comes before there is room for all
-            self._waits_for_room = self._loop.create_task(self._find_room())
-
-    async def _find_room(self) -> None:
-        self._held = await self._room.take(self._limit)
-        self._waits_for_room = None
-        self._channel.resume_reading()
+    async def _fetch(self, size: int) -> None:
+        """Have a large output sent, once there is room for it."""
+        self._held = await self._room.take(size)
+        with contextlib.suppress(VesemirError):  # the session is over, and whoever waits for the step knows
+            self.send(SEND)
 
     def give_room_back(self) -> None:
         """The output of the last step is of no more use here."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            self._fetching = None
         if self._held:
             self._room.give_back(self._held)
             self._held = 0
-
-    def drop_output(self) -> None:
-        """Nobody waits for what is still to come of the step that runs: only for its end."""
-        self._unwanted = True
-        self._pieces.clear()
-        self.give_room_back()
-        if self._waits_for_room is not None:
-            self._waits_for_room.cancel()
-            self._waits_for_room = None
-            self._channel.resume_reading()
 
     # -- what goes to the host
 
@@ -195,12 +185,6 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._answers.append(answer)
         return answer
 
-    def run(self, fields: Sequence[bytes], limit: int) -> "asyncio.Future[Answer]":
-        """Ask for a step, which will send at most ``limit`` bytes of output back."""
-        self.give_room_back()
-        self._unwanted, self._limit = False, limit
-        return self.ask(RUN, fields)
-
     def fail(self, end: VesemirError) -> None:
         """The first reason counts."""
         if self._end is not None:
@@ -216,7 +200,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         """Close the supervisor's input: it ends everything and exits."""
         if self._next_beat is not None:
             self._next_beat.cancel()
-        self.drop_output()
+        self.give_room_back()
         if not self.closed.done() and not self._channel.is_closing():
             self._channel.write_eof()
 

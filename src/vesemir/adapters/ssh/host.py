@@ -12,7 +12,7 @@ import asyncssh
 from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import Answer, SupervisorChannel
 from vesemir.adapters.ssh.naming import file_name, marker_names
-from vesemir.adapters.ssh.onhost.wire import KILL, TRACE
+from vesemir.adapters.ssh.onhost.wire import KILL, RUN, TRACE
 from vesemir.adapters.ssh.trouble import connection_lost, place
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
@@ -65,7 +65,8 @@ class SshHost:
     async def run(self, key: StepKey, command: Command) -> StepResult:
         async with self._turn:
             self._check_ticket()
-            answer = self._channel.run(order(key, command), command.output_limit)
+            self._channel.give_room_back()
+            answer = self._channel.ask(RUN, order(key, command))
             try:
                 _, fields, output = await self._answered(answer, seconds=command.timeout + ANSWER_SECONDS)
             except asyncio.CancelledError:
@@ -92,7 +93,7 @@ class SshHost:
 
     async def _end_step(self, answer: "asyncio.Future[Answer]") -> None:
         """On the host, while the awaiting task is being cancelled."""
-        self._channel.drop_output()
+        self._channel.give_room_back()
         try:
             self._channel.send(KILL)
             async with asyncio.timeout(ENDING_SECONDS):

@@ -25,8 +25,6 @@ from vesemir.settings import Ssh
 
 LEAVE_SECONDS: Final = 10.0
 """For a supervisor to end what still runs once its input is closed; then the connection is closed under it."""
-WINDOW_BYTES: Final = 32768
-"""What a host may send before it is read from: what waits for room (``OutputRoom``) waits there, not here."""
 WELCOME_SECONDS: Final = 20.0
 """Beyond the wait for the lock: syncing the epoch, ending an earlier session's orphans."""
 
@@ -103,11 +101,10 @@ class SshHosts:
         nonce = new_nonce()
         try:
             async with asyncio.timeout(self._settings.login_timeout_seconds):
-                _, session = await connection.create_session(
+                channel, session = await connection.create_session(
                     lambda: SupervisorChannel(target, ticket, nonce, self._room),
                     exec_request(self._settings.python, nonce, installed=self._installed(target)),
                     encoding=None,
-                    window=WINDOW_BYTES,
                 )
         except (asyncssh.ChannelOpenError, TimeoutError) as error:
             if connection.is_closed():
@@ -117,6 +114,7 @@ class SshHosts:
         except (asyncssh.Error, OSError) as error:
             raise connection_lost(target, str(error)) from error
         connection.eager = False
+        _forget_request(channel)
         assert isinstance(session, SupervisorChannel)  # noqa: S101 - asyncssh's stubs forget which factory it was
         return session
 
@@ -173,6 +171,12 @@ class SshHosts:
     async def login(self, target: Target) -> AsyncIterator[None]:
         async with self._dialer.connection(target):
             yield
+
+
+def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:
+    """asyncssh keeps it with the channel, for whoever asks: 40 KB of memory for each session."""
+    if getattr(channel, "_command", None) is not None:
+        channel._command = None  # noqa: SLF001 - nothing depends on it, here or there
 
 
 class SshRelay:

@@ -1,14 +1,15 @@
 """Memory for output that is on its way from the hosts to the record: so much for a whole instance, whoever prints.
 
-Hundreds of steps may end in one moment with a quarter of a megabyte each, and a database takes its time. Who has no
-room is not read from meanwhile: what it sent waits on its host, behind SSH's own flow control.
+Hundreds of steps may end in one moment with a quarter of a megabyte each, and a database takes its time. A large output
+therefore waits on its host until it is asked for.
 """
 
 import asyncio
 from collections import deque
 from typing import Final
 
-ROOM_BYTES: Final = 4 * 1024 * 1024
+ROOM_BYTES: Final = 1024 * 1024
+"""It is there about six times over by the time it is written: as bytes, as text, and on its way to the record."""
 
 
 class OutputRoom:

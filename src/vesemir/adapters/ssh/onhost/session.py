@@ -21,13 +21,16 @@ from vesemir.adapters.ssh.onhost.wire import (
     ANSWER,
     BEAT,
     ENDED,
+    HELD,
     HELLO,
     KILL,
     OUTPUT,
     PIECE,
     PROTOCOL,
     RUN,
+    SEND,
     TRACE,
+    UNASKED,
     WRONG_PROTOCOL_STATUS,
     frame,
     unpack,
@@ -54,6 +57,7 @@ class Supervisor(Session):
         self.step: Step | None = None
         self.nested: Nested | None = None
         self.sudo_step: SudoStep | None = None
+        self.held: tuple[list[bytes], list[bytes]] | None = None  # of an ended step: the fields of ENDED, its output
         self.marker = ""
         self.cause = b""  # why the step is being ended
         self.patience = 0.0  # until when it may end by itself
@@ -122,10 +126,15 @@ class Supervisor(Session):
             self.greet(fields)
         elif kind == TRACE and self.state is not None:
             self.send(ANSWER, read_trace(self.state.marker(fields[0], fields[1])))
-        elif kind == RUN and self.step is None and self.sudo_step is None:
+        elif kind == RUN and self.step is None and self.sudo_step is None and self.held is None:
             self.start(Order(fields), payload)
+        elif kind == SEND:
+            if self.held is not None:  # else KILL was quicker
+                self.say_ended(*self.held)
         elif kind == KILL:
-            if self.step is not None and not self.cause:
+            if self.held is not None:
+                self.say_ended(self.held[0], [])
+            elif self.step is not None and not self.cause:
                 self.terminate(b"cancelled")
             elif self.sudo_step is not None and self.nested is not None:
                 self.sudo_step.cancel(self.nested)
@@ -200,6 +209,17 @@ class Supervisor(Session):
                 mark_result(self.marker, fields)
             except OSError as error:
                 fields[6] += os.fsencode(f"; the result could not be recorded on the host: {error}")
+        if fields[0] == b"cancelled":
+            pieces = []  # nobody reads it
+        size = sum([len(piece) for piece in pieces])
+        if size > UNASKED and self.lane is not None:
+            self.held = fields, pieces
+            self.send(HELD, [b"%d" % size])
+        else:
+            self.say_ended(fields, pieces)
+
+    def say_ended(self, fields: list[bytes], pieces: list[bytes]) -> None:
+        self.held = None
         for piece in pieces:
             self.outbox += frame(OUTPUT, piece)
         self.send(ENDED, fields)

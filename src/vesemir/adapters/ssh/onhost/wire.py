@@ -13,12 +13,14 @@ HELLO = (
 TRACE = b"T"  # folder, marker
 RUN = b"R"  # folder, marker, timeout, sudo, working directory, output limit, number of words, words, NAME=VALUE …
 KILL = b"K"  # end the step that runs
+SEND = b"S"  # the output that is held
 BEAT = b"B"  # the client lives and its lease is valid
 
 # From the supervisor
 WELCOME = b"W"  # state folder
 REFUSED = b"N"  # code (epoch, busy, state, lost, protocol), text
 ANSWER = b"A"  # to TRACE: never, finished or broken_off; for finished then the fields of ENDED
+HELD = b"L"  # a step ended whose output is large; its size. It and ENDED come when SEND asks for them, or after KILL
 OUTPUT = b"O"  # a piece of the end of a step's output
 ENDED = b"E"  # status, exit status or empty, bytes of output, seconds, leftovers, ended (1, 0), reason
 
@@ -30,6 +32,8 @@ GREETING = b"\x00vesemir-supervisor "  # then the nonce backwards: a shell that 
 
 PIECE = 32768
 """Bytes in a frame of OUTPUT; the last one of a step may have less."""
+UNASKED = 8192
+"""So much output comes at once with a step's end."""
 LONGEST_FRAME = 16 * 1024 * 1024
 HEADER = 5
 

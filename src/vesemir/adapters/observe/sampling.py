@@ -11,7 +11,7 @@ from vesemir.engine.store import StoreAwayError
 
 LAG_SECONDS = 0.25
 BACKLOG_SECONDS = 5.0
-YOUNG_OBJECTS = 20_000
+YOUNG_OBJECTS = 10_000
 """New containers between two looks at the youngest (Python's own choice is 700): with hundreds of connections being
 opened it comes every few milliseconds otherwise, and after each hundred of those all objects are gone through."""
 FULL_COLLECTION = 2

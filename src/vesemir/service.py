@@ -59,6 +59,8 @@ from vesemir.engine.working import Working
 from vesemir.settings import Settings
 
 DATABASE = "database"
+HINT_SECONDS = 0.03
+"""From a hint of work or events to a look at the record."""
 WATCH_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
 END_SECONDS = 20.0
@@ -89,6 +91,7 @@ class Service:
         self._meters = ports.meters
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
+        self._looks: asyncio.TimerHandle | None = None
         self._systemd = Notifier.from_environment()
         namespace = settings.amqp.namespace
         answers = Answers(broker, namespace=namespace, instance=instance, log=ports.log)
@@ -114,7 +117,7 @@ class Service:
         )
         self._drained = LeftOut(store, ports.balancers, log=ports.log, seconds=settings.lease.seconds)
         self._intake = Intake(
-            rules, store=store, answers=answers, log=ports.log, meters=ports.meters, on_accepted=self._wake
+            rules, store=store, answers=answers, log=ports.log, meters=ports.meters, on_accepted=self._wake_work
         )
         self._control = Control(
             store=store,
@@ -260,18 +263,24 @@ class Service:
         return f"{does}; deployments in work: {self._working.in_work}"
 
     def _wake(self) -> None:
-        self._working.wake()
-        self._publishing.wake()
+        self._wake_work()
         self._leases.hint()
 
+    def _wake_work(self) -> None:
+        self._working.wake()
+        self._publishing.wake()
+
     def _hear(self, hint: str) -> None:
-        match hint:
-            case "work":
-                self._working.wake()
-            case "wish":
-                self._leases.hint()
-            case _:
-                self._publishing.wake()
+        """Whoever wrote something has woken itself already, and takes it if it can: the others look a moment later, and
+        once for all that they heard in between."""
+        if hint == "wish":
+            self._leases.hint()
+        elif self._looks is None:
+            self._looks = asyncio.get_running_loop().call_later(HINT_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._looks = None
+        self._wake_work()
 
     async def _watch_database(self) -> None:
         """The gate of everything that needs the record: closed while it does not answer."""

@@ -17,12 +17,18 @@ RETURNING destination.destination_id, deployment_id, reply_to, correlation_id, c
     coalesce(EXTRACT(epoch FROM clock_timestamp() - failing_since), 0)::double precision AS failing_seconds;
 
 -- name: events_after
--- Complete events, in order.
-SELECT event.deployment_id, event.sequence, event.name, event.instance, event.occurred_at, event.body,
+-- Complete events of several askers, in order; "asker" counts from 1.
+SELECT asked.asker, event.deployment_id, event.sequence, event.name, event.instance, event.occurred_at, event.body,
        deployment.application, deployment.environment, deployment.version
-FROM event JOIN deployment USING (deployment_id)
-WHERE event.deployment_id = :deployment_id AND event.sequence > :cursor
-ORDER BY event.sequence LIMIT :limit;
+FROM unnest(:deployments::text[], :cursors::bigint[], :limits::int[])
+    WITH ORDINALITY AS asked (deployment_id, cursor, most, asker)
+JOIN deployment USING (deployment_id)
+CROSS JOIN LATERAL (
+    SELECT * FROM event
+    WHERE event.deployment_id = asked.deployment_id AND event.sequence > asked.cursor
+    ORDER BY event.sequence LIMIT asked.most
+) AS event
+ORDER BY asked.asker, event.sequence;
 
 -- name: advance
 -- Destinations, each confirmed up to its cursor; done when that was the result. One that does not come back has another

@@ -30,12 +30,23 @@ class Slow:
 async def test_what_comes_meanwhile_is_one_group() -> None:
     slow = Slow()
     grouping = Grouping(slow.together)
-    asking = asyncio.gather(*(grouping.ask(number) for number in range(GROUP_LIMIT + 5)))
+    first = asyncio.create_task(grouping.ask(0))
+    await slow.asked.wait()
+    asking = asyncio.gather(*(grouping.ask(number) for number in range(1, GROUP_LIMIT + 5)))
     await asyncio.sleep(0)
     slow.go.set()
-    assert await asking == [2 * number for number in range(GROUP_LIMIT + 5)]
+    assert await first == 0
+    assert await asking == [2 * number for number in range(1, GROUP_LIMIT + 5)]
     assert [len(group) for group in slow.groups] == [1, GROUP_LIMIT, 4]
     assert [number for group in slow.groups for number in group] == list(range(GROUP_LIMIT + 5))
+
+
+async def test_what_is_asked_in_one_turn_of_the_loop_is_one_group() -> None:
+    slow = Slow()
+    slow.go.set()
+    grouping = Grouping(slow.together, at_once=2)
+    assert await asyncio.gather(*(grouping.ask(number) for number in (1, 2, 3))) == [2, 4, 6]
+    assert slow.groups == [[1, 2, 3]]
 
 
 async def test_one_bad_question_harms_no_other() -> None:
@@ -67,7 +78,9 @@ async def test_whoever_asks_for_others_may_be_cancelled() -> None:
     """The others are told that it is in doubt, and nobody waits for ever."""
     slow = Slow()
     grouping = Grouping(slow.together)
-    first, second, third = (asyncio.create_task(grouping.ask(number)) for number in (1, 2, 3))
+    first = asyncio.create_task(grouping.ask(1))
+    await slow.asked.wait()
+    second, third = (asyncio.create_task(grouping.ask(number)) for number in (2, 3))
     await asyncio.sleep(0)
     held, slow.go = slow.go, asyncio.Event()
     slow.asked.clear()

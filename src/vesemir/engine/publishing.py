@@ -54,6 +54,8 @@ class Publishing:
         self._work = asyncio.Event()
         self._delivered = asyncio.Event()
         self._busy: set[int] = set()
+        self._more = False
+        """At a look something was due that was in hand already, or there was no room for all: look once more."""
         self._leasing = asyncio.Lock()
 
     def wake(self) -> None:
@@ -94,6 +96,7 @@ class Publishing:
             busy = frozenset(self._busy)
             room = DESTINATIONS - len(busy)
             if room <= 0 or not self._gate.is_open:
+                self._more = True
                 return []
             try:
                 due = await self._outbox.lease_deliveries(
@@ -103,42 +106,47 @@ class Publishing:
                 return []
             # What was in hand when the record was asked may have moved on since: its cursor in the answer is old.
             free = [delivery for delivery in due if delivery.destination_id not in busy][:room]
+            self._more = self._more or len(free) < len(due) or len(due) >= room + len(busy)
             self._busy |= {delivery.destination_id for delivery in free}
             return free
 
     async def _deliver(self, delivery: Delivery) -> None:
+        more = True
         try:
-            await self._deliver_all(delivery)
+            more = await self._deliver_all(delivery)
         except StoreAwayError as error:
             self._log.warning("publishing to {queue} stopped: {error}", queue=_place(delivery), error=str(error))
         finally:
             self._busy.discard(delivery.destination_id)
             self._delivered.set()
-            self._work.set()
+            if more or self._more:
+                self._more = False
+                self._work.set()
 
-    async def _deliver_all(self, delivery: Delivery) -> None:
-        """Publish up to the end, for less than the publisher's lease."""
+    async def _deliver_all(self, delivery: Delivery) -> bool:
+        """Publish up to the end, for less than the publisher's lease; whether there may be more to do at once."""
         cursor, started = delivery.cursor, time.monotonic()
         while time.monotonic() - started < self._lease_seconds / 2:
             events = await self._outbox.events_after(delivery.deployment_id, cursor, limit=IN_FLIGHT)
             if not events:
                 await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)
-                return
+                return False
             confirmed, problem, away = await self._publish(delivery, events)
             if confirmed > 0:
                 reach(Failpoint.BEFORE_MARK)
                 cursor = events[confirmed - 1].sequence
                 done = problem is None and not away and len(events) < IN_FLIGHT
                 if not await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=done):
-                    return
+                    return False
                 if done:
-                    return
+                    return False
             if away:
                 await self._let_go(delivery, cursor)
-                return
+                return True
             if problem is not None:
                 await self._put_off(delivery, problem)
-                return
+                return False
+        return True
 
     async def _publish(self, delivery: Delivery, events: Sequence[StoredEvent]) -> tuple[int, str | None, bool]:
         """(how many from the first on were confirmed, why the next one was refused, whether the broker was away)."""

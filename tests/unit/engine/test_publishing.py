@@ -342,6 +342,7 @@ async def test_a_flush_ends_when_nothing_is_due(office: Office) -> None:
     office.add("answers")
     gone = office.add("gone")
     office.tell(60)
+    office.broker.seconds = 0.5
     office.run()
     await until(lambda: office.broker.in_flight)
     await office.publishing.flush()

@@ -40,6 +40,7 @@ class Grouping(Generic[Question, Answer]):
         """In the order in which it was called. Raises what ``together`` raised."""
         asked: _Asked[Question, Answer] = _Asked(question)
         self._waiting.append(asked)
+        await asyncio.sleep(0)  # whoever asks in the same turn of the loop asks along
         async with self._turn:
             if asked in self._waiting:
                 group, self._waiting = self._waiting[:GROUP_LIMIT], self._waiting[GROUP_LIMIT:]

@@ -1,5 +1,6 @@
 """What people and dashboards read: plain JSON, times as RFC 3339 text. Nothing here locks or writes."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ from asyncpg import Record as Row
 
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of, failure_json, target_of, timestamp, wishes_of
-from vesemir.adapters.postgres.statements import statements
+from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.adapters.postgres.statistics import statistics
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
@@ -19,6 +20,26 @@ JsonObject = dict[str, Any]
 
 _UNFINISHED = frozenset(DeploymentState) - FINAL
 _HOW_FAR = ("before_it", "targets_total", "targets_done", "targets_failed")
+
+
+EventsAfter = tuple[str, int, int]
+"""A deployment, the cursor, and how many events at most."""
+
+
+async def events_after(
+    connection: Connection, asked: Sequence[EventsAfter]
+) -> dict[EventsAfter, Sequence[StoredEvent]]:
+    """Complete events with a higher sequence than the cursor, in order; ``asked`` holds no question twice."""
+    found: dict[EventsAfter, list[StoredEvent]] = {each: [] for each in asked}
+    rows = await statements().events_after.rows(
+        connection,
+        deployments=[each[0] for each in asked],
+        cursors=[each[1] for each in asked],
+        limits=[each[2] for each in asked],
+    )
+    for row in rows:
+        found[asked[row["asker"] - 1]].append(event_of(row))
+    return dict(found)
 
 
 class Reader:
@@ -108,10 +129,9 @@ class Reader:
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[JsonObject]:
         """Complete events with a higher sequence than ``after``, in order."""
         async with self._database.connection() as connection:
-            rows = await statements().events_after.rows(
-                connection, deployment_id=deployment_id, cursor=after, limit=limit
-            )
-        return [dict(event_of(row).body) for row in rows]
+            asked = deployment_id, after, limit
+            found = await events_after(connection, [asked])
+        return [dict(event.body) for event in found[asked]]
 
     async def steps(
         self,

@@ -12,8 +12,8 @@ from vesemir.adapters.postgres.accepting import Asked, accept
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.grouping import Grouping
 from vesemir.adapters.postgres.hints import Announcer, hints
-from vesemir.adapters.postgres.reading import Reader
-from vesemir.adapters.postgres.rows import deployment_of, event_of, step_of, target_of, wishes_of
+from vesemir.adapters.postgres.reading import EventsAfter, Reader, events_after
+from vesemir.adapters.postgres.rows import deployment_of, step_of, target_of, wishes_of
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.states import FINAL
@@ -56,6 +56,7 @@ class PostgresStore(Reader):
         self._leases_database = leases_database
         self._instance = instance
         self._accepting = Grouping(self._accept_together)
+        self._events = Grouping(self._events_together, at_once=4)
         self._advancing = Grouping(self._advance_together, at_once=4)  # different destinations: in no order
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -198,11 +199,13 @@ class PostgresStore(Reader):
         return [Delivery(**row) for row in rows]
 
     async def events_after(self, deployment_id: str, cursor: int, *, limit: int) -> Sequence[StoredEvent]:
+        return await self._events.ask((deployment_id, cursor, limit))
+
+    async def _events_together(self, group: Sequence[EventsAfter]) -> Sequence[Sequence[StoredEvent]]:
+        """A deployment's destinations mostly ask for the same."""
         async with self._database.connection() as connection:
-            rows = await statements().events_after.rows(
-                connection, deployment_id=deployment_id, cursor=cursor, limit=limit
-            )
-        return [event_of(row) for row in rows]
+            found = await events_after(connection, list(dict.fromkeys(group)))
+        return [found[asked] for asked in group]
 
     async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
         return await self._advancing.ask((destination_id, publisher, cursor, release))

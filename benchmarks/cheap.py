@@ -5,11 +5,13 @@ and port there, and serves until its standard input closes.
 """
 
 import asyncio
+import gc
 import subprocess
 import sys
 from pathlib import Path
 
 import asyncssh
+import uvloop
 
 from vesemir.adapters.ssh.onhost.wire import (
     ANSWER,
@@ -97,6 +99,8 @@ async def serve(folder: Path) -> None:
     (folder / "known_hosts").write_text(f"[{ADDRESS}]:{port} {key}\n")
     (folder / "port.new").write_text(str(port))
     (folder / "port.new").rename(folder / "port")
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # what it costs itself is in nobody's figure, but in everybody's way
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, ended.set)
     await ended.wait()
@@ -104,4 +108,4 @@ async def serve(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1])))
+    uvloop.run(serve(Path(sys.argv[1])))

@@ -88,7 +88,7 @@ class Product:
             (folder / "recipes" / f"{name}.toml").write_text(steps)
         given = lab.described["env"]
         namespace = given.get("VESEMIR_AMQP__NAMESPACE", "vesemir")
-        async with Requester.connected(lab.amqp_url, namespace) as requester:
+        async with Requester.connected(lab.amqp_url, namespace, overhears=False) as requester:
             environment = {
                 **given,
                 "VESEMIR_INVENTORY__FILE": str(folder / "inventory.toml"),

@@ -32,30 +32,35 @@ class Requester:
         self._namespace = namespace
         self.reply_to = queue
         self.seen: dict[str, list[Seen]] = {}
+        self._named: dict[tuple[str, str], list[Seen]] = {}
         self.confirmed: set[str] = set()
         self.topic: dict[str, list[str]] = {}
         self._news = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, url: str, namespace: str) -> AsyncIterator["Requester"]:
+    async def connected(cls, url: str, namespace: str, *, overhears: bool = True) -> AsyncIterator["Requester"]:
+        """``overhears``: it reads what the topic exchange gets too."""
         connection = await aio_pika.connect_robust(url, heartbeat=10, reconnect_interval=0.5, fail_fast=True)
         try:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             queue = await channel.declare_queue(f"answers.{uuid.uuid4().hex[:12]}", durable=True)
             requester = cls(channel, namespace, queue.name)
             await queue.consume(requester._heard)
-            exchange = await channel.declare_exchange(f"{namespace}.events", "topic", durable=True)
-            listening = await channel.declare_queue(f"topic.{uuid.uuid4().hex[:12]}", durable=True)
-            await listening.bind(exchange, "#")
-            await listening.consume(requester._overheard)
+            if overhears:
+                exchange = await channel.declare_exchange(f"{namespace}.events", "topic", durable=True)
+                listening = await channel.declare_queue(f"topic.{uuid.uuid4().hex[:12]}", durable=True)
+                await listening.bind(exchange, "#")
+                await listening.consume(requester._overheard)
             yield requester
         finally:
             await connection.close()
 
     async def _heard(self, message: AbstractIncomingMessage) -> None:
         body = json.loads(message.body)
-        self.seen.setdefault(str(body["deployment_id"]), []).append(Seen(time.time(), str(message.message_id), body))
+        seen = Seen(time.time(), str(message.message_id), body)
+        self.seen.setdefault(str(body["deployment_id"]), []).append(seen)
+        self._named.setdefault((str(body["deployment_id"]), str(body["event"])), []).append(seen)
         self._news.set()
         await message.ack()
 
@@ -95,8 +100,10 @@ class Requester:
         await self.publish(json.dumps(body).encode(), queue="control")
 
     def events(self, deployment_id: str, name: str | None = None) -> list[Seen]:
-        found = self.seen.get(deployment_id, [])
-        return [each for each in found if name is None or each.body["event"] == name]
+        """All of them, or those of that name, in the order in which they came."""
+        if name is None:
+            return list(self.seen.get(deployment_id, []))
+        return list(self._named.get((deployment_id, name), []))
 
     async def event(self, deployment_id: str, name: str, *, seconds: float, number: int = 1) -> Seen:
         """Wait for the ``number``-th delivery of such an event."""

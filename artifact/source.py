@@ -26,10 +26,18 @@ def git(*words: str, cwd: Path) -> bytes:
 
 def export_commit(repository: Path, commit: str, folder: Path) -> int:
     """What is committed, into ``folder``; returns the commit's time, in seconds since 1970."""
-    archive = git("archive", "--format=tar", commit, cwd=repository)
+    archive = git("-c", "tar.umask=0022", "archive", "--format=tar", commit, cwd=repository)
     with tarfile.open(fileobj=BytesIO(archive)) as tar:
-        tar.extractall(folder, filter="data")
+        unpack(tar, folder)
     return commit_time(repository, commit)
+
+
+def unpack(tar: tarfile.TarFile, folder: Path) -> None:
+    """A tar that we made. Debian 12's Python (3.11.2) knows no filters yet, and later ones ask for one."""
+    data_filter = getattr(tarfile, "data_filter", None)
+    if data_filter is not None:
+        tar.extraction_filter = data_filter
+    tar.extractall(folder)  # noqa: S202 - our own
 
 
 def export_work_tree(repository: Path, folder: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact.source import unpack
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -47,7 +48,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def unpacked(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(artifact) as tar:
-        tar.extractall(folder, filter="data")
+        unpack(tar, folder)
     (found,) = folder.iterdir()
     return found
 

@@ -1,6 +1,7 @@
 """The rules of building and installing: which line of the lock is for the target, licences, releases, the switch."""
 
 import hashlib
+import tarfile
 from email.message import Message
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from artifact import install as installing
 from artifact import wheelhouse
 from artifact.install import COMPLETE, InstallError, install, prune, switch
 from artifact.sbom import licence_of
-from artifact.source import BuildError
+from artifact.source import BuildError, unpack
 from artifact.wheelhouse import locked
 
 LOCK = r"""# written by a program
@@ -162,3 +163,24 @@ def test_the_release_in_use_is_never_removed(tmp_path: Path) -> None:
     switch(prefix, "1.0")
     assert prune(prefix, 2) == [f"{prefix}/releases/2.0 removed"]
     assert sorted(path.name for path in (prefix / "releases").iterdir()) == ["1.0", "3.0", "4.0", "5.0"]
+
+
+@pytest.mark.parametrize("filters", [True, False])
+def test_a_tar_is_unpacked_by_a_python_that_knows_no_filters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, filters: bool
+) -> None:
+    """Debian 12 has 3.11.2, and they came with 3.11.4."""
+    (tmp_path / "file").write_text("content")
+    with tarfile.open(tmp_path / "made.tar", "w") as tar:
+        tar.add(tmp_path / "file", "file")
+    if not filters:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+        plain = tarfile.TarFile.extractall
+
+        def without_filter(tar: tarfile.TarFile, path: Path) -> None:
+            plain(tar, path)
+
+        monkeypatch.setattr(tarfile.TarFile, "extractall", without_filter)
+    with tarfile.open(tmp_path / "made.tar") as tar:
+        unpack(tar, tmp_path / "out")
+    assert (tmp_path / "out" / "file").read_text() == "content"

@@ -65,8 +65,8 @@ def gc_spared() -> Iterator[None]:
     """Within the context the garbage collector leaves alone what is there already, and looks less often.
 
     A full collection took 60 to 90 ms, most of it for what was imported and built at the start, and everything waited,
-    health check and leases too: the loop's lag with 700 targets was 110 ms at the 99.9th percentile, and is 25 (goal 4
-    of ``docs/performance.md``).
+    health check and leases too: the loop's lag with hundreds of targets was 110 ms at the 99.9th percentile, and is 40
+    (goal 4 of ``docs/performance.md``).
     """
     before = gc.get_threshold()
     gc.collect()

@@ -82,6 +82,15 @@ class Load:
         """How many have ended."""
         return sum(1 for name in self.asked if self._ends(name))
 
+    def began(self, instance: str, *, within: float = 1.0) -> bool:
+        """Whether this instance began with one in the last second: killed now, it leaves it in the middle."""
+        now = time.time()
+        return any(
+            str(each.body["instance"]).partition("/")[0] == instance and now - each.at < within
+            for name in self.scripts
+            for each in self.requester.events(name, "target.started")
+        )
+
     def _ends(self, name: str) -> dict[str, dict[str, object]]:
         """Each different ``deployment.finished``, by its message id."""
         seen = self.requester.seen.get(name, [])

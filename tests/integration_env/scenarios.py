@@ -135,7 +135,8 @@ async def mixed(site: Site, requester: Requester) -> str:
     async with load(site, requester, seconds=4) as asked:
         for victim in (new, old):
             done = asked.done()
-            await until(lambda: asked.done() > done + 2, f"work for {victim.name}")  # noqa: B023
+            await until(lambda: asked.done() > done + 2, "work that is done")  # noqa: B023
+            await until(lambda: asked.began(victim.name), f"work for {victim.name}")  # noqa: B023
             await asyncio.to_thread(site.on, victim, "systemctl", "kill", "--signal=KILL", "vesemir")
             await until(lambda: page(victim.health_url)[0] == 200, f"{victim.name} takes work again")  # noqa: B023
     versions = [str(page(each.health_url)[1].get("version")) for each in (new, old)]

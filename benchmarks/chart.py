@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from html import escape
 
 from benchmarks.model import GoalResult, Line
+from benchmarks.svg import svg
 
 WIDTH, BAR, GAP, LEFT, RIGHT = 860, 18, 26, 190, 90
 OURS = ("vesemir", "our SSH layer")
@@ -54,6 +55,4 @@ def draw(results: Sequence[GoalResult]) -> str:
         "text{font:12px sans-serif;fill:#24292f}.title{font-weight:bold;font-size:13px}"
         ".ours{fill:#1a7f37}.peer{fill:#8c959f}"
     )
-    size = f'width="{WIDTH}" height="{top}" viewBox="0 0 {WIDTH} {top}"'
-    background = f'<rect width="{WIDTH}" height="{top}" fill="#ffffff"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{background}{"".join(parts)}</svg>\n'
+    return svg(WIDTH, top, style=style, parts=parts)

@@ -5,7 +5,6 @@ and port there, and serves until its standard input closes.
 """
 
 import asyncio
-import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import asyncssh
 import uvloop
 
+from vesemir.adapters.observe import gc_spared
 from vesemir.adapters.ssh.onhost.wire import (
     ANSWER,
     BEAT,
@@ -99,11 +99,10 @@ async def serve(folder: Path) -> None:
     (folder / "known_hosts").write_text(f"[{ADDRESS}]:{port} {key}\n")
     (folder / "port.new").write_text(str(port))
     (folder / "port.new").rename(folder / "port")
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)  # what it costs itself is in nobody's figure, but in everybody's way
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(0, ended.set)
-    await ended.wait()
+    with gc_spared():  # what it costs itself is in nobody's figure, but in everybody's way
+        await ended.wait()
     server.close()
 
 

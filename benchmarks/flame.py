@@ -13,6 +13,8 @@ from html import escape
 from pathlib import Path
 from zlib import crc32
 
+from benchmarks.svg import svg
+
 WIDTH, ROW, LETTER = 1200, 16, 6.8
 TRUNK = 0.95
 LEAST = 0.002
@@ -76,9 +78,7 @@ def draw(stacks: str, title: str) -> str:
             f'height="{ROW - 1}" fill="{colour}"/><text x="{x + 3:.1f}" y="{y + 11}">{escape(shown)}</text></g>'
         )
     style = "text{font:11px monospace;fill:#24292f}.title{font:bold 13px sans-serif}"
-    size = f'width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
-    background = f'<rect width="{WIDTH}" height="{height}" fill="#ffffff"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{background}{"".join(parts)}</svg>\n'
+    return svg(WIDTH, height, style=style, parts=parts)
 
 
 if __name__ == "__main__":

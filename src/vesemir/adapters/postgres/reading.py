@@ -1,6 +1,6 @@
 """What people and dashboards read: plain JSON, times as RFC 3339 text. Nothing here locks or writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,14 +21,13 @@ JsonObject = dict[str, Any]
 _UNFINISHED = frozenset(DeploymentState) - FINAL
 _HOW_FAR = ("before_it", "targets_total", "targets_done", "targets_failed")
 
-
 EventsAfter = tuple[str, int, int]
 """A deployment, the cursor, and how many events at most."""
 
 
 async def events_after(
     connection: Connection, asked: Sequence[EventsAfter]
-) -> dict[EventsAfter, Sequence[StoredEvent]]:
+) -> Mapping[EventsAfter, Sequence[StoredEvent]]:
     """Complete events with a higher sequence than the cursor, in order; ``asked`` holds no question twice."""
     found: dict[EventsAfter, list[StoredEvent]] = {each: [] for each in asked}
     rows = await statements().events_after.rows(
@@ -39,7 +38,7 @@ async def events_after(
     )
     for row in rows:
         found[asked[row["asker"] - 1]].append(event_of(row))
-    return dict(found)
+    return found
 
 
 class Reader:

@@ -45,21 +45,23 @@ class BusyError(Exception):
     """Another session holds the lane's lock."""
 
 
-def write_durably(path: str, content: bytes) -> None:
-    """Written, synced, renamed, the folder synced: after this it survives a power cut, whole."""
-    new = f"{path}.{os.getpid()}.new"
-    write_synced(new, content)
-    os.rename(new, path)
-    sync_folder(os.path.dirname(path))
-
-
-def write_synced(path: str, content: bytes) -> None:
+def write_file(path: str, content: bytes, *, sync: bool) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         os.write(descriptor, content)
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_whole(path: str, content: bytes, *, sync: bool) -> None:
+    """Whole or not at all, also for one who reads at the same time; with ``sync`` it survives a power cut."""
+    new = f"{path}.{os.getpid()}.new"
+    write_file(new, content, sync=sync)
+    os.rename(new, path)
+    if sync:
+        sync_folder(os.path.dirname(path))
 
 
 def sync_folder(path: str) -> None:
@@ -69,17 +71,6 @@ def sync_folder(path: str) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def write_quickly(path: str, content: bytes) -> None:
-    """Whole or not at all, also for one who reads at the same time."""
-    new = f"{path}.{os.getpid()}.new"
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(descriptor, content)
-    finally:
-        os.close(descriptor)
-    os.rename(new, path)
 
 
 def checked_name(name: bytes) -> str:
@@ -113,7 +104,7 @@ class State:
                 return
         except OSError:
             pass
-        write_quickly(stamp, b"")
+        write_whole(stamp, b"", sync=False)
         removed = 0
         for name in os.listdir(os.path.join(self.folder, "steps")):
             path = os.path.join(self.folder, "steps", name)
@@ -153,7 +144,7 @@ class Lane:
             if self.epoch < highest:
                 raise EpochError(f"the host has seen epoch {highest} of this lane, this session has {self.epoch}")
             if self.epoch > highest:
-                write_durably(self._path + ".epoch", b"%d\n" % self.epoch)
+                write_whole(self._path + ".epoch", b"%d\n" % self.epoch, sync=True)
             self._seen = self._mark()
         finally:
             os.close(guard)
@@ -223,7 +214,8 @@ def mark_started(marker: str, epoch: int, tag: int) -> None:
         sync_folder(os.path.dirname(folder))
     elif os.path.exists(marker + ".result"):
         os.unlink(marker + ".result")
-    write_synced(marker + ".started", b"epoch %d\ntag %d\n" % (epoch, tag) + b"supervisor " + identity() + b"\n")
+    content = b"epoch %d\ntag %d\n" % (epoch, tag) + b"supervisor " + identity() + b"\n"
+    write_file(marker + ".started", content, sync=True)
     sync_folder(folder)
 
 
@@ -235,7 +227,7 @@ def mark_result(marker: str, fields: list[bytes]) -> None:
     died in that moment too.
     """
     content = b"\n".join([field.replace(b"\n", b" ") for field in fields]) + b"\n"
-    write_quickly(marker + ".result", content)
+    write_whole(marker + ".result", content, sync=False)
 
 
 def read_trace(marker: str) -> list[bytes]:

@@ -68,6 +68,19 @@ def test_no_command_of_the_document_is_left_out() -> None:
     assert {place for block in blocks() for place in block.places} == known
 
 
+def whole(old: str) -> str:
+    """A pattern, for sed too: what was replaced by something longer (port 22 by 22517) is not found in it again."""
+    return re.escape(old) + (r"\b" if old[-1].isalnum() else "")
+
+
+def test_what_was_replaced_is_not_replaced_again() -> None:
+    script = f"s|{whole('port = 22')}|port = 22517|"
+    for text in ("port = 22\n", "port = 22517\n"):
+        assert re.sub(whole("port = 22"), "port = 22517", text) == "port = 22517\n"
+        said = subprocess.run(["sed", script], input=text, capture_output=True, text=True, check=True).stdout
+        assert said == "port = 22517\n"
+
+
 @dataclass
 class Reader:
     """Who follows the document: has the lab's machines, and their addresses instead of the document's."""
@@ -86,7 +99,7 @@ class Reader:
         (self.folder / "machines").mkdir()
         for machine in self._machines.values():
             (self.folder / "machines" / machine["address"]).write_text(machine["root"])
-        script = "".join(f"s|{re.escape(old)}|{new}|g\n" for old, new in self._replaced.items())
+        script = "".join(f"s|{whole(old)}|{new}|g\n" for old, new in self._replaced.items())
         (self.folder / "replaced.sed").write_text(script)
         scp = SCP.replace("@MACHINES@", str(self.folder / "machines"))
         self._tool("scp", scp.replace("@REPLACED@", str(self.folder / "replaced.sed")))
@@ -132,7 +145,7 @@ class Reader:
         """In every place that the block names; each command must succeed."""
         text = block.text
         for old, new in self._replaced.items():
-            text = text.replace(old, new)
+            text = re.sub(whole(old), new, text)
         for place in block.places:
             words = (
                 [*LAB, "exec", "--dir", str(self.folder / "lab"), self._machines[place]["name"], "sh", "-euc"]

@@ -43,19 +43,19 @@ from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
 from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
-from vesemir.engine.answers import Answers
-from vesemir.engine.cleaning import Cleaning, Retention
-from vesemir.engine.context import Ports
-from vesemir.engine.control import Control
-from vesemir.engine.health import HealthRegistry, PartState
-from vesemir.engine.intake import Intake, IntakeRules
-from vesemir.engine.lease import Leases
-from vesemir.engine.left_out import LeftOut
+from vesemir.engine.deployment.worker import Working
 from vesemir.engine.limits import EngineLimits
-from vesemir.engine.publishing import Publishing
-from vesemir.engine.sealing import Secrecy
-from vesemir.engine.store import StoreAwayError
-from vesemir.engine.working import Working
+from vesemir.engine.messages.answers import Answers
+from vesemir.engine.messages.control import Control
+from vesemir.engine.messages.intake import Intake, IntakeRules
+from vesemir.engine.messages.outbox_publisher import Publishing
+from vesemir.engine.ownership.leases import Leases
+from vesemir.engine.ownership.secret_parameters import Secrecy
+from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.target.context import Ports
+from vesemir.engine.upkeep.drained_servers import LeftOut
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
+from vesemir.engine.upkeep.retention import Cleaning, Retention
 from vesemir.settings import Settings
 
 DATABASE = "database"

@@ -17,7 +17,7 @@ from vesemir.domain.canary import Judge
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError
 from vesemir.domain.request import Analysis
-from vesemir.engine.judging import Judging
+from vesemir.engine.target.canary_hold import Judging
 
 
 @dataclass(frozen=True)

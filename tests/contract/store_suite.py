@@ -16,9 +16,9 @@ from tests.integration.postgres_server import PostgresServer
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
-from vesemir.engine.changes import Emit, MoveDeployment, MoveTarget, Start
-from vesemir.engine.records import Destination, NewDeployment, StepRecord, TargetRecord
-from vesemir.engine.store import Claim, Store
+from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget, Start
+from vesemir.engine.ports.records import Destination, NewDeployment, StepRecord, TargetRecord
+from vesemir.engine.ports.store import Claim, Store
 from vesemir.settings import Postgres
 
 T = TypeVar("T")

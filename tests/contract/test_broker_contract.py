@@ -12,8 +12,8 @@ from tests.fakes.broker import FakeBroker
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
 from vesemir.adapters.amqp import AmqpBroker
-from vesemir.engine.broker import BrokerAwayError, Handler, Incoming, Outgoing, PublishOutcome
-from vesemir.engine.health import Gate, HealthRegistry
+from vesemir.engine.ports.broker import BrokerAwayError, Handler, Incoming, Outgoing, PublishOutcome
+from vesemir.engine.upkeep.health import Gate, HealthRegistry
 from vesemir.settings import Amqp
 
 __all__ = ["rabbit_server"]

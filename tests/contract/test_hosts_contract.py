@@ -14,7 +14,7 @@ from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.step import Command, StepStatus, Trace
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import Hosts
+from vesemir.engine.ports.hosts import Hosts
 
 SUCCEEDS = Command(("true",))
 FAILS = Command(("sh", "-c", "echo oh; exit 3"))

@@ -16,7 +16,7 @@ from vesemir.adapters.inventory import InventoryRouter, StaticInventory
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 from vesemir.domain.target import Target
-from vesemir.engine.inventory import Inventory
+from vesemir.engine.ports.inventory import Inventory
 from vesemir.settings import Inventory as InventorySettings
 
 __all__ = ["goiardi_server"]

@@ -10,7 +10,7 @@ from vesemir.adapters.haproxy import HaproxyBoxes
 from vesemir.domain.counters import Tally
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState
-from vesemir.engine.loadbalancer import LoadBalancer
+from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.settings import Haproxy
 
 __all__ = ["haproxies"]

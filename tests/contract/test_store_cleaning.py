@@ -20,9 +20,17 @@ from tests.contract.store_suite import (
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.changes import Emit, LeftDrained, MoveDeployment, RecordStep
-from vesemir.engine.records import Destination
-from vesemir.engine.store import AcceptKind, Claim, Cleaned, ControlAnswer, ControlCommand, DeploymentIdentity, Store
+from vesemir.engine.ports.changes import Emit, LeftDrained, MoveDeployment, RecordStep
+from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.store import (
+    AcceptKind,
+    Claim,
+    Cleaned,
+    ControlAnswer,
+    ControlCommand,
+    DeploymentIdentity,
+    Store,
+)
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -21,9 +21,9 @@ from tests.integration.postgres_server import postgres_server
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.changes import MoveDeployment
-from vesemir.engine.records import Destination
-from vesemir.engine.store import AcceptKind, ControlAnswer, ControlCommand, DeploymentIdentity, Store
+from vesemir.engine.ports.changes import MoveDeployment
+from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, DeploymentIdentity, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -24,8 +24,8 @@ from tests.integration.postgres_server import postgres_server
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.changes import AddTargets, Emit, MoveDeployment
-from vesemir.engine.store import Claim, ControlCommand, Store
+from vesemir.engine.ports.changes import AddTargets, Emit, MoveDeployment
+from vesemir.engine.ports.store import Claim, ControlCommand, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

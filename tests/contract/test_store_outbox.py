@@ -16,9 +16,9 @@ from tests.contract.store_suite import (
 )
 from tests.integration.postgres_server import postgres_server
 
-from vesemir.engine.changes import Emit
-from vesemir.engine.records import Destination
-from vesemir.engine.store import AcceptKind, Delivery, Store
+from vesemir.engine.ports.changes import Emit
+from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.store import AcceptKind, Delivery, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -27,7 +27,7 @@ from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import DeploymentState, IllegalTransitionError, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.changes import (
+from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
     Change,
@@ -41,8 +41,8 @@ from vesemir.engine.changes import (
     Start,
     Touch,
 )
-from vesemir.engine.records import DeploymentRecord, StepTotals, TargetRecord
-from vesemir.engine.store import Claim, Store
+from vesemir.engine.ports.records import DeploymentRecord, StepTotals, TargetRecord
+from vesemir.engine.ports.store import Claim, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -6,7 +6,7 @@ import pytest
 from tests.contract.store_suite import Stores, store, stores
 from tests.integration.postgres_server import postgres_server
 
-from vesemir.engine.store import Store
+from vesemir.engine.ports.store import Store
 
 __all__ = ["postgres_server", "store", "stores"]
 

@@ -9,8 +9,8 @@ import fnmatch
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from vesemir.engine.broker import BrokerAwayError, Handler, Incoming, Outgoing, PublishOutcome
-from vesemir.engine.health import Gate
+from vesemir.engine.ports.broker import BrokerAwayError, Handler, Incoming, Outgoing, PublishOutcome
+from vesemir.engine.upkeep.health import Gate
 
 
 @dataclass(slots=True)

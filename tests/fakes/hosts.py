@@ -17,7 +17,7 @@ from pathlib import Path
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError, VesemirError
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import Host, HttpAnswer, Relay, Ticket
+from vesemir.engine.ports.hosts import Host, HttpAnswer, Relay, Ticket
 
 SUCCEEDED = StepResult(StepStatus.SUCCEEDED, 0)
 HANGS = StepResult(StepStatus.TIMED_OUT, None, reason="hangs")
@@ -56,7 +56,7 @@ class _Box:
 
 @dataclass
 class FakeHosts:
-    """``vesemir.engine.hosts.Hosts``."""
+    """``vesemir.engine.ports.hosts.Hosts``."""
 
     steps: dict[str, Ending | list[Ending]] = field(default_factory=dict)
     """By step name, or ``TARGET:STEP`` which wins. A ``VesemirError`` is raised: the step then broke off."""

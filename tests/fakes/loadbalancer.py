@@ -10,7 +10,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.haproxy_reply import checked_name
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, weight_at
-from vesemir.engine.loadbalancer import LoadBalancer
+from vesemir.engine.ports.load_balancer import LoadBalancer
 
 OLD_SECONDS = 3600.0
 """The age of a process that was not reloaded."""

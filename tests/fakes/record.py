@@ -12,8 +12,16 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.records import DeploymentRecord, Destination, Json, NewDeployment, StepRecord, TargetRecord, Wishes
-from vesemir.engine.store import StoredEvent
+from vesemir.engine.ports.records import (
+    DeploymentRecord,
+    Destination,
+    Json,
+    NewDeployment,
+    StepRecord,
+    TargetRecord,
+    Wishes,
+)
+from vesemir.engine.ports.store import StoredEvent
 
 TargetKey = tuple[Direction, str]
 

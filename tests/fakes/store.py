@@ -15,7 +15,7 @@ from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import FINAL, DeploymentState, IllegalTransitionError, TargetState, deployment_move
 from vesemir.domain.step import Direction
-from vesemir.engine.changes import (
+from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
     Change,
@@ -29,7 +29,7 @@ from vesemir.engine.changes import (
     Start,
     Touch,
 )
-from vesemir.engine.records import (
+from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
     NewDeployment,
@@ -38,7 +38,7 @@ from vesemir.engine.records import (
     TargetRecord,
     Wishes,
 )
-from vesemir.engine.store import (
+from vesemir.engine.ports.store import (
     AcceptKind,
     Claim,
     Cleaned,

@@ -11,8 +11,8 @@ from tests.integration.rabbit_server import RabbitServer
 
 from vesemir.adapters.amqp import AmqpBroker
 from vesemir.adapters.amqp.broker import CONSUME_PART, PUBLISH_PART
-from vesemir.engine.broker import Handler, Incoming, Outgoing
-from vesemir.engine.health import Gate, HealthRegistry, PartState
+from vesemir.engine.ports.broker import Handler, Incoming, Outgoing
+from vesemir.engine.upkeep.health import Gate, HealthRegistry, PartState
 from vesemir.settings import Amqp
 
 

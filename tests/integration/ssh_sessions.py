@@ -11,7 +11,7 @@ from tests.integration.ssh_server import DEPLOY, Sshd, sshd_running
 
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.domain.step import Command, Direction, StepKey
-from vesemir.engine.hosts import Ticket
+from vesemir.engine.ports.hosts import Ticket
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can make a namespace with another user in it")
 

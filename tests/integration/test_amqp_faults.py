@@ -9,7 +9,7 @@ from tests.integration.amqp_bench import RunningBroker, ask, event, requester, r
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 from tests.integration.tcp_proxy import TcpProxy, proxied
 
-from vesemir.engine.broker import BrokerAwayError, Incoming, PublishOutcome
+from vesemir.engine.ports.broker import BrokerAwayError, Incoming, PublishOutcome
 
 __all__ = ["rabbit_server"]
 

@@ -13,7 +13,7 @@ from tests.integration.amqp_bench import ask, event, requester, running, until
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
 from vesemir.adapters.amqp.lenient import UNREADABLE_HEADER, LenientReader
-from vesemir.engine.broker import Incoming, PublishOutcome
+from vesemir.engine.ports.broker import Incoming, PublishOutcome
 
 __all__ = ["rabbit_server"]
 

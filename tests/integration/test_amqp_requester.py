@@ -14,7 +14,7 @@ from tests.integration.tcp_proxy import proxied
 
 from vesemir.adapters.amqp.requester import Reply, Requester, UnroutableError, depths
 from vesemir.domain.failure import VesemirError
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import Amqp
 
 __all__ = ["rabbit_server"]

@@ -18,7 +18,7 @@ from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.changes import (
+from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
     Change,
@@ -30,8 +30,8 @@ from vesemir.engine.changes import (
     Start,
     Touch,
 )
-from vesemir.engine.records import Destination, NewDeployment
-from vesemir.engine.store import Claim, ControlCommand
+from vesemir.engine.ports.records import Destination, NewDeployment
+from vesemir.engine.ports.store import Claim, ControlCommand
 from vesemir.settings import Postgres
 
 __all__ = ["database", "postgres_server"]

@@ -22,7 +22,7 @@ from vesemir.domain.request import TrafficRequest
 from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import AdminState, ServerState
-from vesemir.engine.traffic import Traffic
+from vesemir.engine.traffic.traffic import Traffic
 from vesemir.settings import Haproxy
 
 __all__ = ["haproxies"]

@@ -16,8 +16,8 @@ from vesemir import __version__
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.domain.failure import VesemirError
-from vesemir.engine.health import HealthRegistry, PartState
-from vesemir.engine.store import StoreAwayError, StoredEvent
+from vesemir.engine.ports.store import StoreAwayError, StoredEvent
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from tests.integration.postgres_server import PostgresServer, postgres_server
 
 from vesemir.adapters.postgres import MigrationError, migrate, migrations
 from vesemir.adapters.postgres.migrations import pending, shipped_migrations
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 __all__ = ["postgres_server"]
 

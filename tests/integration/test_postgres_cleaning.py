@@ -11,9 +11,9 @@ from tests.contract.store_suite import a_deployment, event_names, eventually
 from tests.integration.postgres_server import database, postgres_server
 
 from vesemir.adapters.postgres import PostgresStore
-from vesemir.engine.cleaning import Cleaning, Retention
-from vesemir.engine.observe import SilentLog
-from vesemir.engine.store import AcceptKind, Cleaned
+from vesemir.engine.ports.observe import SilentLog
+from vesemir.engine.ports.store import AcceptKind, Cleaned
+from vesemir.engine.upkeep.retention import Cleaning, Retention
 from vesemir.settings import Postgres
 
 __all__ = ["database", "postgres_server"]

@@ -13,8 +13,8 @@ from tests.integration.postgres_server import PostgresServer, database, postgres
 
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.changes import Emit, MoveDeployment, RecordStep
-from vesemir.engine.store import AcceptKind, ControlAnswer, ControlCommand, StoreAwayError
+from vesemir.engine.ports.changes import Emit, MoveDeployment, RecordStep
+from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, StoreAwayError
 from vesemir.settings import Postgres
 
 __all__ = ["database", "postgres_server"]

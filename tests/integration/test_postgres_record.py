@@ -26,9 +26,9 @@ from vesemir.adapters.postgres import statements as statements_module
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.changes import Emit, MoveDeployment, MoveTarget, RecordStep
-from vesemir.engine.observe import Backlog, WaitsFor
-from vesemir.engine.records import Destination
+from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget, RecordStep
+from vesemir.engine.ports.observe import Backlog, WaitsFor
+from vesemir.engine.ports.records import Destination
 from vesemir.settings import Postgres
 from vesemir.shipped import sql_folder
 

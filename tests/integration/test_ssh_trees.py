@@ -17,7 +17,7 @@ from tests.integration.ssh_sessions import hosts, key, server, ticket, until
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.step import Command, StepStatus, Trace
-from vesemir.engine.hosts import Host
+from vesemir.engine.ports.hosts import Host
 
 __all__ = ["hosts", "server"]
 

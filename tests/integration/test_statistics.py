@@ -16,8 +16,8 @@ from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.statistics import Grouping, Question, Statistics
-from vesemir.engine.changes import Emit, MoveDeployment, MoveTarget
-from vesemir.engine.store import ControlCommand
+from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget
+from vesemir.engine.ports.store import ControlCommand
 from vesemir.settings import Postgres
 
 __all__ = ["database", "postgres_server"]

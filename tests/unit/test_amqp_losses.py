@@ -3,7 +3,7 @@
 import pytest
 
 from vesemir.adapters.amqp.dialing import away_on_loss
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 
 
 def test_a_bare_exception_of_aiormq_is_a_loss() -> None:

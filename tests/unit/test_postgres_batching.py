@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vesemir.adapters.postgres.batching import in_batches
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.changes import BackInTraffic, Change, Emit, LeftDrained, MoveDeployment, MoveTarget, Touch
+from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, MoveDeployment, MoveTarget, Touch
 
 FORWARD = Direction.FORWARD
 PENDING, RUNNING, SUCCEEDED = TargetState.PENDING, TargetState.RUNNING, TargetState.SUCCEEDED

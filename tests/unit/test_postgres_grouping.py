@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from vesemir.adapters.postgres.grouping import GROUP_LIMIT, Grouping
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 
 class Slow:

@@ -4,7 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from vesemir.adapters.sealing import RecordSeal
-from vesemir.engine.sealing import UnsealableError
+from vesemir.engine.ownership.secret_parameters import UnsealableError
 
 OLD, NEW = "o" * 32, "n" * 44
 VALUES = {"key": "s3cret\nlines ü", "port": 5432, "tls": True}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from vesemir.engine.health import HealthRegistry, PartState
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 T = TypeVar("T")
 

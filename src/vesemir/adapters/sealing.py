@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
 from vesemir.domain.recipe import ParameterValue
-from vesemir.engine.sealing import UnsealableError
+from vesemir.engine.ownership.secret_parameters import UnsealableError
 
 _FORM = b"\x01"
 _KEY_BYTES, _NONCE_BYTES = 4, 12

@@ -13,7 +13,7 @@ from vesemir.cli.complaint import INTERRUPTED
 from vesemir.cli.output import STYLES, print_json, say, seconds_text, show, text
 from vesemir.cli.record import JsonObject, read, view_of
 from vesemir.domain.states import FINAL
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 Json = Mapping[str, Any]
 

@@ -20,7 +20,7 @@ from vesemir.cli.live import Watcher
 from vesemir.cli.rollout import Rollout
 from vesemir.contract.control import CONTROL_SCHEMA, CommandName
 from vesemir.domain.failure import VesemirError
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import Amqp
 
 Json = Mapping[str, Any]

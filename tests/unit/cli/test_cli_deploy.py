@@ -17,7 +17,7 @@ from tests.unit.cli.scripted import (
     finished,
 )
 
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 
 MIDDLE = [ACCEPTED, STARTED, WEB1_STARTED, WEB1_STEP, WEB1_FINISHED]
 PLAN = {

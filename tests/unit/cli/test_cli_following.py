@@ -8,7 +8,7 @@ import pytest
 from vesemir.cli.complaint import UsageError
 from vesemir.cli.logs import Reading, _followed
 from vesemir.cli.moment import moment_of
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from tests.unit.engine.world import Lines
 from vesemir.contract.events import validate_event
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.answers import Answers
-from vesemir.engine.broker import Incoming, Outgoing
-from vesemir.engine.observe import Outcome, SilentMeters
+from vesemir.engine.messages.answers import Answers
+from vesemir.engine.ports.broker import Incoming, Outgoing
+from vesemir.engine.ports.observe import Outcome, SilentMeters
 
 NAMESPACE = "vesemir"
 

@@ -10,7 +10,7 @@ from tests.unit.engine.world import DRAINED, READY, World, one_instance
 
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepStatus
-from vesemir.engine.changes import Change, RecordStep
+from vesemir.engine.ports.changes import Change, RecordStep
 
 ALL_STEPS = ["drain", "unpack", "switch", "verify", "health", "enable", "analysis"]
 ANALYSIS = {"min_requests": 200, "hold_seconds": 60, "max_error_ratio": 0.01}

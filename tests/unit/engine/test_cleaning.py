@@ -6,8 +6,8 @@ import pytest
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import Lines
 
-from vesemir.engine.cleaning import Cleaning, Retention
-from vesemir.engine.store import Cleaned, StoreAwayError
+from vesemir.engine.ports.store import Cleaned, StoreAwayError
+from vesemir.engine.upkeep.retention import Cleaning, Retention
 
 KEPT = Retention(seconds=86400, rows=100, every=3600)
 Answer = Cleaned | Exception | None

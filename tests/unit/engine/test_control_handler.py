@@ -8,8 +8,8 @@ from tests.unit.engine.world import InstanceStore, World
 
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.control import Control
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.messages.control import Control
+from vesemir.engine.ports.store import StoreAwayError
 
 
 class Desk(Post):

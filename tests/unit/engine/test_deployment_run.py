@@ -18,11 +18,11 @@ from vesemir.domain.recipe import Check, Fetch, HttpCheck, Parameter, Recipe, Sc
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.template import Template
-from vesemir.engine.changes import AddTargets, Emit, MoveDeployment, MoveTarget, Start
-from vesemir.engine.hosts import HttpAnswer, Ticket
-from vesemir.engine.scope import WAIT_SECONDS
-from vesemir.engine.store import ControlAnswer
-from vesemir.engine.working import CLAIM_SECONDS
+from vesemir.engine.deployment.worker import CLAIM_SECONDS
+from vesemir.engine.ownership.scope import WAIT_SECONDS
+from vesemir.engine.ports.changes import AddTargets, Emit, MoveDeployment, MoveTarget, Start
+from vesemir.engine.ports.hosts import HttpAnswer, Ticket
+from vesemir.engine.ports.store import ControlAnswer
 
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")
 

@@ -17,11 +17,11 @@ from vesemir.domain.policy import Policy
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Parameter, Recipe
 from vesemir.domain.selector import Selector
-from vesemir.engine.broker import BrokerAwayError
-from vesemir.engine.intake import Intake, IntakeRules
-from vesemir.engine.observe import Outcome
-from vesemir.engine.sealing import Seal, Secrecy
-from vesemir.engine.store import ControlCommand, StoreAwayError
+from vesemir.engine.messages.intake import Intake, IntakeRules
+from vesemir.engine.ownership.secret_parameters import Seal, Secrecy
+from vesemir.engine.ports.broker import BrokerAwayError
+from vesemir.engine.ports.observe import Outcome
+from vesemir.engine.ports.store import ControlCommand, StoreAwayError
 
 ASKS = Recipe("asks", parameters={"size": Parameter("size", max_length=3)}, steps=RELEASE.steps)
 HUSH = Recipe(

@@ -9,9 +9,9 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import LEASE_SECONDS, InstanceStore, Lines, World
 
 from vesemir.domain.failure import LeaseLostError
-from vesemir.engine.lease import HeldLease, Leases
-from vesemir.engine.observe import SilentMeters
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ownership.leases import HeldLease, Leases
+from vesemir.engine.ports.observe import SilentMeters
+from vesemir.engine.ports.store import StoreAwayError
 
 
 class SlowStore(InstanceStore):

@@ -12,7 +12,7 @@ from tests.unit.engine.world import DRAINED, Lines, World
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepResult, StepStatus
 from vesemir.domain.traffic import AdminState
-from vesemir.engine.left_out import LeftOut
+from vesemir.engine.upkeep.drained_servers import LeftOut
 
 KEY = ("shop/production", "web1")
 BROKEN = StepResult(StepStatus.FAILED, 1, b"no", 2)

@@ -14,13 +14,13 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import InstanceStore, Lines, World
 
 from vesemir.contract.events import validate_event
-from vesemir.engine import publishing as engine_publishing
-from vesemir.engine.broker import BrokerAwayError, Outgoing, PublishOutcome
-from vesemir.engine.health import Gate
-from vesemir.engine.observe import SilentMeters
-from vesemir.engine.publishing import Publishing
-from vesemir.engine.records import Destination
-from vesemir.engine.store import Delivery
+from vesemir.engine.messages import outbox_publisher as engine_publishing
+from vesemir.engine.messages.outbox_publisher import Publishing
+from vesemir.engine.ports.broker import BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.ports.observe import SilentMeters
+from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.store import Delivery
+from vesemir.engine.upkeep.health import Gate
 
 LEASE = 30.0
 

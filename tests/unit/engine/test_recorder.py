@@ -8,11 +8,11 @@ from tests.unit.engine.world import InstanceStore, World
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.step import Direction
-from vesemir.engine import recorder as engine_recorder
-from vesemir.engine.changes import Change, Emit, SkipPending
-from vesemir.engine.lease import HeldLease
-from vesemir.engine.recorder import Recorder
-from vesemir.engine.store import Claim
+from vesemir.engine.ownership import recorder as engine_recorder
+from vesemir.engine.ownership.leases import HeldLease
+from vesemir.engine.ownership.recorder import Recorder
+from vesemir.engine.ports.changes import Change, Emit, SkipPending
+from vesemir.engine.ports.store import Claim
 
 
 class Buggy(InstanceStore):

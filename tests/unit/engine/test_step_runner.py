@@ -21,8 +21,8 @@ from vesemir.domain.action import (
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepStatus
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import Host, HttpAnswer, Ticket
-from vesemir.engine.steps import StepRunner
+from vesemir.engine.ports.hosts import Host, HttpAnswer, Ticket
+from vesemir.engine.target.step_runner import StepRunner
 
 KEY = StepKey("d1", Direction.FORWARD, "place")
 URL = "http://127.0.0.1:8080/health"

@@ -14,7 +14,7 @@ from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
 from vesemir.domain.traffic import AdminState
-from vesemir.engine.changes import RecordStep
+from vesemir.engine.ports.changes import RecordStep
 
 LOST = FailedError(FailureCode.SSH_CONNECTION_LOST, "the connection is lost")
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")

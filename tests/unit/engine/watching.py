@@ -13,9 +13,9 @@ from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.step import Direction, StepKey
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, available_besides, needed_besides
-from vesemir.engine.hosts import Ticket
-from vesemir.engine.records import TargetRecord
-from vesemir.engine.watching import WATCH_SECONDS
+from vesemir.engine.ports.hosts import Ticket
+from vesemir.engine.ports.records import TargetRecord
+from vesemir.engine.traffic.watch import WATCH_SECONDS
 
 FORWARD, BACK = Direction.FORWARD, Direction.BACK
 ENDED_BADLY = FAILURES | {TargetState.CANCELLED}

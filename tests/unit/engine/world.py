@@ -26,16 +26,16 @@ from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepTra
 from vesemir.domain.target import Target
 from vesemir.domain.template import Template
 from vesemir.domain.traffic import AdminState
-from vesemir.engine.changes import Change
-from vesemir.engine.context import Ports
-from vesemir.engine.hosts import Host, HttpAnswer, Ticket
-from vesemir.engine.lease import Leases
+from vesemir.engine.deployment.worker import Working
 from vesemir.engine.limits import EngineLimits
-from vesemir.engine.observe import SilentMeters
-from vesemir.engine.records import NewDeployment
-from vesemir.engine.sealing import Seal
-from vesemir.engine.store import Claim, ControlAnswer, ControlCommand, StoreAwayError
-from vesemir.engine.working import Working
+from vesemir.engine.ownership.leases import Leases
+from vesemir.engine.ownership.secret_parameters import Seal
+from vesemir.engine.ports.changes import Change
+from vesemir.engine.ports.hosts import Host, HttpAnswer, Ticket
+from vesemir.engine.ports.observe import SilentMeters
+from vesemir.engine.ports.records import NewDeployment
+from vesemir.engine.ports.store import Claim, ControlAnswer, ControlCommand, StoreAwayError
+from vesemir.engine.target.context import Ports
 
 LEASE_SECONDS = 60.0
 CAPS = Timeouts(deployment=7200, target=3600, step=3600)

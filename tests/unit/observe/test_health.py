@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from vesemir.engine.health import HealthRegistry, PartState
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 

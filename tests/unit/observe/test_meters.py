@@ -14,9 +14,9 @@ from vesemir.adapters.observe import PrometheusMeters, gc_spared, gc_watched, wa
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import FINAL, DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
-from vesemir.engine.health import HealthRegistry, PartState
-from vesemir.engine.observe import Backlog, Meters, Outcome, Phase, SilentLog, SilentMeters, WaitsFor
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.observe import Backlog, Meters, Outcome, Phase, SilentLog, SilentMeters, WaitsFor
+from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "metrics.md"
 

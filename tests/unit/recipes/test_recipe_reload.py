@@ -10,7 +10,7 @@ from tests.unit.engine.world import Lines
 from vesemir.adapters.recipes import RecipeBook, RecipeFileError, RecipeFolder, load_recipes, recipe_folders
 from vesemir.adapters.reloading import watch_files
 from vesemir.domain.recipe import Recipe
-from vesemir.engine.health import HealthRegistry, PartState
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
 from vesemir.settings import Recipes
 from vesemir.shipped import recipes_folder
 

@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from vesemir.adapters.haproxy.boxes import HaproxyBox
-from vesemir.engine.loadbalancer import AdminState
+from vesemir.engine.ports.load_balancer import AdminState
 
 
 class Replaced:

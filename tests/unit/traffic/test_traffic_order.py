@@ -13,8 +13,8 @@ from vesemir.domain.request import TrafficRequest
 from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import AdminState
-from vesemir.engine import capacity, draining, serving, watching
-from vesemir.engine.traffic import Traffic
+from vesemir.engine.traffic import capacity, drain, watch, weights
+from vesemir.engine.traffic.traffic import Traffic
 
 NONE = Share(0)
 
@@ -38,11 +38,11 @@ class Sections:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake does not need time between two readings."""
     monkeypatch.setattr(capacity, "CAPACITY_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(serving, "STATE_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(serving, "CONFIRM_SECONDS", 0.05)
-    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.001)
-    monkeypatch.setattr(draining, "STATE_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(draining, "SHUTDOWN_SECONDS", 0.05)
+    monkeypatch.setattr(weights, "STATE_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(weights, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "WATCH_SECONDS", 0.001)
+    monkeypatch.setattr(drain, "STATE_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(drain, "SHUTDOWN_SECONDS", 0.05)
 
 
 def moving(

@@ -14,10 +14,10 @@ from vesemir.domain.request import TrafficRequest
 from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import AdminState, HaproxyProcess
-from vesemir.engine import draining, serving, watching
-from vesemir.engine import traffic as engine_traffic
-from vesemir.engine.traffic import Traffic
-from vesemir.engine.watching import watched
+from vesemir.engine.traffic import drain, watch, weights
+from vesemir.engine.traffic import traffic as engine_traffic
+from vesemir.engine.traffic.traffic import Traffic
+from vesemir.engine.traffic.watch import watched
 
 READY = (AdminState.READY, 100)
 
@@ -25,10 +25,10 @@ READY = (AdminState.READY, 100)
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The fake does not need time between two readings."""
-    monkeypatch.setattr(serving, "STATE_POLL_SECONDS", 0.001)
-    monkeypatch.setattr(serving, "CONFIRM_SECONDS", 0.05)
-    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.001)
-    monkeypatch.setattr(draining, "STATE_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(weights, "STATE_POLL_SECONDS", 0.001)
+    monkeypatch.setattr(weights, "CONFIRM_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "WATCH_SECONDS", 0.001)
+    monkeypatch.setattr(drain, "STATE_POLL_SECONDS", 0.001)
 
 
 def moving(*boxes: FakeLoadBalancer, ensure: Callable[[], None] = lambda: None, **asked: Any) -> Traffic:

@@ -10,8 +10,8 @@ from vesemir.adapters.amqp.consuming import Consumer
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.publishing import Publisher
 from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.broker import Handler, Outgoing, PublishOutcome
-from vesemir.engine.health import Gate, HealthRegistry
+from vesemir.engine.ports.broker import Handler, Outgoing, PublishOutcome
+from vesemir.engine.upkeep.health import Gate, HealthRegistry
 from vesemir.settings import Amqp
 
 PUBLISH_PART = "broker.publish"

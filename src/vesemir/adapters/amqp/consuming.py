@@ -15,9 +15,9 @@ from vesemir.adapters.amqp.awaiting import Backoff, any_of
 from vesemir.adapters.amqp.dialing import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.broker import BrokerAwayError, Handler, Incoming
-from vesemir.engine.health import Gate
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.broker import BrokerAwayError, Handler, Incoming
+from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.upkeep.health import Gate
 from vesemir.settings import Amqp
 
 FIRST_PAUSE_SECONDS = 0.25

@@ -16,7 +16,7 @@ from loguru import logger
 
 from vesemir.adapters.amqp.lenient import LenientTransport
 from vesemir.domain.failure import VesemirError
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import Amqp
 
 CLOSE_SECONDS = 5.0

@@ -9,8 +9,8 @@ from loguru import logger
 from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
 from vesemir.adapters.amqp.dialing import LiveConnection, dial
 from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.broker import BrokerAwayError
-from vesemir.engine.health import PartState
+from vesemir.engine.ports.broker import BrokerAwayError
+from vesemir.engine.upkeep.health import PartState
 from vesemir.settings import Amqp
 
 Report = Callable[[PartState, str], None]

@@ -11,8 +11,8 @@ from vesemir.adapters.amqp.awaiting import Slot, any_of
 from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link, Report
 from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.broker import BrokerAwayError, Outgoing, PublishOutcome
-from vesemir.engine.health import PartState
+from vesemir.engine.ports.broker import BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.upkeep.health import PartState
 from vesemir.settings import Amqp
 
 APP_ID = "vesemir"

@@ -26,7 +26,7 @@ from vesemir.adapters.amqp.awaiting import any_of
 from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss, dial
 from vesemir.adapters.amqp.topology import Topology
 from vesemir.domain.failure import VesemirError
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import Amqp
 
 APP_ID = "vesemir-cli"

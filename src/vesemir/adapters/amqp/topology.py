@@ -10,7 +10,7 @@ from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity
 from loguru import logger
 
 from vesemir.adapters.amqp.dialing import LiveConnection, away_on_loss
-from vesemir.engine.broker import BrokerAwayError
+from vesemir.engine.ports.broker import BrokerAwayError
 
 QUORUM = {"x-queue-type": "quorum"}
 """Nothing beside the type: other programs declare the same queues, and the broker refuses arguments that differ."""

@@ -39,7 +39,7 @@ def clusters_of(settings: InventorySettings) -> dict[str, ChefCluster]:
 
 
 class ChefInventory:
-    """The port ``vesemir.engine.inventory.Inventory``, for Chef selectors only. Made by ``opened``."""
+    """The port ``vesemir.engine.ports.inventory.Inventory``, for Chef selectors only. Made by ``opened``."""
 
     def __init__(
         self, clusters: Mapping[str, _Cluster], *, default: str | None, warn: Warn, clock: Clock = utc_now

@@ -18,8 +18,8 @@ from vesemir.domain.haproxy_reply import (
 )
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
-from vesemir.engine.hosts import Hosts
-from vesemir.engine.loadbalancer import LoadBalancer
+from vesemir.engine.ports.hosts import Hosts
+from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.settings import Haproxy
 
 REPLACED_SECONDS = 10.0

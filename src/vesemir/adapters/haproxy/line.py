@@ -7,7 +7,7 @@ from typing import Self
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import Hosts, Relay
+from vesemir.engine.ports.hosts import Hosts, Relay
 
 CLOSE_SECONDS = 5.0
 

@@ -11,7 +11,7 @@ from aiohttp.typedefs import Handler, Middleware
 from loguru import logger
 from pydantic import SecretStr
 
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 RETRY_SECONDS = 5
 API = "/api/"

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from vesemir import __version__
 from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
 from vesemir.adapters.http.deployments import Deployments
-from vesemir.engine.health import HealthRegistry
-from vesemir.engine.reading import DeploymentReader
+from vesemir.engine.ports.reader import DeploymentReader
+from vesemir.engine.upkeep.health import HealthRegistry
 
 SMALL = 64 * 1024
 """No request has a body; this bounds one that has."""

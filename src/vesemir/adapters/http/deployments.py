@@ -11,8 +11,8 @@ from aiohttp import web
 
 from vesemir.adapters.http.answers import BadQueryError, error_answer, json_answer
 from vesemir.domain.states import FINAL, DeploymentState
-from vesemir.engine.reading import DeploymentReader, Json
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.reader import DeploymentReader, Json
+from vesemir.engine.ports.store import StoreAwayError
 
 DEFAULT_LIMIT, MOST_DEPLOYMENTS, MOST_EVENTS = 50, 200, 1000
 FILTERS = ("application", "environment", "state", "team")

@@ -4,7 +4,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 from vesemir.domain.target import Target
-from vesemir.engine.inventory import Inventory
+from vesemir.engine.ports.inventory import Inventory
 
 _NO_STATIC = "this Vesemir has no static inventory: set inventory.file in its settings"
 _NO_CHEF = "this Vesemir has no Chef server: set inventory.chef in its settings, or name targets by inventory or hosts"

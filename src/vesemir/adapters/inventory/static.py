@@ -78,7 +78,7 @@ def _read_yaml(text: str, findings: Findings) -> HostGraph:
 
 
 class StaticInventory:
-    """Groups and hosts of a file (the port ``vesemir.engine.inventory.Inventory``)."""
+    """Groups and hosts of a file (the port ``vesemir.engine.ports.inventory.Inventory``)."""
 
     def __init__(self, file: Path, *, warn: Callable[[str], None]) -> None:
         self._file = file

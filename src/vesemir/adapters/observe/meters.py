@@ -25,9 +25,9 @@ from vesemir import __version__
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import FINAL, TARGET_TRANSITIONS, DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
-from vesemir.engine.broker import PublishOutcome
-from vesemir.engine.health import HealthRegistry, PartState
-from vesemir.engine.observe import Backlog, Outcome, Phase, WaitsFor
+from vesemir.engine.ports.broker import PublishOutcome
+from vesemir.engine.ports.observe import Backlog, Outcome, Phase, WaitsFor
+from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 COMMANDS = ("cancel", "pause", "resume")
 UNKNOWN_COMMAND = "unknown"

@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from vesemir.engine.observe import Backlog, Meters
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.observe import Backlog, Meters
+from vesemir.engine.ports.store import StoreAwayError
 
 LAG_SECONDS = 0.25
 BACKLOG_SECONDS = 5.0

@@ -16,7 +16,7 @@ from vesemir.adapters.reloading import Reloading, stamp_of
 from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy
-from vesemir.engine.observe import Log
+from vesemir.engine.ports.observe import Log
 
 
 class PolicyFileError(VesemirError):
@@ -54,7 +54,7 @@ def read_policy(file: Path) -> Policy:
 
 
 class PolicyFile:
-    """The rules in force (the port ``vesemir.engine.policies.Policies``). Without a file everything is allowed."""
+    """The rules in force: the port ``vesemir.engine.ports.policies.Policies``. Without a file everything is allowed."""
 
     def __init__(self, file: Path | None, *, log: Log) -> None:
         """Raises ``PolicyFileError``; later problems go to ``log`` instead."""

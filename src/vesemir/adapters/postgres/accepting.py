@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.records import Destination, NewDeployment
-from vesemir.engine.store import AcceptKind
+from vesemir.engine.ports.records import Destination, NewDeployment
+from vesemir.engine.ports.store import AcceptKind
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -7,7 +7,7 @@ the second has its turn after every first.
 
 from collections.abc import Iterator, Sequence
 
-from vesemir.engine.changes import (
+from vesemir.engine.ports.changes import (
     BackInTraffic,
     Change,
     Emit,

@@ -1,7 +1,7 @@
 """One short transaction of the clean-up: a few deployments, and at most so many rows of what belongs to them."""
 
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.store import Cleaned
+from vesemir.engine.ports.store import Cleaned
 
 DEPLOYMENTS_AT_ONCE = 50
 

@@ -17,7 +17,7 @@ import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away, translated
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 from vesemir.settings import Postgres
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.records import Json
-from vesemir.engine.store import ControlAnswer, ControlCommand, DeploymentIdentity
+from vesemir.engine.ports.records import Json
+from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
 
 _MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.InvalidAuthorizationSpecificationError, "check user, password and pg_hba.conf against postgres.dsn"),

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")

@@ -12,7 +12,7 @@ from typing import Self
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.errors import is_away, translated
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 _CHANNEL = "vesemir"
 _LOOK_SECONDS = 10.0

@@ -6,7 +6,7 @@ import asyncpg
 
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.store import Claim
+from vesemir.engine.ports.store import Claim
 
 _TRIES = 8
 """How often a claim looks again when others were quicker; then whatever is due waits for the next hint or poll."""

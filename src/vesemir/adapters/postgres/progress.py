@@ -19,7 +19,7 @@ from vesemir.domain.states import (
     deployment_move,
     target_move,
 )
-from vesemir.engine.changes import (
+from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
     Change,
@@ -33,8 +33,8 @@ from vesemir.engine.changes import (
     Start,
     Touch,
 )
-from vesemir.engine.records import StepRecord, TargetRecord
-from vesemir.engine.store import Claim
+from vesemir.engine.ports.records import StepRecord, TargetRecord
+from vesemir.engine.ports.store import Claim
 
 AloneChange = Emit | MoveDeployment | Start | AddTargets | SkipPending
 """What no other change shares a statement with."""

@@ -12,9 +12,9 @@ from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.adapters.postgres.statistics import statistics
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
-from vesemir.engine.observe import Backlog, WaitsFor
-from vesemir.engine.records import TargetRecord
-from vesemir.engine.store import StoredEvent
+from vesemir.engine.ports.observe import Backlog, WaitsFor
+from vesemir.engine.ports.records import TargetRecord
+from vesemir.engine.ports.store import StoredEvent
 
 JsonObject = dict[str, Any]
 

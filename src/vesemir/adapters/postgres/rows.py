@@ -9,8 +9,8 @@ from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
-from vesemir.engine.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
-from vesemir.engine.store import StoredEvent
+from vesemir.engine.ports.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
+from vesemir.engine.ports.store import StoredEvent
 
 
 def timestamp(moment: datetime | None) -> str | None:

@@ -15,7 +15,7 @@ import asyncpg
 
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.statements import statements
-from vesemir.engine.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError
 
 
 class Sections:

@@ -1,4 +1,4 @@
-"""``PostgresStore``: the record in PostgreSQL, as ``vesemir.engine.store.Store`` asks for it."""
+"""``PostgresStore``: the record in PostgreSQL, as ``vesemir.engine.ports.store.Store`` asks for it."""
 
 import asyncio
 import secrets
@@ -19,9 +19,9 @@ from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.changes import Change, Emit, MoveDeployment
-from vesemir.engine.records import DeploymentRecord, Destination, NewDeployment, StepRecord, StepTotals, Wishes
-from vesemir.engine.store import (
+from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
+from vesemir.engine.ports.records import DeploymentRecord, Destination, NewDeployment, StepRecord, StepTotals, Wishes
+from vesemir.engine.ports.store import (
     AcceptKind,
     Claim,
     Cleaned,

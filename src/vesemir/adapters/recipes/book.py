@@ -12,7 +12,7 @@ from pathlib import Path
 from vesemir.adapters.recipes.reading import RecipeFileError, RecipeProblem, read_recipe, recipe_of
 from vesemir.adapters.reloading import Reloading, Stamp, stamp_of
 from vesemir.domain.recipe import Recipe
-from vesemir.engine.observe import Log, SilentLog
+from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.settings import Recipes
 from vesemir.shipped import recipes_folder
 
@@ -49,7 +49,7 @@ def recipe_folders(settings: Recipes) -> list[RecipeFolder]:
 
 
 class RecipeBook:
-    """The recipes by name (the port ``vesemir.engine.recipes.Recipes``). ``log`` hears of each change."""
+    """The recipes by name (the port ``vesemir.engine.ports.recipes.Recipes``). ``log`` hears of each change."""
 
     def __init__(self, folders: Sequence[RecipeFolder], *, log: Log | None = None) -> None:
         """Reads what can be read; ``problem`` tells of the rest."""

@@ -25,7 +25,7 @@ from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, refused, unsupported
 from vesemir.domain.failure import LeaseLostError, VesemirError
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import Ticket
+from vesemir.engine.ports.hosts import Ticket
 
 NOISE_LIMIT = 1024 * 1024
 """What login files may print before the greeting."""

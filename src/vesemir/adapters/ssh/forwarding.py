@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncssh
 import h11
 
-from vesemir.engine.hosts import HttpAnswer
+from vesemir.engine.ports.hosts import HttpAnswer
 
 BODY_LIMIT: Final = 64 * 1024
 ASK_LIMIT: Final = 16 * 1024 * 1024

@@ -17,7 +17,7 @@ from vesemir.adapters.ssh.trouble import connection_lost, place
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import HttpAnswer, Ticket
+from vesemir.engine.ports.hosts import HttpAnswer, Ticket
 
 GRACE_SECONDS: Final = 2.0
 """Between SIGTERM and SIGKILL, on a cancel and at a deadline."""
@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 class SshHost:
-    """``vesemir.engine.hosts.Host``. One request at a time: a host does its steps one after another."""
+    """``vesemir.engine.ports.hosts.Host``. One request at a time: a host does its steps one after another."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The port to hosts over SSH (``vesemir.engine.hosts.Hosts``)."""
+"""The port to hosts over SSH (``vesemir.engine.ports.hosts.Hosts``)."""
 
 import asyncio
 import contextlib
@@ -19,8 +19,8 @@ from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
 from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
-from vesemir.engine.hosts import Host, Relay, Ticket
-from vesemir.engine.observe import Meters, SilentMeters
+from vesemir.engine.ports.hosts import Host, Relay, Ticket
+from vesemir.engine.ports.observe import Meters, SilentMeters
 from vesemir.settings import Ssh
 
 LEAVE_SECONDS: Final = 10.0
@@ -180,7 +180,7 @@ def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:
 
 
 class SshRelay:
-    """``vesemir.engine.hosts.Relay``; a connection that was lost is opened again by the next question."""
+    """``vesemir.engine.ports.hosts.Relay``; a connection that was lost is opened again by the next question."""
 
     def __init__(self, target: Target, dialer: Dialer, connection: Connection) -> None:
         self._target = target

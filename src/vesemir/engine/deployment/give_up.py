@@ -1,0 +1,66 @@
+"""A deployment that cannot go on (its instances died over and over): end what runs and put HAProxy right."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable
+from functools import partial
+
+from vesemir.domain.failure import FailedError, Failure, FailureCode
+from vesemir.domain.states import TargetState
+from vesemir.engine.deployment.fanout import for_each
+from vesemir.engine.ports.changes import LeftDrained
+from vesemir.engine.target.context import Deployment
+from vesemir.engine.target.row import Row
+
+
+async def give_up(deployment: Deployment, rows: Iterable[Row]) -> None:
+    """For every target in work, in either direction. Raises ``LeaseLostError``."""
+    in_work = [row for row in rows if row.standing.in_work]
+    await for_each(in_work, partial(_leave, deployment), name="giving up")
+
+
+async def _leave(deployment: Deployment, row: Row) -> None:
+    await deployment.recorder.write(row.move(TargetState.RUNNING))
+    said = [
+        await _bounded(deployment, _end_remote(deployment, row)),
+        await _bounded(deployment, _drain(deployment, row)),
+    ]
+    text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *said]))
+    failure = Failure(FailureCode.TARGET_STATE_UNKNOWN, text)
+    stays_out = _stays_out(deployment, row)
+    left = [LeftDrained(row.name)] if stays_out else []
+    await deployment.recorder.write(*row.finish(TargetState.UNKNOWN, failure), *left)
+    meters = deployment.ports.meters
+    meters.target_finished(TargetState.UNKNOWN, failure.code, seconds=None)
+    if stays_out:
+        meters.left_drained()
+
+
+def _stays_out(deployment: Deployment, row: Row) -> bool:
+    """What it serves may be broken, and nobody but this deployment took it out."""
+    traffic = deployment.traffic
+    return traffic is not None and row.traffic is not None and row.changed and not traffic.foreign(row.traffic)
+
+
+async def _bounded(deployment: Deployment, work: Awaitable[str]) -> str:
+    try:
+        async with asyncio.timeout(deployment.limits.settle_seconds):
+            return await work
+    except FailedError as error:
+        return error.failure.message
+    except TimeoutError:
+        return "it did not answer in time"
+
+
+async def _end_remote(deployment: Deployment, row: Row) -> str:
+    """Taking the host's lock ends whatever an earlier session left."""
+    async with deployment.ports.hosts.open(row.target, deployment.ticket()):
+        return ""
+
+
+async def _drain(deployment: Deployment, row: Row) -> str:
+    traffic = deployment.traffic
+    if traffic is None or row.traffic is None:
+        return ""
+    if _stays_out(deployment, row):
+        return await traffic.leave_drained(row.name, row.traffic)
+    return await traffic.restore(row.name, row.traffic) or ""

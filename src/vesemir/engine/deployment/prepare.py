@@ -1,0 +1,150 @@
+"""Before the first target: which hosts, which batches, and whether everything can be rendered for each of them."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from vesemir.domain.action import RenderedStep
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.plan import Plan, make_plan
+from vesemir.domain.problem import Problem
+from vesemir.domain.recipe import Recipe, check_parameters
+from vesemir.domain.render import RenderError, render_steps
+from vesemir.domain.render import Scope as RenderScope
+from vesemir.domain.request import DeployRequest
+from vesemir.domain.step import Direction
+from vesemir.domain.target import OWN_VARIABLES, Target
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.ownership.recorder import Recorder
+from vesemir.engine.ownership.secret_parameters import storable_source
+from vesemir.engine.ports.changes import Emit, Start
+from vesemir.engine.ports.observe import Phase
+from vesemir.engine.ports.records import DeploymentRecord, TargetRecord
+from vesemir.engine.target.context import Ports
+from vesemir.engine.target.row import Row
+
+
+def steps_for(
+    recipe: Recipe, request: DeployRequest, target: Target, direction: Direction, limits: EngineLimits
+) -> list[RenderedStep]:
+    """The recipe's steps for one target. Raises ``RenderError``."""
+    scope = RenderScope(
+        application=request.application,
+        environment=request.environment,
+        version=request.version,
+        deployment_id=request.deployment_id,
+        target=target,
+        team=request.team or "",
+        parameters=request.parameters,
+        step_seconds=request.timeouts.step,
+        output_limit=limits.output_bytes,
+    )
+    return render_steps(recipe, direction, scope)
+
+
+class Prepared:
+    """The targets as rows, the plan over them, and the load balancer boxes."""
+
+    def __init__(self, plan: Plan, rows: Mapping[str, Row], balancers: Sequence[Target]) -> None:
+        self.plan = plan
+        self.rows = rows
+        self.balancers = balancers
+
+
+def again(record: DeploymentRecord, request: DeployRequest) -> Prepared:
+    """What an earlier owner prepared, as it was recorded: the inventory is not asked twice."""
+    rows = [Row.of(each) for each in record.targets if each.direction is Direction.FORWARD]
+    rows.sort(key=lambda row: row.position)
+    plan = make_plan([row.target for row in rows], request.rollout)
+    return Prepared(plan, {row.name: row for row in rows}, record.balancers)
+
+
+async def prepare(
+    request: DeployRequest,
+    recipe: Recipe,
+    *,
+    user_id: str | None,
+    recorder: Recorder,
+    ports: Ports,
+    limits: EngineLimits,
+) -> tuple[Prepared, float]:
+    """Resolve, plan and record it with ``deployment.started``; with the seconds that resolving took.
+
+    The policy is asked again: rules and hour may be others than when the request was accepted.
+    Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
+    """
+    policy = ports.policies.current
+    _permit(policy.judge(request, user_id, time.time()))
+    _check_parameters(recipe, request)
+    started = time.monotonic()
+    targets = [_known(box, recipe, request) for box in await ports.inventory.resolve(request.targets)]
+    balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
+    balancers = [box.knowing(OWN_VARIABLES) for box in balancers]
+    seconds = time.monotonic() - started
+    ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
+    if len(targets) > limits.targets:
+        text = f"{len(targets)} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
+        raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+    _permit(policy.judge_targets(request, len(targets)))
+    plan = make_plan(targets, request.rollout)
+    _check_rendering(recipe, request, targets, limits)
+    records = _records(plan, targets)
+    told = {
+        "targets": [{"name": record.name, "address": record.address} for record in records],
+        "batches": [list(batch.names) for batch in plan.batches],
+    }
+    start = Start(records, seconds, tuple(balancers), storable_source(recipe, ports.redact))
+    await recorder.write(start, Emit("deployment.started", told))
+    ports.log.info(
+        "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
+        targets=len(targets),
+        seconds=seconds,
+        batches=len(plan.batches),
+    )
+    return Prepared(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
+
+
+def _known(target: Target, recipe: Recipe, request: DeployRequest) -> Target:
+    """With what this deployment needs of the inventory, which may hold passwords for others: only that is recorded."""
+    order_by = request.rollout.order_by
+    return target.knowing(OWN_VARIABLES.union(recipe.variables, {order_by} if order_by else ()))
+
+
+def _permit(problems: Sequence[Problem]) -> None:
+    if problems:
+        text = "; ".join(f"{problem.field} {problem.message}" for problem in problems)
+        raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+
+
+def _check_parameters(recipe: Recipe, request: DeployRequest) -> None:
+    """The recipe may be another version than the one that the request was accepted with."""
+    _, problems = check_parameters(recipe, request.parameters)
+    if problems:
+        text = "; ".join(f"{problem.field} {problem.message}" for problem in problems)
+        raise FailedError(FailureCode.REQUEST_INVALID_PARAMETERS, text)
+
+
+def _check_rendering(recipe: Recipe, request: DeployRequest, targets: Sequence[Target], limits: EngineLimits) -> None:
+    try:
+        for target in targets:
+            steps_for(recipe, request, target, Direction.FORWARD, limits)
+    except RenderError as error:
+        raise FailedError(FailureCode.REQUEST_INVALID_PARAMETERS, str(error)) from error
+
+
+def _records(plan: Plan, targets: Sequence[Target]) -> tuple[TargetRecord, ...]:
+    by_name = {target.name: target for target in targets}
+    placed = ((batch.number, name) for batch in plan.batches for name in batch.names)
+    return tuple(
+        TargetRecord(
+            name=name,
+            direction=Direction.FORWARD,
+            address=by_name[name].address,
+            port=by_name[name].port,
+            user=by_name[name].user,
+            variables=by_name[name].variables,
+            source=by_name[name].source,
+            batch=number,
+            position=position,
+        )
+        for position, (number, name) in enumerate(placed, start=1)
+    )

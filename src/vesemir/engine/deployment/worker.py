@@ -1,0 +1,153 @@
+"""Taking work and doing it: claims deployments while there is room, runs each, and hands over what is unfinished.
+
+A claim's run ends in one of three ways: finished, lost (another instance has it, or will), or handed over. A bug in a
+run is logged and its lease left to expire: that is counted, so it cannot go on for ever.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.request import DeployRequest
+from vesemir.engine.deployment.rollout_loop import HandedOverError
+from vesemir.engine.deployment.run import DeploymentRun
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.ownership.leases import HeldLease, Leases
+from vesemir.engine.ports.records import Json
+from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.target.context import Ports
+
+SCAN_SECONDS = 1.0
+"""Between two looks for expired leases and work that no hint told of; follows the lease when that is short."""
+CLAIM_SECONDS = 2.0
+"""How long a claim under way is waited for when the instance stops: its answer may never come, the record being away.
+Should it have been committed all the same, its lease expires."""
+
+
+class Working:
+    """``run`` for ever; ``drain`` to stop in stages."""
+
+    def __init__(
+        self,
+        leases: Leases,
+        *,
+        ports: Ports,
+        limits: EngineLimits,
+        read_request: Callable[[Json], DeployRequest],
+        on_event: Callable[[], None],
+    ) -> None:
+        self._leases = leases
+        self._ports = ports
+        self._limits = limits
+        self._read_request = read_request
+        self._on_event = on_event
+        self._runs: dict[str, DeploymentRun] = {}
+        self._look = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._draining = False
+        self._claiming: asyncio.Timeout | None = None
+
+    @property
+    def in_work(self) -> int:
+        """Deployments that this instance runs now."""
+        return len(self._runs)
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._look.set()
+
+    async def run(self) -> None:
+        """Claim and run until cancelled. What runs then is ended without a result."""
+        scan = min(SCAN_SECONDS, self._limits.lease_seconds / 10)
+        async with asyncio.TaskGroup() as group:
+            while True:
+                self._look.clear()
+                if not await self._claim_one(group):
+                    try:
+                        async with asyncio.timeout(scan):
+                            await self._look.wait()
+                    except TimeoutError:
+                        pass
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more; let what is in work on the hosts finish for so long, then end it; hand everything back."""
+        self._draining = True
+        self._limit_claim(CLAIM_SECONDS)
+        for run in self._runs.values():
+            run.hand_over()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            self.leave()
+            await self._idle.wait()
+
+    def leave(self) -> None:
+        """End what is in work at once (a second SIGTERM)."""
+        self._limit_claim(0)
+        for run in self._runs.values():
+            run.leave()
+
+    def _limit_claim(self, seconds: float) -> None:
+        if self._claiming is not None:
+            self._claiming.reschedule(asyncio.get_running_loop().time() + seconds)
+
+    def _may_claim(self) -> bool:
+        return not self._draining and len(self._runs) < self._limits.deployments
+
+    async def _claim_one(self, group: asyncio.TaskGroup) -> bool:
+        if not self._may_claim():
+            return False
+        self._idle.clear()  # whoever drains waits for what is being claimed
+        try:
+            async with asyncio.timeout(None) as self._claiming:
+                lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
+        except (StoreAwayError, TimeoutError):
+            lease = None
+        finally:
+            self._claiming = None
+        if lease is None:
+            self._look_idle()
+            return False
+        run = DeploymentRun(
+            lease, ports=self._ports, limits=self._limits, read_request=self._read_request, on_event=self._on_event
+        )
+        if not self._may_claim():
+            run.hand_over()  # draining began while the claim was under way
+        self._runs[lease.claim.deployment_id] = run
+        group.create_task(self._one(run, lease), name=f"deployment {lease.claim.deployment_id}")
+        self._ports.meters.running(len(self._runs))
+        return True
+
+    async def _one(self, run: DeploymentRun, lease: HeldLease) -> None:
+        claim, log = lease.claim, self._ports.log
+        with log.context(deployment_id=claim.deployment_id, epoch=claim.epoch):
+            try:
+                if claim.previous is not None:
+                    self._ports.meters.taken_over(expired=claim.expired)
+                    self._on_event()
+                await run.run()
+            except HandedOverError:
+                log.info("handed over")
+                await self._hand_back(lease)
+            except (LeaseLostError, StoreAwayError) as error:
+                log.warning("stopped: {reason}", reason=str(error))
+            except Exception:
+                log.exception("the run met a bug; its lease is left to expire")
+            finally:
+                self._leases.drop(lease)
+                self._runs.pop(claim.deployment_id, None)
+                self._look_idle()
+                self._ports.meters.running(len(self._runs))
+                self._look.set()
+
+    def _look_idle(self) -> None:
+        if not self._runs:
+            self._idle.set()
+
+    async def _hand_back(self, lease: HeldLease) -> None:
+        try:
+            await self._leases.hand_back(lease)
+        except StoreAwayError as error:
+            self._ports.log.warning("could not be handed back, it expires instead: {reason}", reason=str(error))

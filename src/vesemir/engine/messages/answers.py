@@ -1,0 +1,126 @@
+"""Answers that are not part of a deployment's record: refusals, and replies to control messages.
+
+They are published at once and before the acknowledgement, so they come at least once; ``message_id`` is made from what
+is answered, so a repeated one can be told.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from vesemir.contract import CommonFields, Refusal
+from vesemir.domain.failure import Failure
+from vesemir.domain.naming import routing_key
+from vesemir.engine.messages.event_message import event_message
+from vesemir.engine.ports.broker import Broker, Incoming, Outgoing, PublishOutcome
+from vesemir.engine.ports.observe import Log
+from vesemir.engine.ports.store import StoredEvent
+
+_IDS = uuid.UUID("6f0a2c52-6c2d-4a53-9a0f-2f3b6f3a7c11")
+"""Namespace of the name-based ids (RFC 9562, version 5)."""
+
+_HEADER_BYTES = 500
+
+
+class Answers:
+    def __init__(self, broker: Broker, *, namespace: str, instance: str, log: Log) -> None:
+        self._broker = broker
+        self._namespace = namespace
+        self._instance = instance
+        self._log = log
+
+    async def rejected(self, message: Incoming, refusal: Refusal) -> None:
+        """``deployment.rejected`` to the requester and the listeners; a copy of the message to the rejected queue."""
+        await self._copy(message, refusal)
+        body = self._body("deployment.rejected", refusal.common) | {"failure": refusal.failure_json()}
+        await self._tell(message, body, refusal)
+
+    async def control(
+        self, message: Incoming, common: CommonFields, command: str | None, failure: Failure | None
+    ) -> None:
+        """``control.accepted`` or ``control.rejected``."""
+        name = "control.rejected" if failure else "control.accepted"
+        told = {"command": command, "failure": failure.as_json() if failure else None}
+        await self._tell(message, self._body(name, common) | told, failure)
+
+    async def control_refused(self, message: Incoming, refusal: Refusal) -> None:
+        """A control message that could not be read: ``control.rejected``, and a copy to the rejected queue."""
+        await self._copy(message, refusal)
+        told = {"command": refusal.command, "failure": refusal.failure_json()}
+        await self._tell(message, self._body("control.rejected", refusal.common) | told, refusal)
+
+    async def result_again(self, message: Incoming, result: StoredEvent) -> None:
+        """``deployment.finished`` of a deployment that is not in the record any more, to who repeats the request."""
+        if message.reply_to:
+            again = event_message(
+                result, reply_to=message.reply_to, correlation_id=message.correlation_id, namespace=self._namespace
+            )
+            await self._to_requester(again)
+
+    def _body(self, event: str, common: CommonFields) -> dict[str, Any]:
+        return {
+            "event": event,
+            "deployment_id": common.deployment_id,
+            "sequence": 0,
+            "occurred_at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            "application": common.application,
+            "environment": common.environment,
+            "version": common.version,
+            "instance": self._instance,
+        }
+
+    async def _copy(self, message: Incoming, refusal: Refusal) -> None:
+        reason = refusal.message.encode("ascii", "replace")[:_HEADER_BYTES].decode()
+        queue = f"{self._namespace}.rejected"
+        await self._broker.publish(
+            Outgoing(
+                exchange="",
+                routing_key=queue,
+                body=message.body,
+                message_id=_message_id(message, queue, refusal.code.value),
+                type="deployment.rejected",
+                content_type=None,
+                correlation_id=message.correlation_id,
+                headers={"x-vesemir-code": refusal.code.value, "x-vesemir-reason": reason},
+            )
+        )
+
+    async def _tell(self, message: Incoming, body: Mapping[str, Any], why: Refusal | Failure | None) -> None:
+        encoded = json.dumps(body, ensure_ascii=False).encode()
+        name, code = str(body["event"]), why.code.value if why else ""
+        key = routing_key(body["application"], body["environment"], name)
+        exchange = f"{self._namespace}.events"
+        await self._broker.publish(
+            Outgoing(exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id)
+        )
+        if not message.reply_to or message.reply_to.startswith(f"{self._namespace}."):
+            return  # never into Vesemir's own queues, whatever the message was refused for first
+        await self._to_requester(
+            Outgoing(
+                exchange="",
+                routing_key=message.reply_to,
+                body=encoded,
+                message_id=_message_id(message, message.reply_to, name, code),
+                type=name,
+                correlation_id=message.correlation_id,
+                mandatory=True,
+            )
+        )
+
+    async def _to_requester(self, told: Outgoing) -> None:
+        outcome = await self._broker.publish(told)
+        if outcome is not PublishOutcome.CONFIRMED:
+            self._log.warning(
+                "{event} could not be delivered to {queue}: {outcome}",
+                event=told.type,
+                queue=told.routing_key,
+                outcome=outcome.value,
+            )
+
+
+def _message_id(message: Incoming, *parts: str) -> str:
+    digest = hashlib.sha256(message.body).hexdigest()
+    return str(uuid.uuid5(_IDS, "/".join((digest, message.correlation_id or "", *parts))))

@@ -1,0 +1,210 @@
+"""Deploy events in: judged, stored, and only then acknowledged. Nothing is run from here.
+
+Everything that can be told without the network is told at once, with ``deployment.rejected`` and a copy of the message
+in the rejected queue; the rest is the run's to find out. A handler that returns lets the message be acknowledged; one
+that raises (the database or the broker is away) has it come again, and all of it is idempotent.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from vesemir.contract import CommonFields, Parsed, Refusal, parse_deploy_event, refusal
+from vesemir.domain.failure import FailureCode
+from vesemir.domain.problem import Problem
+from vesemir.domain.recipe import Recipe, check_parameters
+from vesemir.domain.request import DeployRequest, Timeouts
+from vesemir.engine.failpoints import Failpoint, reach
+from vesemir.engine.messages.answers import Answers
+from vesemir.engine.ownership.secret_parameters import Secrecy, is_placeholder
+from vesemir.engine.ports.broker import Incoming
+from vesemir.engine.ports.inventory import Inventory
+from vesemir.engine.ports.observe import Log, Meters, Outcome
+from vesemir.engine.ports.policies import Policies
+from vesemir.engine.ports.recipes import Recipes
+from vesemir.engine.ports.records import Destination, NewDeployment
+from vesemir.engine.ports.store import AcceptKind, Store
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A request of the right form. ``refusal`` is why recipes, policy or inventory do not allow it now.
+
+    ``recipe`` is the one it was judged by (its secret parameters are); folders may hold another a moment later.
+    """
+
+    parsed: Parsed
+    recipe: Recipe
+    refusal: Refusal | None
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeRules:
+    """What a request is judged by beside its form."""
+
+    recipes: Recipes
+    policies: Policies
+    inventory: Inventory
+    caps: Timeouts
+    max_bytes: int
+    namespace: str
+    secrecy: Secrecy
+
+    def judge(self, message: Incoming, now: float) -> Judged | Refusal:
+        """The request, or the one clear reason why it is refused. ``now`` in seconds since the epoch."""
+        parsed = parse_deploy_event(
+            message.body,
+            max_bytes=self.max_bytes,
+            caps=self.caps,
+            namespace=self.namespace,
+            reply_to=message.reply_to,
+        )
+        if isinstance(parsed, Refusal):
+            return parsed
+        request = parsed.request
+        self.recipes.refresh()
+        self.policies.refresh()
+        recipe = self.recipes.get(request.recipe)
+        refused = (
+            self._refused_recipe(request, recipe)
+            or self._refused_policy(request, message.user_id, now)
+            or self._refused_hosts(request)
+        )
+        return Judged(parsed, recipe or Recipe(request.recipe), refused)
+
+    def _refused_recipe(self, request: DeployRequest, recipe: Recipe | None) -> Refusal | None:
+        if recipe is None:
+            known = ", ".join(self.recipes.names) or "none"
+            problem = Problem("recipe", f"must be one of: {known}")
+            return _refuse(request, FailureCode.REQUEST_UNKNOWN_RECIPE, [problem])
+        _, problems = check_parameters(recipe, request.parameters)
+        problems += [
+            Problem(f"parameters.{name}", "is what the record shows for a secret: give the secret itself")
+            for name, value in request.parameters.items()
+            if is_placeholder(value)
+        ]
+        if problems:
+            return _refuse(request, FailureCode.REQUEST_INVALID_PARAMETERS, problems)
+        if problems := self.secrecy.refuse(recipe, request.parameters):
+            return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems)
+        return self._refused_rollout(request, recipe)
+
+    @staticmethod
+    def _refused_rollout(request: DeployRequest, recipe: Recipe) -> Refusal | None:
+        """What this recipe cannot do is not quietly left out."""
+        if request.rollout.on_failure == "rollback" and not recipe.rollback:
+            problem = Problem("rollout.on_failure", f"cannot be rollback: recipe {recipe.name} has no way back")
+            return _refuse(request, FailureCode.REQUEST_INVALID, [problem])
+        return None
+
+    def _refused_policy(self, request: DeployRequest, user_id: str | None, now: float) -> Refusal | None:
+        problems = self.policies.current.judge(request, user_id, now)
+        return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems) if problems else None
+
+    def _refused_hosts(self, request: DeployRequest) -> Refusal | None:
+        problems = [
+            Problem(f"targets.{problem.field}", problem.message, problem.code)
+            for problem in self.inventory.refuse(request.targets)
+        ]
+        if request.haproxy is not None:
+            problems += [
+                Problem(f"haproxy.targets.{problem.field}", problem.message, problem.code)
+                for problem in self.inventory.refuse(request.haproxy.targets)
+            ]
+        code = next((problem.code for problem in problems if problem.code), FailureCode.TARGETS_UNKNOWN_HOST)
+        return _refuse(request, code, problems) if problems else None
+
+
+class Intake:
+    """The handler of the deployments queue. ``on_accepted``: there may be something to claim or to publish."""
+
+    def __init__(
+        self,
+        rules: IntakeRules,
+        *,
+        store: Store,
+        answers: Answers,
+        log: Log,
+        meters: Meters,
+        on_accepted: Callable[[], None],
+    ) -> None:
+        self._rules = rules
+        self._store = store
+        self._answers = answers
+        self._log = log
+        self._meters = meters
+        self._on_accepted = on_accepted
+
+    async def handle(self, message: Incoming) -> None:
+        """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
+        # In a thread: it may have to read changed files.
+        judged = await asyncio.to_thread(self._rules.judge, message, time.time())
+        if isinstance(judged, Refusal):
+            await self._refuse(message, judged)
+            return
+        if judged.refusal is not None and not await self._is_repeat(judged.parsed):
+            await self._refuse(message, judged.refusal)
+            return
+        request = judged.parsed.request
+        reach(Failpoint.BEFORE_INSERT)
+        kind = await self._store.accept(self._new(judged, message), _destination(message))
+        reach(Failpoint.BEFORE_ACKNOWLEDGE)
+        if kind is AcceptKind.CONFLICT:
+            problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
+            await self._refuse(message, _refuse(request, FailureCode.REQUEST_CONFLICT, [problem]))
+            return
+        if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
+            await self._answers.result_again(message, result)
+        self._meters.event_received(Outcome.ACCEPTED if kind is AcceptKind.ACCEPTED else Outcome.REPEATED)
+        self._log.info(
+            "{kind}: {version} of {application} in {environment}, recipe {recipe}",
+            kind=kind.value,
+            version=request.version,
+            application=request.application,
+            environment=request.environment,
+            recipe=request.recipe,
+            deployment_id=request.deployment_id,
+        )
+        self._on_accepted()
+
+    def _new(self, judged: Judged, message: Incoming) -> NewDeployment:
+        parsed, secrecy = judged.parsed, self._rules.secrecy
+        request, recipe = parsed.request, judged.recipe
+        shown, sealed = secrecy.kept(request.deployment_id, parsed.raw, recipe=recipe, given=request.parameters)
+        return NewDeployment(
+            deployment_id=request.deployment_id,
+            body_hash=parsed.body_hash,
+            request=shown,
+            application=request.application,
+            environment=request.environment,
+            version=request.version,
+            recipe=request.recipe,
+            team=request.team,
+            requested_by=shown.get("requested_by"),
+            user_id=message.user_id,
+            sealed=sealed,
+        )
+
+    async def _is_repeat(self, parsed: Parsed) -> bool:
+        """What was accepted once is never refused later: rules, recipes and hosts may have changed since."""
+        return await self._store.known(parsed.request.deployment_id) == parsed.body_hash
+
+    async def _refuse(self, message: Incoming, refusal: Refusal) -> None:
+        self._meters.event_received(Outcome.REJECTED, refusal.code)
+        self._log.warning(
+            "deploy event refused: {code}: {reason}",
+            code=refusal.code.value,
+            reason=refusal.message,
+            deployment_id=refusal.common.deployment_id,
+        )
+        await self._answers.rejected(message, refusal)
+
+
+def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) -> Refusal:
+    common = CommonFields(request.deployment_id, request.application, request.environment, request.version)
+    return refusal(code, tuple(problems), common)
+
+
+def _destination(message: Incoming) -> Destination | None:
+    return Destination(message.reply_to, message.correlation_id) if message.reply_to else None

@@ -1,0 +1,1 @@
+"""Which instance may work on a deployment, and how its writes are fenced."""

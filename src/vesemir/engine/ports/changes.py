@@ -1,0 +1,124 @@
+"""What a run commits, in the order given: changes of deployment, targets and steps, and events that tell of them."""
+
+from dataclasses import dataclass, field
+
+from vesemir.domain.failure import Failure
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.ports.records import Json, StepRecord, TargetRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """An event: the store adds the common fields, ``sequence`` and ``occurred_at``."""
+
+    event: str
+    body: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MoveDeployment:
+    """``failure`` is kept when given. ``resets_clock``: a rollback gets the deployment's time again.
+
+    ``awaits_approval``: a move to ``paused`` that only a resume from now on ends; earlier approvals do not count.
+    ``approves``: the batch whose gate is open from now on, so that no later owner asks for it again.
+    """
+
+    old: DeploymentState
+    new: DeploymentState
+    failure: Failure | None = None
+    resets_clock: bool = False
+    awaits_approval: bool = False
+    approves: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """``deployment.started``: the clock begins; the plan's targets are there from now on.
+
+    ``balancers`` are the load balancer boxes, kept so that a later owner can put HAProxy right without the inventory.
+    ``recipe_source`` is the text of the recipe, so that a later owner goes on with the same steps.
+    """
+
+    targets: tuple[TargetRecord, ...]
+    resolve_seconds: float
+    balancers: tuple[Target, ...] = ()
+    recipe_source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AddTargets:
+    """Rows of a rollback (``direction`` back)."""
+
+    targets: tuple[TargetRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MoveTarget:
+    """``old`` is expected; ``finished`` makes it final."""
+
+    name: str
+    direction: Direction
+    old: TargetState
+    new: TargetState
+    finished: bool = False
+    failure: Failure | None = None
+    duration_seconds: float | None = None
+    connect_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SkipPending:
+    """Every pending target of that direction becomes ``skipped``, final."""
+
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """A recipe step is about to begin on this target."""
+
+    name: str
+    direction: Direction
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTraffic:
+    name: str
+    direction: Direction
+    traffic: Json
+
+
+@dataclass(frozen=True, slots=True)
+class LeftDrained:
+    """This target's server stays out of traffic beyond the deployment: counted until it is seen in traffic again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackInTraffic:
+    """This target's server was found in traffic, or put back into it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordStep:
+    record: StepRecord
+
+
+Change = (
+    Emit
+    | MoveDeployment
+    | Start
+    | AddTargets
+    | MoveTarget
+    | SkipPending
+    | Touch
+    | RecordTraffic
+    | LeftDrained
+    | BackInTraffic
+    | RecordStep
+)

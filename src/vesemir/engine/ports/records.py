@@ -1,0 +1,136 @@
+"""What the record holds, as a run and its neighbours read it: rows as values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from vesemir.domain.failure import Failure
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.target import Target
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a requester wants the events: a queue by the default exchange, with its ``correlation_id``."""
+
+    reply_to: str
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewDeployment:
+    """``request`` is the event's body (parsed JSON) with its secrets shown as ``•••``, which stand in ``sealed``;
+    ``body_hash`` is that of the canonical form of the body as it came."""
+
+    deployment_id: str
+    body_hash: bytes
+    request: Json
+    application: str
+    environment: str
+    version: str
+    recipe: str
+    team: str | None
+    requested_by: str | None
+    user_id: str | None
+    sealed: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What control messages asked for. ``cancel`` is {"requested_by", "reason"} or None; ``pause`` likewise.
+
+    ``approvals`` counts resumes, so that one approval opens one gate.
+    """
+
+    cancel: Json | None = None
+    pause: Json | None = None
+    resume: Json | None = None
+    approvals: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRecord:
+    """A row of ``target``: one target in one direction."""
+
+    name: str
+    direction: Direction
+    address: str
+    port: int
+    user: str
+    variables: Mapping[str, str]
+    source: str
+    batch: int
+    position: int
+    state: TargetState = TargetState.PENDING
+    finished: bool = False
+    touched: bool = False
+    """A recipe step began here."""
+    failure: Failure | None = None
+    traffic: Json | None = None
+    """What was in HAProxy before this deployment touched it, as ``vesemir.engine.traffic.traffic`` wrote it."""
+    duration_seconds: float | None = None
+    connect_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A row of ``step``: one finished try of one step. ``output`` is text without NUL."""
+
+    target: str
+    direction: Direction
+    step: str
+    attempt: int
+    status: StepStatus
+    exit_status: int | None
+    duration_seconds: float
+    output: str
+    output_bytes: int
+    output_truncated: bool
+    redone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentRecord:
+    """All that a run needs to go on from. Times are by the database's clock.
+
+    ``clock_seconds``: how long the deployment's (or its rollback's) time has run, pauses excluded; 0 before ``Start``.
+    ``queued_seconds``: from accepted to first claimed. ``total_seconds``: from first claimed to now (or the end).
+    """
+
+    deployment_id: str
+    request: Json
+    state: DeploymentState
+    owner: str | None
+    epoch: int
+    accepted_at: datetime
+    queued_seconds: float
+    clock_seconds: float
+    total_seconds: float
+    resolve_seconds: float | None
+    failure: Failure | None
+    wishes: Wishes
+    takeovers: int
+    started: bool
+    targets: tuple[TargetRecord, ...] = ()
+    balancers: tuple[Target, ...] = ()
+    awaits_approval: bool = False
+    approved_batch: int = 0
+    """The gates before this batch and all earlier ones were opened (``rollout.approve_after``)."""
+    paused_seconds: float = 0.0
+    """For how long it has been paused now; 0 when it is not."""
+    sealed: bytes | None = None
+    """Its secret parameters, until it has ended."""
+    user_id: str | None = None
+    recipe_source: str | None = None
+    """As ``Start`` recorded it; None before, and of a deployment that an older version began."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepTotals:
+    steps: int
+    redone: int
+    output_bytes: int

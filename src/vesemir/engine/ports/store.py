@@ -1,0 +1,223 @@
+"""The port to the record: what is committed, and in which one transaction.
+
+Every write of a running deployment goes through ``commit`` and is fenced by (owner, epoch): it locks the deployment's
+row where both still hold, or raises ``LeaseLostError``. Changes and the events that tell of them share the transaction.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from vesemir.domain.failure import VesemirError
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.ports.changes import Change
+from vesemir.engine.ports.records import (
+    DeploymentRecord,
+    Destination,
+    Json,
+    NewDeployment,
+    StepRecord,
+    StepTotals,
+    Wishes,
+)
+
+
+class StoreAwayError(VesemirError):
+    """The record cannot be reached or cannot write now. What was being written may be there or not: read it again."""
+
+
+class AcceptKind(StrEnum):
+    """``CLEANED``: it ended long ago, and of its record only the result is left (``kept_result``)."""
+
+    ACCEPTED = "accepted"
+    REPEATED = "repeated"
+    CLEANED = "repeated after the clean-up"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One claim of one deployment. ``previous`` is the instance that had it before, if it ran already.
+
+    ``expired``: its lease had run out, it was not handed back. ``exhausted``: that happened too often; it is claimed a
+    last time to clean up and fail.
+    """
+
+    deployment_id: str
+    owner: str
+    epoch: int
+    previous: str | None = None
+    expired: bool = False
+    exhausted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedServer:
+    """A server that a result left drained. ``deployment_id`` names the deployment, in whose lane ``target`` is."""
+
+    deployment_id: str
+    target: str
+    backend: str
+    traffic: Json
+    balancers: tuple[Target, ...]
+
+
+class ControlAnswer(StrEnum):
+    """``FINISHED``: a waiting deployment was cancelled at once. ``NOT_RUNNING``: it has ended, or cannot be paused."""
+
+    ACCEPTED = "accepted"
+    FINISHED = "finished"
+    UNKNOWN = "unknown"
+    NOT_RUNNING = "not_running"
+
+
+@dataclass(frozen=True, slots=True)
+class ControlCommand:
+    command: str
+    deployment_id: str
+    requested_by: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentIdentity:
+    """The common fields of an answer about a deployment."""
+
+    application: str
+    environment: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A destination with events to publish: those after ``cursor``. ``reply_to`` None is the topic exchange."""
+
+    destination_id: int
+    deployment_id: str
+    reply_to: str | None
+    correlation_id: str | None
+    cursor: int
+    failing_seconds: float
+    """Since when it could not be delivered (0: the last try went well)."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """``body`` is the whole event, ``sequence`` and ``occurred_at`` included."""
+
+    deployment_id: str
+    sequence: int
+    name: str
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What one batch of the clean-up deleted: ``deployments`` as a whole, and ``rows`` in all."""
+
+    deployments: int
+    rows: int
+
+
+class Cleaner(Protocol):
+    async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
+        """Delete about so many rows of what ended longer ago, in one short transaction; keep ids, hashes and results.
+
+        The newest ``keep_good`` successes of each lane stay, dry runs not counted.
+        Nothing deleted: there is nothing to do. None: another instance is at it. Raises ``StoreAwayError``.
+        """
+        ...
+
+
+class Outbox(Protocol):
+    async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
+        """Destinations with something due that nobody else publishes to now (or whose publisher's lease ran out)."""
+        ...
+
+    async def events_after(self, deployment_id: str, cursor: int, *, limit: int) -> Sequence[StoredEvent]: ...
+
+    async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
+        """Confirmed up to ``cursor``. False if another publisher has it now."""
+        ...
+
+    async def postpone(self, destination_id: int, publisher: str, *, seconds: float, reason: str) -> None:
+        """Could not be delivered: try again later."""
+        ...
+
+    async def park(self, destination_id: int, publisher: str, *, reason: str) -> None:
+        """Given up until a repeat of the request asks again; visible in ``status`` and over HTTP."""
+        ...
+
+
+class Store(Outbox, Cleaner, Protocol):
+    """Raises ``StoreAwayError`` when the database does not answer in time."""
+
+    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+        """One transaction: lock the lane, insert with the next arrival, ``deployment.accepted`` and the destinations.
+
+        A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a
+        new destination starts at 0. The topic exchange is a destination of every deployment from the beginning.
+        """
+        ...
+
+    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
+        """The ``deployment.finished`` of a deployment that was cleaned up."""
+        ...
+
+    async def known(self, deployment_id: str) -> bytes | None:
+        """The body's hash of an id that was ever accepted."""
+        ...
+
+    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+        """Set a wish and notify; a waiting deployment that is cancelled is finished here, with its events."""
+        ...
+
+    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
+        """A lane's lowest arrival that is pending, handed back or expired; ``deployment.taken_over`` if it ran."""
+        ...
+
+    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
+        """Renew the leases that are still this owner's; those left out of the answer are lost."""
+        ...
+
+    async def wishes(self, owner: str) -> Mapping[str, Wishes]:
+        """The wishes of every deployment of this owner."""
+        ...
+
+    async def hand_back(self, claim: Claim) -> None:
+        """Give the lease up: whoever is next may claim at once, and it does not count as an expiry."""
+        ...
+
+    async def load(self, deployment_id: str) -> DeploymentRecord | None: ...
+
+    async def step_totals(self, deployment_id: str) -> StepTotals: ...
+
+    async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
+        """What is recorded for one target, in the order it happened (without output)."""
+        ...
+
+    async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
+        """All or nothing, fenced. Raises ``LeaseLostError``."""
+        ...
+
+    async def left_drained(self) -> Sequence[DrainedServer]:
+        """Every server that a result left drained and nobody has seen in traffic since."""
+        ...
+
+    async def seen_in_traffic(self, server: DrainedServer) -> None:
+        """Somebody put it back: it is left drained no more, unless a later deployment has left it so."""
+        ...
+
+    def section(self, name: str) -> AbstractAsyncContextManager[None]:
+        """A section that one deployment at a time is in, across all instances; meant for well below a second.
+
+        Ends with whoever is in it. Raises ``StoreAwayError``.
+        """
+        ...
+
+    def hints(self) -> AbstractAsyncContextManager[AsyncIterator[str]]:
+        """Payloads of NOTIFY (``work``, ``wish``, ``outbox``); only hints, may be lost or end at any time."""
+        ...

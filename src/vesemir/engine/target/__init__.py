@@ -1,0 +1,1 @@
+"""One host from start to end."""

@@ -1,0 +1,71 @@
+"""What every part of one deployment's run works with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vesemir.domain.hiding import Hiding
+from vesemir.domain.recipe import Recipe
+from vesemir.domain.request import DeployRequest
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.ownership.leases import HeldLease
+from vesemir.engine.ownership.recorder import Recorder
+from vesemir.engine.ownership.secret_parameters import Seal
+from vesemir.engine.ports.hosts import Hosts, Ticket
+from vesemir.engine.ports.inventory import Inventory
+from vesemir.engine.ports.load_balancer import LoadBalancers
+from vesemir.engine.ports.observe import Log, Meters
+from vesemir.engine.ports.policies import Policies
+from vesemir.engine.ports.recipes import Recipes
+from vesemir.engine.ports.store import Store
+from vesemir.engine.traffic.traffic import Traffic
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored.
+
+    ``artifact`` gives the file of this instance that a ``file://`` address means; raises ``FailedError``.
+    ``seal`` opens the secret parameters that the record keeps.
+    """
+
+    store: Store
+    hosts: Hosts
+    balancers: LoadBalancers
+    inventory: Inventory
+    recipes: Recipes
+    policies: Policies
+    log: Log
+    meters: Meters
+    redact: Callable[[str], str]
+    artifact: Callable[[str], Path]
+    seal: Seal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One claimed deployment under way. ``traffic`` is None when no traffic is moved.
+
+    ``redact`` takes its secrets out of a text: to be called before anything is stored or published.
+    """
+
+    request: DeployRequest
+    recipe: Recipe
+    lease: HeldLease
+    recorder: Recorder
+    ports: Ports
+    limits: EngineLimits
+    traffic: Traffic | None
+    redact: Hiding
+
+    def ticket(self) -> Ticket:
+        """The right to work on a host, for this claim."""
+        return Ticket(
+            deployment_id=self.request.deployment_id,
+            lane=self.request.lane,
+            epoch=self.lease.claim.epoch,
+            valid=self.lease.valid,
+            beat_seconds=self.limits.beat_seconds,
+            silence_seconds=self.limits.silence_seconds,
+            lock_seconds=max(10.0, 2 * self.limits.silence_seconds),
+        )

@@ -1,0 +1,199 @@
+"""The steps of one target: each done once, recorded with its event; adopted or redone when it was begun before."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+from vesemir.domain.action import CheckAction, RenderedStep
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
+from vesemir.domain.verdict import event_output, failure_of_step, stored_output
+from vesemir.engine.failpoints import Failpoint, reach
+from vesemir.engine.ownership.scope import LEFT_ALONE, Scope, StopReason
+from vesemir.engine.ports.changes import Emit, RecordStep
+from vesemir.engine.ports.hosts import Host
+from vesemir.engine.ports.records import StepRecord
+from vesemir.engine.target.context import Deployment
+from vesemir.engine.target.row import Row
+from vesemir.engine.target.step_runner import StepRunner
+
+
+class Stepping:
+    """``began`` tells whether anything was asked of the host or of HAProxy in this session; ``doing`` the last step."""
+
+    def __init__(self, deployment: Deployment, row: Row, scope: Scope) -> None:
+        self._deployment = deployment
+        self._row = row
+        self._scope = scope
+        self._recorded: dict[str, StepRecord] = {}
+        self.began = False
+        self.doing = ""
+
+    async def remember(self) -> None:
+        """Read what is recorded for this target, if it was in work before."""
+        if not self._row.resumed:
+            return
+        records = await self._deployment.ports.store.finished_steps(
+            self._deployment.request.deployment_id, self._row.name, self._row.direction
+        )
+        self._recorded = {record.step: record for record in records}
+
+    def succeeded(self, name: str) -> bool:
+        record = self._recorded.get(name)
+        return record is not None and record.status is StepStatus.SUCCEEDED
+
+    def recorded_output(self, name: str) -> str:
+        """Empty for a step that is not recorded."""
+        record = self._recorded.get(name)
+        return record.output if record is not None else ""
+
+    async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
+        """One of Vesemir's own steps (drain, health, enable, analysis): its text is the step's output."""
+        with self._deployment.ports.log.context(step=name):
+            await self._own(name, work)
+
+    async def _own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
+        self._deployment.lease.ensure()
+        self.began, self.doing = True, name
+        started = time.monotonic()
+        try:
+            text = (await work()).encode()
+        except FailedError as error:
+            text = error.output.encode()
+            status = StepStatus.TIMED_OUT if error.failure.code.value.endswith("timed_out") else StepStatus.FAILED
+            self._put(name, 1, StepResult(status, None, text, len(text), time.monotonic() - started))
+            raise
+        except asyncio.CancelledError:
+            self._put_ended(name, 1, time.monotonic() - started)
+            raise
+        await self._put(name, 1, StepResult(StepStatus.SUCCEEDED, None, text, len(text), time.monotonic() - started))
+
+    async def remote(self, host: Host, step: RenderedStep, *, resumed: bool) -> None:
+        """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
+        if self.succeeded(step.name):
+            return
+        runner = StepRunner(
+            host,
+            artifact=self._deployment.ports.artifact,
+            python=self._deployment.limits.python,
+            redact=self._deployment.redact,
+        )
+        tried = self._recorded.get(step.name)
+        attempt = 1 if tried is None else tried.attempt
+        while True:
+            result = None if tried is None else StepResult(tried.status, tried.exit_status)
+            if result is None:
+                with self._deployment.ports.log.context(step=step.name):
+                    result = await self._once(host, runner, step, attempt=attempt, resumed=resumed)
+                resumed = False
+            tried = None
+            if result.status is StepStatus.SUCCEEDED:
+                return
+            if attempt > step.retries or result.status is StepStatus.CANCELLED:
+                raise FailedError(*failure_of_step(step, result, self._row.name, redact=self._deployment.redact))
+            attempt += 1
+            self._deployment.ports.log.info(
+                "step {step} did not succeed, try {attempt} of {tries}",
+                step=step.name,
+                attempt=attempt,
+                tries=step.retries + 1,
+            )
+
+    async def _once(
+        self, host: Host, runner: StepRunner, step: RenderedStep, *, attempt: int, resumed: bool
+    ) -> StepResult:
+        key = StepKey(self._deployment.request.deployment_id, self._row.direction, step.name, attempt)
+        redone = False
+        if resumed and not isinstance(step.action, CheckAction):
+            adopted, redone = await self._find_out(host, key, step)
+            if adopted is not None:
+                await self._put(step.name, attempt, adopted)
+                return adopted
+        self._deployment.lease.ensure()
+        self.began, self.doing = True, step.name
+        started = time.monotonic()
+        try:
+            reach(Failpoint.BEFORE_SEND)
+            with self._scope.waiting() if isinstance(step.action, CheckAction) else nullcontext():
+                result = await runner.run(key, step)
+            reach(Failpoint.BEFORE_RECORD)
+        except asyncio.CancelledError:
+            self._put_ended(step.name, attempt, time.monotonic() - started, redone=redone)
+            raise
+        except FailedError as error:
+            if error.failure.code is not FailureCode.SSH_CONNECTION_LOST:
+                text = error.failure.message.encode()
+                failed = StepResult(StepStatus.FAILED, None, text, len(text), time.monotonic() - started)
+                await self._put(step.name, attempt, failed, redone=redone)
+            raise
+        if result.status is StepStatus.CANCELLED:
+            # Nobody here asked for that: the host stopped hearing our beat. What it did is to be found out.
+            raise FailedError(FailureCode.SSH_CONNECTION_LOST, f"{self._row.name} ended {step.name}: {result.reason}")
+        await self._put(step.name, attempt, result, redone=redone)
+        host.recorded()
+        return result
+
+    async def _find_out(self, host: Host, key: StepKey, step: RenderedStep) -> tuple[StepResult | None, bool]:
+        """(the result that the host remembers, whether the step is about to be done again)."""
+        self._deployment.lease.ensure()
+        trace = await host.trace(key)
+        if trace.trace is Trace.NEVER:
+            return None, False
+        finished = trace.result if trace.trace is Trace.FINISHED else None
+        if finished is not None and finished.status is not StepStatus.CANCELLED:
+            note = b"adopted from the host's own record; its output was lost with the instance that ran it\n"
+            return replace(finished, output=note), False
+        if step.idempotent:
+            return None, True
+        text = (
+            f"step {step.name} broke off on {self._row.name} and is not idempotent, so it was not run again; "
+            "look at the host, put it right and deploy again"
+        )
+        raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text)
+
+    def _put_ended(self, name: str, attempt: int, seconds: float, *, redone: bool = False) -> None:
+        """The step was ended from outside. One that the next owner will verify is not said to have ended."""
+        reason = self._scope.reason
+        if reason is None or reason in LEFT_ALONE:
+            return
+        late = reason in {StopReason.BUDGET, StopReason.DEPLOYMENT_TIMED_OUT}
+        status = StepStatus.TIMED_OUT if late else StepStatus.CANCELLED
+        self._put(name, attempt, StepResult(status, None, duration_seconds=seconds), redone=redone)
+
+    def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
+        row, redact = self._row, self._deployment.redact
+        truncated = result.output_bytes > len(result.output)
+        text = (redact.tail if truncated else redact)(stored_output(result))
+        tail, cut = event_output(text)
+        record = StepRecord(
+            target=row.name,
+            direction=row.direction,
+            step=name,
+            attempt=attempt,
+            status=result.status,
+            exit_status=result.exit_status,
+            duration_seconds=result.duration_seconds,
+            output=text,
+            output_bytes=result.output_bytes,
+            output_truncated=truncated,
+            redone=redone,
+        )
+        body = {
+            "target": row.name,
+            "step": name,
+            "status": result.status.value,
+            "exit_status": result.exit_status,
+            "duration_seconds": round(result.duration_seconds, 3),
+            "output": tail,
+            "output_truncated": truncated or cut,
+        }
+        self._deployment.ports.log.debug(
+            "step {step} {status} in {seconds:.2f} s",
+            step=name,
+            status=result.status.value,
+            seconds=result.duration_seconds,
+        )
+        self._deployment.ports.meters.step_finished(result.status, seconds=result.duration_seconds, redone=redone)
+        return self._deployment.recorder.put(RecordStep(record), Emit("step.finished", body))

@@ -1,0 +1,102 @@
+"""How one target stands in a run: the owner's picture of its row, changed together with what is written."""
+
+from dataclasses import dataclass
+
+from vesemir.domain.failure import Failure
+from vesemir.domain.rollout import Standing
+from vesemir.domain.states import TargetState, target_move
+from vesemir.domain.step import Direction
+from vesemir.domain.target import Target
+from vesemir.engine.ports.changes import Emit, MoveTarget
+from vesemir.engine.ports.records import Json, TargetRecord
+
+
+@dataclass(slots=True)
+class Row:
+    """Mutable on purpose; its run is its only owner."""
+
+    target: Target
+    direction: Direction
+    batch: int
+    position: int
+    state: TargetState
+    finished: bool
+    touched: bool
+    resumed: bool
+    """It was in work before this claim, so what happened on the host is to be found out first."""
+    failure: Failure | None = None
+    traffic: Json | None = None
+    duration_seconds: float | None = None
+    connect_seconds: float | None = None
+
+    @classmethod
+    def of(cls, record: TargetRecord) -> "Row":
+        return cls(
+            target=Target(record.name, record.address, record.port, record.user, record.variables, record.source),
+            direction=record.direction,
+            batch=record.batch,
+            position=record.position,
+            state=record.state,
+            finished=record.finished,
+            touched=record.touched,
+            resumed=record.state is TargetState.UNKNOWN and not record.finished,
+            failure=record.failure,
+            traffic=record.traffic,
+            duration_seconds=record.duration_seconds,
+            connect_seconds=record.connect_seconds,
+        )
+
+    def way_back(self) -> TargetRecord:
+        """The row of a rollback: the same target, from what was in HAProxy before the deployment."""
+        return TargetRecord(
+            name=self.name,
+            direction=Direction.BACK,
+            address=self.target.address,
+            port=self.target.port,
+            user=self.target.user,
+            variables=self.target.variables,
+            source=self.target.source,
+            batch=self.batch,
+            position=self.position,
+            traffic=self.traffic,
+        )
+
+    @property
+    def name(self) -> str:
+        return self.target.name
+
+    @property
+    def changed(self) -> bool:
+        """What it serves may be broken by now: if it fails, it gets no traffic back (contract section 5)."""
+        return self.touched or self.direction is Direction.BACK
+
+    @property
+    def standing(self) -> Standing:
+        return Standing(self.state, self.finished, self.failure)
+
+    def move(self, new: TargetState, *, finished: bool = False, failure: Failure | None = None) -> MoveTarget:
+        """Change the picture and give the change to write. Raises ``IllegalTransitionError``."""
+        old, self.state = self.state, target_move(self.state, new)
+        self.finished = finished
+        self.failure = failure
+        return MoveTarget(
+            self.name,
+            self.direction,
+            old,
+            new,
+            finished=finished,
+            failure=failure,
+            duration_seconds=self.duration_seconds,
+            connect_seconds=self.connect_seconds,
+        )
+
+    def finish(self, state: TargetState, failure: Failure | None) -> tuple[MoveTarget, Emit]:
+        """The last change of a target, and the event that tells of it."""
+        body = {
+            "target": self.name,
+            "direction": self.direction.value,
+            "status": state.value,
+            "failure": failure.as_json() if failure else None,
+            "duration_seconds": round(self.duration_seconds or 0.0, 3),
+        }
+        return self.move(state, finished=True, failure=failure), Emit("target.finished", body)

@@ -1,0 +1,268 @@
+"""One target from start to end: lock, out of traffic, the recipe's steps, back into traffic; and what is left.
+
+A failed host is a result, never an exception: only a lost lease or a hand-over ends a session without one. The session
+may begin in the middle, after a takeover or a lost connection: what is recorded is not done again, and what the host's
+own markers tell decides about the rest (architecture.md, "State").
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
+
+from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError, with_left_behind
+from vesemir.domain.render import hidden_values
+from vesemir.domain.states import TargetState
+from vesemir.domain.step import Direction
+from vesemir.domain.traffic_prior import Prior
+from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.engine.deployment.prepare import steps_for
+from vesemir.engine.ownership.scope import LEFT_ALONE, Scope, StoppedError
+from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, Touch
+from vesemir.engine.ports.hosts import Host
+from vesemir.engine.ports.observe import Phase
+from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.target.back_in_traffic import Returning
+from vesemir.engine.target.context import Deployment
+from vesemir.engine.target.recorded_steps import Stepping
+from vesemir.engine.target.row import Row
+
+_RETRY_PAUSE_SECONDS = 1.0
+
+
+class TargetSession:
+    """``run`` once. ``scope`` is how the deployment stops it; ``canaries`` are all that it has."""
+
+    def __init__(self, deployment: Deployment, row: Row, *, canaries: frozenset[str] = frozenset()) -> None:
+        self._deployment = deployment
+        self._log = deployment.ports.log
+        self._row = row
+        self._traffic = deployment.traffic
+        self._server = row.name
+        self._settled = ""
+        self._left_drained = False
+        self._begun: asyncio.Future[None] | None = None
+        self.scope = Scope(deployment.request.timeouts.target)
+        self._steps = Stepping(deployment, row, self.scope)
+        self._returning = Returning(deployment, row, self._steps, self.scope, canaries=canaries)
+
+    def begin(self) -> None:
+        """From now on it is in work. Called for a fresh target, which is connected while that is being recorded: to
+        connect changes nothing."""
+        row = self._row
+        changes: list[Change] = [row.move(TargetState.RUNNING)]
+        if not row.resumed:
+            told = {"target": row.name, "batch": row.batch, "direction": row.direction.value}
+            changes.append(Emit("target.started", told))
+        self._begun = self._deployment.recorder.put(*changes)
+
+    async def run(self) -> None:
+        """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
+        with self._log.context(target=self._row.name):
+            await self._run()
+
+    async def _run(self) -> None:
+        row, started = self._row, time.monotonic()
+        failure: Failure | None
+        self._log.info("goes on after a takeover" if row.resumed else "begins")
+        try:
+            if row.resumed:
+                self.begin()
+                await self._recorded()
+            failure = await self._attempt()
+            await self._settle(failure)
+        except (LeaseLostError, StoppedError):
+            return
+        row.duration_seconds = time.monotonic() - started
+        state = target_state_of(failure, row.direction)
+        await self._finish(state, self._said(failure))
+
+    async def _recorded(self) -> None:
+        """Until the record says that it is in work."""
+        if self._begun is not None:
+            await asyncio.shield(self._begun)
+
+    async def _attempt(self) -> Failure | None:
+        """None when it went well. Raises ``StoppedError`` and ``LeaseLostError`` when it is not ours to finish."""
+        try:
+            async with self.scope:
+                await self._work()
+        except StoppedError as stop:
+            if stop.reason in LEFT_ALONE:
+                raise
+            return message_of_stop(
+                stop.reason.value, self._row.name, self._deployment.request.timeouts.target, self._steps.doing
+            )
+        except FailedError as error:
+            return error.failure
+        except LeaseLostError:
+            self._deployment.lease.lose()
+            raise
+        except StoreAwayError as error:
+            # What cannot be recorded must not be done: the next owner goes on from the record and the host.
+            self._deployment.lease.lose()
+            raise LeaseLostError(str(error)) from error
+        except Exception as error:
+            self._deployment.ports.log.exception("a bug")
+            text = f"Vesemir met an error of its own on {self._row.name}: {type(error).__name__}: {error}"
+            return Failure(FailureCode.INTERNAL_ERROR, text)
+        return None
+
+    async def _work(self) -> None:
+        """Connect and work; when the connection is lost in the middle, connect again and find out what happened."""
+        lost_at: float | None = None
+        while True:
+            try:
+                async with self._deployment.ports.hosts.open(self._row.target, self._deployment.ticket()) as host:
+                    self._row.connect_seconds = self._row.connect_seconds or host.connect_seconds
+                    self._deployment.ports.meters.phase_finished(Phase.CONNECT, seconds=host.connect_seconds)
+                    lost_at = None
+                    await self._on_host(host)
+                    return
+            except FailedError as error:
+                lost_at = self._give_up_or_wait(error, lost_at)
+            self._row.resumed = True
+            await asyncio.sleep(_RETRY_PAUSE_SECONDS)
+
+    def _give_up_or_wait(self, error: FailedError, lost_at: float | None) -> float:
+        """Since when the host is lost, if it is worth trying again; raises what the target failed with otherwise."""
+        now = time.monotonic()
+        lost_now = error.failure.code is FailureCode.SSH_CONNECTION_LOST
+        in_flight = self._row.resumed or lost_at is not None or self._row.touched
+        if not in_flight and not lost_now:
+            raise error
+        if not error.failure.code.value.startswith("ssh."):
+            raise error
+        since = lost_at if lost_at is not None else now
+        if now - since < self._deployment.limits.reconnect_seconds:
+            return since
+        if not self._row.touched:
+            raise error
+        text = (
+            f"{self._row.name} was lost in the middle of its steps and could not be reached again for "
+            f"{self._deployment.limits.reconnect_seconds:g} s ({error.failure.message}); "
+            "what it runs now is not known: look at the host, then deploy again"
+        )
+        raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error
+
+    async def _on_host(self, host: Host) -> None:
+        deployment, row = self._deployment, self._row
+        await self._recorded()
+        steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
+        deployment.redact.add(hidden_values(steps))
+        await self._steps.remember()
+        self._returning.refuse_known_regression()
+        if self._steps.succeeded("enable"):
+            await self._still_in_traffic()
+            return  # all of it was done, but perhaps the analysis; only the end was not recorded
+        if self._steps.succeeded("health"):
+            # It may serve at a share of its weight already: to take it out again would take capacity that others count.
+            await self._back_into_traffic()
+            return
+        await self._out_of_traffic()
+        if not row.touched:
+            row.touched = True
+            await self._deployment.recorder.write(Touch(row.name, row.direction))
+        async with self._kept_out():
+            for step in steps:
+                await self._steps.remote(host, step, resumed=row.resumed)
+        await self._back_into_traffic()
+
+    async def _out_of_traffic(self) -> None:
+        traffic, row = self._traffic, self._row
+        if traffic is None:
+            return
+        if self._steps.succeeded("drain"):
+            await traffic.assert_out(self._server)
+            return
+        started, still = time.monotonic(), self.scope.standing_still
+        await self._steps.own(
+            "drain", lambda: traffic.take_out(self._server, row.traffic, remember=self._remember, waiting=still)
+        )
+        seconds = time.monotonic() - started
+        self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=seconds)
+        self._log.info("out of traffic after {seconds:.1f} s", seconds=seconds)
+        await traffic.assert_out(self._server)
+
+    async def _remember(self, prior: Prior) -> None:
+        """What was there before the deployment: recorded before it is touched, so that it can be given back."""
+        row, traffic = self._row, self._traffic
+        recorded = dict(prior)
+        changes: list[Change] = [RecordTraffic(row.name, row.direction, recorded)]
+        if traffic is not None and not traffic.foreign(prior):
+            changes.append(BackInTraffic(row.name))
+        await self._deployment.recorder.write(*changes)
+        row.traffic = recorded
+
+    def _kept_out(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._traffic is None else self._traffic.kept_out(self._server)
+
+    async def _back_into_traffic(self) -> None:
+        traffic, prior = self._traffic, self._row.traffic
+        if traffic is None or prior is None:
+            return
+        await self._returning.come_back(traffic, prior)
+
+    async def _still_in_traffic(self) -> None:
+        traffic, prior = self._traffic, self._row.traffic
+        if traffic is not None and prior is not None:
+            await self._returning.stay(traffic, prior)
+
+    async def _settle(self, failure: Failure | None) -> None:
+        """Leave HAProxy as contract section 5 says, and say so in the failure."""
+        traffic, row = self._traffic, self._row
+        if failure is None or traffic is None or row.traffic is None:
+            return
+        prior = row.traffic
+        work: Callable[[], Awaitable[str | None]]
+        self._left_drained = row.changed and not traffic.foreign(prior)
+        if self._left_drained:
+            work = lambda: traffic.leave_drained(self._server, prior)  # noqa: E731 - two one-line choices read best side by side
+        else:
+            work = lambda: traffic.restore(self._server, prior)  # noqa: E731
+        try:
+            async with asyncio.timeout(self._deployment.limits.settle_seconds):
+                self._settled = await work() or ""
+        except (FailedError, TimeoutError) as error:
+            reason = error.failure.message if isinstance(error, FailedError) else "it did not answer in time"
+            self._settled = f"its server could not be put right in HAProxy ({reason}): look there"
+
+    def _said(self, failure: Failure | None) -> Failure | None:
+        return None if failure is None else with_left_behind(failure, self._settled)
+
+    async def _finish(self, state: TargetState, failure: Failure | None) -> None:
+        row = self._row
+        if failure is not None:
+            failure = Failure(failure.code, self._deployment.redact(failure.message))
+        try:
+            await self._deployment.recorder.write(*row.finish(state, failure), *self._left(failure))
+        except LeaseLostError:
+            return
+        meters = self._deployment.ports.meters
+        meters.target_finished(state, failure.code if failure else None, seconds=row.duration_seconds)
+        if self._left_drained:
+            meters.left_drained()
+        self._say_finished(state, failure)
+
+    def _say_finished(self, state: TargetState, failure: Failure | None) -> None:
+        seconds = self._row.duration_seconds or 0.0
+        if failure is None:
+            self._log.info("finished: {status} in {seconds:.1f} s", status=state.value, seconds=seconds)
+        else:
+            self._log.warning(
+                "finished: {status} in {seconds:.1f} s; {why}",
+                status=state.value,
+                seconds=seconds,
+                why=failure.message,
+                code=failure.code.value,
+            )
+
+    def _left(self, failure: Failure | None) -> list[Change]:
+        """Which servers are left out of traffic is remembered beyond this deployment."""
+        if self._left_drained:
+            return [LeftDrained(self._row.name)]
+        traffic, row = self._traffic, self._row
+        if failure is not None or traffic is None or row.traffic is None or traffic.foreign(row.traffic):
+            return []
+        # A way back may begin at a server that the way forward left drained; a way forward has looked already.
+        return [BackInTraffic(row.name)] if row.direction is Direction.BACK else []

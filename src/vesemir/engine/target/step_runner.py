@@ -1,0 +1,99 @@
+"""Carrying out one rendered step on an open host, whatever its kind, and telling how it ended."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction, RenderedStep, RunAction, TcpProbe
+from vesemir.domain.placing import fetch_command, place_command
+from vesemir.domain.probe import refuse_answer
+from vesemir.domain.step import Command, StepKey, StepResult, StepStatus
+from vesemir.engine.ports.hosts import Host
+
+PROBE_SECONDS = 10.0
+"""One try of a check at most."""
+
+
+class StepRunner:
+    """Runs steps on one host. ``artifact`` tells which file of this instance is meant, if it may be read (else it
+    raises ``FailedError``); ``python`` is the host's interpreter; ``redact`` is applied before an output is cut."""
+
+    def __init__(
+        self, host: Host, *, artifact: Callable[[str], Path], python: str, redact: Callable[[str], str] = str
+    ) -> None:
+        self._host = host
+        self._redact = redact
+        self._artifact = artifact
+        self._python = python
+
+    async def run(self, key: StepKey, step: RenderedStep) -> StepResult:
+        """Do it once. Raises ``FailedError`` (host lost, artifact not to be read), ``LeaseLostError``."""
+        match step.action:
+            case RunAction(command):
+                return await self._host.run(key, command)
+            case CheckAction() as check:
+                return await self._check(key, check)
+            case PutAction() | FetchAction() as action:
+                return await self._place(key, action)
+
+    async def _place(self, key: StepKey, action: PutAction | FetchAction) -> StepResult:
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(action.timeout):
+                command = await self._placing(key, action)
+        except TimeoutError:
+            text = f"sending the file took longer than {action.timeout:g} s".encode()
+            return StepResult(StepStatus.TIMED_OUT, None, text, len(text), time.monotonic() - started)
+        return await self._host.run(key, command)
+
+    async def _placing(self, key: StepKey, action: PutAction | FetchAction) -> Command:
+        name = f"{key.deployment_id}.{key.step}"
+        match action:
+            case FetchAction(url=url) if not url.startswith("file://"):
+                return fetch_command(action, python=self._python)
+            case FetchAction(url=url):
+                uploaded = await self._host.upload(self._artifact(url), name)
+            case PutAction(source=str() as source):
+                uploaded = await self._host.upload(self._artifact(source), name)
+            case PutAction(content=content):
+                uploaded = await self._host.write(content or b"", name)
+        return place_command(action, uploaded, python=self._python)
+
+    async def _check(self, key: StepKey, check: CheckAction) -> StepResult:
+        """Try until it passes. The deadline is the check's own; a command in it is supervised like any step."""
+        started = time.monotonic()
+        tries = 0
+        while True:
+            tries += 1
+            left = check.deadline - (time.monotonic() - started)
+            reason, status = await self._probe(key, check, max(0.1, min(left, PROBE_SECONDS)))
+            elapsed = time.monotonic() - started
+            if reason is None:
+                text = f"passed at try {tries}\n".encode()
+                return StepResult(StepStatus.SUCCEEDED, status, text, len(text), elapsed)
+            if elapsed + check.interval >= check.deadline:
+                text = f"{reason} ({tries} tries in {elapsed:.1f} s)\n".encode()
+                return StepResult(StepStatus.FAILED, status, text, len(text), elapsed, reason=reason)
+            await asyncio.sleep(check.interval)
+
+    async def _probe(self, key: StepKey, check: CheckAction, timeout: float) -> tuple[str | None, int | None]:
+        """(why not, exit status): the first is None when it passed."""
+        match check.probe:
+            case Command() as command:
+                result = await self._host.run(key, command)
+                passed = result.status is StepStatus.SUCCEEDED
+                words = self._redact(result.output.decode("utf-8", "replace"))[-1024:].strip() or result.reason
+                return None if passed else f"ended with {result.exit_status}: {words}", result.exit_status
+            case HttpProbe() as probe:
+                try:
+                    answer = await self._host.http_get(probe.url, timeout=timeout)
+                except (ConnectionError, TimeoutError) as error:
+                    return str(error) or f"{probe.url} gave no answer within {timeout:.1f} s", None
+                return refuse_answer(probe, answer.status, answer.body), None
+            case TcpProbe(host, port):
+                try:
+                    await self._host.tcp_connect(host, port, timeout=timeout)
+                except (ConnectionError, TimeoutError) as error:
+                    return str(error) or f"{host}:{port} gave no answer within {timeout:.1f} s", None
+                return None, None

@@ -1,0 +1,1 @@
+"""Out of HAProxy and back."""

@@ -1,0 +1,296 @@
+"""How the targets of one deployment leave HAProxy and come back: the safe order of architecture.md, "Traffic".
+
+A server is out when it is out on every load balancer, and in when it is in on every one. HAProxy announces nothing, so
+waits read its state again and again; each reading also says again what a reload made it forget. Everything may be
+called again with the stored prior state, which is how a takeover goes on.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
+from functools import partial
+from typing import Any
+
+from vesemir.domain.counters import BoxCounters
+from vesemir.domain.failure import FailedError
+from vesemir.domain.request import TrafficRequest
+from vesemir.domain.share import Share
+from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, check_weights
+from vesemir.domain.traffic_prior import Prior, PriorState, is_foreign, left_as_it_was, prior_as_json, prior_of
+from vesemir.engine.ports.load_balancer import LoadBalancer
+from vesemir.engine.traffic import weights
+from vesemir.engine.traffic.capacity import Capacity
+from vesemir.engine.traffic.drain import empty
+from vesemir.engine.traffic.reloads import Processes
+from vesemir.engine.traffic.server import ServerOnBox, boxes_of, found, read_all
+from vesemir.engine.traffic.watch import watched
+
+STALE_SECONDS = 10.0
+"""How long after the dump of its servers' state a reload may have its new process up."""
+
+Hold = Callable[[float, int], Awaitable[None]]
+"""``hold(seconds, percent)``: the target serves at that share of its weight until this returns or raises."""
+
+
+class Traffic:
+    """For one deployment. Names are those of targets; the request says which server each is.
+
+    ``ensure`` raises ``LeaseLostError`` and is asked before every outside action. ``critical(key)`` is a section that
+    one deployment at a time is in, across all instances. ``capacity_seconds`` and ``up_seconds`` are the deadlines of
+    ``haproxy.capacity`` and ``haproxy.not_up``. Every method raises ``FailedError`` (``haproxy.*``) unless it says so.
+    """
+
+    def __init__(
+        self,
+        balancers: Sequence[LoadBalancer],
+        request: TrafficRequest,
+        *,
+        min_available: Share,
+        capacity_seconds: float,
+        up_seconds: float,
+        ensure: Callable[[], None],
+        critical: Callable[[str], AbstractAsyncContextManager[None]],
+    ) -> None:
+        self._balancers = tuple(balancers)
+        self._request = request
+        self._capacity = Capacity(
+            self._balancers, request.backend, min_available=min_available, seconds=capacity_seconds, critical=critical
+        )
+        self._up_seconds = up_seconds
+        self._ensure = ensure
+        self._processes = Processes()
+        self._back: dict[str, tuple[float, Prior]] = {}
+        """Targets that came back lately and were left alone since: when, and what was there before."""
+
+    async def check(self, names: Iterable[str]) -> None:
+        """Before anything starts: every server known on every load balancer, and every weight one that it can have."""
+        servers = [self._request.server_of(name) for name in names]
+        for box in self._balancers:
+            view = await box.servers(self._request.backend)
+            for server in servers:
+                check_weights(found(view, server, self._request.backend, box.name), self._request.weights)
+        await self._processes.look(self._balancers)  # whoever is replaced from now on is known to be
+
+    async def observe(self, name: str) -> dict[str, Any]:
+        """What is there now, as JSON."""
+        return await self._prior(name, await read_all(self._on_all(name)))
+
+    def server_of(self, name: str) -> str:
+        """The name of a target's server in the backend."""
+        return self._request.server_of(name)
+
+    async def _prior(self, name: str, states: Sequence[ServerState]) -> dict[str, Any]:
+        ids = await self._processes.look(self._balancers)
+        seen = zip(self._balancers, states, ids, strict=True)
+        return prior_as_json(self.server_of(name), {box.name: PriorState.of(state, pid) for box, state, pid in seen})
+
+    def foreign(self, prior: Prior) -> bool:
+        """It was out before, not by this deployment: it is worked on and left as it was."""
+        return is_foreign(prior_of(prior).values())
+
+    async def take_out(
+        self,
+        name: str,
+        prior: Prior | None,
+        *,
+        remember: Callable[[Prior], Awaitable[None]] | None = None,
+        waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> str:
+        """Out on every load balancer, with no session left. Returns the step's output.
+
+        What is there in the moment before the drain is given to ``remember``, to be recorded; ``prior`` is what an
+        earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
+        whoever takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
+        """
+        self._back.pop(name, None)
+        await self._correct()
+        servers, known = self._on_all(name), prior
+        for box, was in prior_of(prior).items() if prior is not None else ():
+            self._processes.recall(box, was.process_id)
+
+        async def before(states: Sequence[ServerState]) -> None:
+            nonlocal known
+            if known is None:
+                known = await self._prior(name, states)
+                if remember is not None:
+                    await remember(known)
+
+        await self._capacity.drain(servers, waiting=waiting, before=before)
+        assert known is not None  # noqa: S101 - `before` has seen to it
+        await self._try_weights(servers, known)
+        text = await empty(servers, self._request, self._processes)
+        said = left_as_it_was(prior_of(known))
+        return f"{text}; it {said}" if said else text
+
+    async def assert_out(self, name: str) -> str:
+        """Read again, and out again where a reload put it back; what was drained before needs no capacity again."""
+        return await empty(self._on_all(name), self._request)
+
+    @asynccontextmanager
+    async def kept_out(self, name: str) -> AsyncIterator[None]:
+        """While its steps run: looked at every second, and out again where a reload put it back.
+
+        A load balancer that cannot be asked meanwhile is no reason to break a step off; what comes after it asks again.
+        """
+        servers = self._on_all(name)
+
+        async def look() -> None:
+            for server in servers:
+                with suppress(FailedError):
+                    await server.keep_out()
+
+        async with watched(look):
+            yield
+
+    async def warm_up(self, name: str, prior: Prior) -> str:
+        """Drained instead of in maint, and a fresh passed check on every load balancer. Returns the step's output.
+
+        Raises ``haproxy.not_up``. A server without checks cannot pass one: the recipe's own health check decides alone.
+        """
+        servers = self._coming_back(name, prior)
+        if not servers:
+            return f"{self._request.server_of(name)} {left_as_it_was(prior_of(prior))}; HAProxy did not check it"
+        started = time.monotonic()
+        states = await weights.warm_up(servers, seconds=self._up_seconds)
+        seconds = time.monotonic() - started
+        return f"{self._request.server_of(name)} {weights.how_checked(states)} after {seconds:.1f} s"
+
+    async def put_back(self, name: str, prior: Prior, hold: Hold, *, checked: bool = False) -> str:
+        """Each weight of the request held, then 100 % of the configured one, confirmed. Returns the step's output.
+
+        ``checked``: an earlier owner had it checked and perhaps begun this. One that serves is then not taken out for
+        it; else a server that is ready now was made so by a reload, before its fresh check.
+        """
+        servers = self._coming_back(name, prior)
+        if not all(weights.passes(state) or (checked and state.is_up) for state in await read_all(servers)):
+            await self.warm_up(name, prior)
+        for percent in self._request.weights if servers else ():
+            work = partial(hold, self._request.degradation_seconds, percent)
+            await weights.hold(servers, percent, work, self._processes)
+        said = await self._serve_fully(name, servers, prior)
+        self._back[name] = (time.monotonic(), prior)
+        return said
+
+    async def look_back(self) -> None:
+        """At those that came back just before a reload: its dump of their state may be of before that.
+
+        What cannot be asked or is not UP now is left to HAProxy's checks: those targets are done. Raises
+        ``LeaseLostError`` only.
+        """
+        with suppress(FailedError):
+            await self._processes.look(self._balancers)
+        await self._correct()
+
+    async def _correct(self) -> None:
+        """By the processes that were seen last: whoever drains or holds looks at them all the time."""
+        for name, (since, prior) in list(self._back.items()):
+            until = since + STALE_SECONDS
+            if self._processes.replaced_within(self._balancers, since, until):
+                with suppress(FailedError):
+                    await self.assert_in(name, prior)
+            if self._processes.looked > until:
+                self._back.pop(name, None)  # another target's turn may have done it meanwhile
+
+    async def keep_in(self, name: str, prior: Prior, hold: Hold, seconds: float) -> None:
+        """At 100 %, watched, until ``hold`` returns or raises."""
+        if servers := self._coming_back(name, prior):
+            await weights.hold(servers, 100, partial(hold, seconds, 100), self._processes)
+
+    async def counters(self) -> Mapping[str, BoxCounters]:
+        """What the backend's servers have answered so far, on every load balancer that can be asked now."""
+        found: dict[str, BoxCounters] = {}
+        for box in self._balancers:
+            with suppress(FailedError):  # asked again soon; who moves traffic says that it is away
+                found[box.name] = await box.counters(self._request.backend)
+        return found
+
+    async def assert_in(self, name: str, prior: Prior) -> str:
+        """Read again what was put back, and in again where something took it out since."""
+        return await self._serve_fully(name, self._coming_back(name, prior), prior)
+
+    async def restore(self, name: str, prior: Prior) -> str:
+        """As it was before the deployment, on each load balancer that can be reached; raises for those that cannot."""
+        self._back.pop(name, None)
+        known = prior_of(prior)
+        failed: list[FailedError] = []
+        for server in self._on_all(name):
+            was = known.get(server.box.name)
+            try:
+                if was is not None:
+                    await server.restore(was)
+            except FailedError as error:
+                failed.append(error)
+        if failed:
+            text = "; ".join(error.failure.message for error in failed)
+            raise FailedError(failed[0].failure.code, text) from failed[0]
+        boxes = ", ".join(f"{was} on {box}" for box, was in known.items())
+        return f"its server {self._request.server_of(name)} in HAProxy is as it was before ({boxes})"
+
+    async def leave_drained(self, name: str, prior: Prior | None = None) -> str:
+        """Drained on every load balancer. Returns the sentence for the failure, also when HAProxy cannot be told.
+
+        With ``prior``, maint that somebody else had set stays maint. Raises ``LeaseLostError`` only.
+        """
+        self._back.pop(name, None)
+        known = {} if prior is None else prior_of(prior)
+        done, failed = [], []
+        for server in self._on_all(name):
+            was = known.get(server.box.name)
+            kept = was is not None and was.admin is AdminState.MAINT
+            try:
+                await server.leave_drained(AdminState.MAINT if kept else AdminState.DRAIN)
+                done.append(server.box.name)
+            except FailedError as error:
+                failed.append(f"{server.box.name} ({error.failure.message})")
+        shown, told = f"its server {self._request.server_of(name)}", []
+        if done:
+            told.append(f"{shown} is left drained on {', '.join(done)}, agent checks off: mend it, then set it ready")
+        if failed:
+            told.append(f"{shown} could not be drained on {', '.join(failed)} and may get traffic: look there")
+        return "; ".join(told)
+
+    # --- how ------------------------------------------------------------------------------------------------------
+
+    def _on_all(self, name: str) -> list[ServerOnBox]:
+        server = self._request.server_of(name)
+        return [ServerOnBox(box, self._request.backend, server, self._ensure) for box in self._balancers]
+
+    def _coming_back(self, name: str, prior: Prior) -> list[ServerOnBox]:
+        """Where nobody else had taken it out."""
+        known = prior_of(prior)
+        out = {box for box, was in known.items() if was.is_taken_out}
+        return [server for server in self._on_all(name) if server.box.name not in out]
+
+    async def _try_weights(self, servers: Sequence[ServerOnBox], prior: Prior) -> None:
+        """Only HAProxy knows whether a hash is static: asked while the server gets no traffic, before any work."""
+        known = prior_of(prior)
+        for server in servers:
+            was, state = known.get(server.box.name), await server.read()
+            asked = self._request.weights and state.algorithm in HASH_ALGORITHMS
+            if asked and state.admin is AdminState.DRAIN and was is not None and not was.is_taken_out:
+                await server.try_weight(self._request.weights[0])
+
+    async def _serve_fully(self, name: str, servers: Sequence[ServerOnBox], prior: Prior) -> str:
+        """100 % where it comes back, exactly what was there where it does not, and the agent as before."""
+        await weights.serve(servers, 100)
+        known = prior_of(prior)
+        for server in self._on_all(name):
+            was = known.get(server.box.name)
+            if was is not None and was.is_taken_out:
+                await server.restore(was)
+            elif was is not None and was.agent:
+                await server.wake_agent()
+        return await self._told(name, servers, known)
+
+    async def _told(self, name: str, servers: Sequence[ServerOnBox], known: dict[str, PriorState]) -> str:
+        parts = [f"{servers[0].name} ready at 100 % on {boxes_of(servers)}"] if servers else []
+        if said := left_as_it_was(known):
+            parts.append(f"{self._request.server_of(name)} {said}")
+        reloaded = []
+        for box in self._balancers:
+            was = known.get(box.name)
+            if was is not None and (await box.process()).process_id != was.process_id:
+                reloaded.append(box.name)
+        if reloaded:
+            parts.append(f"HAProxy on {', '.join(reloaded)} was reloaded meanwhile: its state was asserted again")
+        return "; ".join(parts)

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.fakes.hosts import failed
+from tests.unit.engine.onlookers import CapacityWatch, check_order
 from tests.unit.engine.virtual_time import VirtualLoop, on_virtual_time, until
-from tests.unit.engine.watching import CapacityWatch, check_order
 from tests.unit.engine.world import Instance, World
 
 from vesemir.domain.share import Share

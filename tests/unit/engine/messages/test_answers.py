@@ -1,7 +1,7 @@
 """Answers outside the record: to whom they go, that they are the contract's, and that a repeat can be told."""
 
 import pytest
-from tests.unit.engine.messages import Post, incoming
+from tests.unit.engine.messages.mailbox import Post, incoming
 
 from vesemir.contract import CommonFields, Refusal, refusal
 from vesemir.domain.failure import Failure, FailureCode

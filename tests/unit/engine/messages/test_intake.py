@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.fakes.inventory import FakeInventory
-from tests.unit.engine.messages import NAMESPACE, Counted, Post, incoming
+from tests.unit.engine.messages.mailbox import NAMESPACE, Counted, Post, incoming
 from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, World
 
 from vesemir.adapters.observe import redact

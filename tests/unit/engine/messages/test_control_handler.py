@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.unit.engine.messages import NAMESPACE, Counted, Post, incoming
+from tests.unit.engine.messages.mailbox import NAMESPACE, Counted, Post, incoming
 from tests.unit.engine.world import InstanceStore, World
 
 from vesemir.domain.failure import FailureCode

@@ -9,10 +9,11 @@ from vesemir.domain.failure import FailedError, Failure
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
-from vesemir.engine.deployment.fanout import for_each
-from vesemir.engine.deployment.prepare import Prepared, steps_for
+from vesemir.engine.deployment.give_up import for_each
+from vesemir.engine.deployment.prepare import Prepared
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
+from vesemir.engine.target.step_runner import steps_for
 
 
 async def rehearse(deployment: Deployment, prepared: Prepared) -> Failure | None:

@@ -1,15 +1,30 @@
 """A deployment that cannot go on (its instances died over and over): end what runs and put HAProxy right."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
-from vesemir.domain.failure import FailedError, Failure, FailureCode
+from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
-from vesemir.engine.deployment.fanout import for_each
 from vesemir.engine.ports.changes import LeftDrained
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
+
+
+async def for_each(rows: Iterable[Row], work: Callable[[Row], Awaitable[None]], *, name: str) -> None:
+    """Done for all, or ended for all. Raises ``LeaseLostError`` as itself, anything else as an ``ExceptionGroup``."""
+
+    async def one(row: Row) -> None:
+        await work(row)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for row in rows:
+                group.create_task(one(row), name=f"{name} {row.name}")
+    except BaseExceptionGroup as errors:
+        if errors.subgroup(LeaseLostError) is not None:
+            raise LeaseLostError("the lease was lost on the way") from errors
+        raise
 
 
 async def give_up(deployment: Deployment, rows: Iterable[Row]) -> None:

@@ -1,44 +1,68 @@
-"""Before the first target: which hosts, which batches, and whether everything can be rendered for each of them."""
+"""Before the first target: what the record asks for, which hosts, which batches, and whether everything can be
+rendered for each of them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from vesemir.domain.action import RenderedStep
-from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.failure import FailedError, Failure, FailureCode
+from vesemir.domain.hiding import Hiding
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
-from vesemir.domain.render import RenderError, render_steps
-from vesemir.domain.render import Scope as RenderScope
+from vesemir.domain.render import RenderError
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
 from vesemir.domain.target import OWN_VARIABLES, Target
+from vesemir.engine.deployment.failures import unknown_recipe
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.recorder import Recorder
-from vesemir.engine.ownership.secret_parameters import storable_source
+from vesemir.engine.ownership.secret_parameters import (
+    UnsealableError,
+    opened,
+    secrets_of,
+    secrets_unreadable,
+    storable_source,
+)
 from vesemir.engine.ports.changes import Emit, Start
 from vesemir.engine.ports.observe import Phase
-from vesemir.engine.ports.records import DeploymentRecord, TargetRecord
+from vesemir.engine.ports.records import DeploymentRecord, Json, TargetRecord
 from vesemir.engine.target.context import Ports
 from vesemir.engine.target.row import Row
+from vesemir.engine.target.step_runner import steps_for
 
 
-def steps_for(
-    recipe: Recipe, request: DeployRequest, target: Target, direction: Direction, limits: EngineLimits
-) -> list[RenderedStep]:
-    """The recipe's steps for one target. Raises ``RenderError``."""
-    scope = RenderScope(
-        application=request.application,
-        environment=request.environment,
-        version=request.version,
-        deployment_id=request.deployment_id,
-        target=target,
-        team=request.team or "",
-        parameters=request.parameters,
-        step_seconds=request.timeouts.step,
-        output_limit=limits.output_bytes,
-    )
-    return render_steps(recipe, direction, scope)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """``hopeless`` is why nothing more can be done for it but to put right what is in work."""
+
+    request: DeployRequest
+    recipe: Recipe
+    hopeless: Failure | None
+
+
+def asked_for(
+    record: DeploymentRecord, *, ports: Ports, read_request: Callable[[Json], DeployRequest], redact: Hiding
+) -> Asked:
+    """Its secrets are hidden from now on."""
+    hopeless = None
+    try:
+        request = read_request(opened(record, ports.seal))
+    except UnsealableError as error:
+        request, hopeless = read_request(record.request), secrets_unreadable(error)
+    known = _recipe(record, request, ports)
+    recipe = known or Recipe(request.recipe)
+    if known is None:
+        hopeless = unknown_recipe(request.recipe, recorded=record.recipe_source is not None)
+    redact.add(secrets_of(recipe, request, shown=record.request))
+    return Asked(request, recipe, hopeless)
+
+
+def _recipe(record: DeploymentRecord, request: DeployRequest, ports: Ports) -> Recipe | None:
+    """What has begun goes on with the recipe that it began with, whatever the folders hold by now."""
+    if record.recipe_source is not None:
+        return ports.recipes.recorded(request.recipe, record.recipe_source)
+    return ports.recipes.get(request.recipe)
 
 
 class Prepared:

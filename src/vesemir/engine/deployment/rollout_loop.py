@@ -11,10 +11,8 @@ from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, Tally
 from vesemir.domain.states import DeploymentState, deployment_move
-from vesemir.engine.deployment.clock import DeploymentClock
 from vesemir.engine.deployment.failures import stop_failure
-from vesemir.engine.deployment.gate import Gate
-from vesemir.engine.deployment.pausing import PauseLimit
+from vesemir.engine.deployment.pauses import DeploymentClock, Gate, PauseLimit
 from vesemir.engine.ownership.scope import StopReason
 from vesemir.engine.ports.changes import Emit, MoveDeployment
 from vesemir.engine.ports.records import DeploymentRecord, Wishes

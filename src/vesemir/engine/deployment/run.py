@@ -13,12 +13,11 @@ from vesemir.domain.rollout import Complete, Halt
 from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.domain.step import Direction
-from vesemir.engine.deployment.asked import asked_for
-from vesemir.engine.deployment.clock import DeploymentClock
 from vesemir.engine.deployment.dry_run import plan_told, rehearse
 from vesemir.engine.deployment.failures import outlived, rollback_failed, stop_failure, where_each_stands
 from vesemir.engine.deployment.give_up import give_up
-from vesemir.engine.deployment.prepare import Prepared, again, prepare
+from vesemir.engine.deployment.pauses import DeploymentClock
+from vesemir.engine.deployment.prepare import Prepared, again, asked_for, prepare
 from vesemir.engine.deployment.result import Closing
 from vesemir.engine.deployment.rollout_loop import HandedOverError, Rolling
 from vesemir.engine.limits import EngineLimits

@@ -16,7 +16,6 @@ from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.traffic_prior import Prior
 from vesemir.domain.verdict import message_of_stop, target_state_of
-from vesemir.engine.deployment.prepare import steps_for
 from vesemir.engine.ownership.scope import LEFT_ALONE, Scope, StoppedError
 from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, Touch
 from vesemir.engine.ports.hosts import Host
@@ -26,6 +25,7 @@ from vesemir.engine.target.back_in_traffic import Returning
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.recorded_steps import Stepping
 from vesemir.engine.target.row import Row
+from vesemir.engine.target.step_runner import steps_for
 
 _RETRY_PAUSE_SECONDS = 1.0
 

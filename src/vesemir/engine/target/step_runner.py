@@ -8,7 +8,13 @@ from pathlib import Path
 from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction, RenderedStep, RunAction, TcpProbe
 from vesemir.domain.placing import fetch_command, place_command
 from vesemir.domain.probe import refuse_answer
-from vesemir.domain.step import Command, StepKey, StepResult, StepStatus
+from vesemir.domain.recipe import Recipe
+from vesemir.domain.render import Scope as RenderScope
+from vesemir.domain.render import render_steps
+from vesemir.domain.request import DeployRequest
+from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepStatus
+from vesemir.domain.target import Target
+from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ports.hosts import Host
 
 PROBE_SECONDS = 10.0
@@ -97,3 +103,21 @@ class StepRunner:
                 except (ConnectionError, TimeoutError) as error:
                     return str(error) or f"{host}:{port} gave no answer within {timeout:.1f} s", None
                 return None, None
+
+
+def steps_for(
+    recipe: Recipe, request: DeployRequest, target: Target, direction: Direction, limits: EngineLimits
+) -> list[RenderedStep]:
+    """The recipe's steps for one target. Raises ``RenderError``."""
+    scope = RenderScope(
+        application=request.application,
+        environment=request.environment,
+        version=request.version,
+        deployment_id=request.deployment_id,
+        target=target,
+        team=request.team or "",
+        parameters=request.parameters,
+        step_seconds=request.timeouts.step,
+        output_limit=limits.output_bytes,
+    )
+    return render_steps(recipe, direction, scope)

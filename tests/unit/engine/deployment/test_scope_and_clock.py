@@ -11,8 +11,7 @@ from tests.unit.engine.virtual_time import until
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.request import Rollout
 from vesemir.engine import failpoints
-from vesemir.engine.deployment.clock import DeploymentClock
-from vesemir.engine.deployment.gate import Gate
+from vesemir.engine.deployment.pauses import DeploymentClock, Gate
 from vesemir.engine.failpoints import EXIT_STATUS, Failpoint, reach
 from vesemir.engine.ownership.scope import Scope, StoppedError, StopReason
 

@@ -19,7 +19,7 @@ from vesemir.adapters.ssh.onhost.wire import ENDED, RUN, Unframer, frame, pack, 
 from vesemir.contract import Parsed, parse_deploy_event
 from vesemir.domain.plan import make_plan
 from vesemir.domain.request import Rollout, Timeouts
-from vesemir.domain.rollout import Begin, Complete, Standing, Tally
+from vesemir.domain.rollout import Begin, Complete, RolloutTally, Standing
 from vesemir.domain.share import Share
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Command, Direction, StepKey
@@ -58,7 +58,7 @@ def roll_out() -> None:
     """A sliding window over many targets, decided from the first to the last."""
     targets = [Target(f"web{number}", "127.0.0.1") for number in range(TARGETS)]
     plan = make_plan(targets, Rollout(concurrency=Share(20), mode="window"))
-    tally = Tally(plan, dict.fromkeys(plan.names, Standing(TargetState.PENDING, finished=False)))
+    tally = RolloutTally(plan, dict.fromkeys(plan.names, Standing(TargetState.PENDING, finished=False)))
     in_work: list[str] = []
     while not isinstance(move := tally.next_move(), Complete):
         for name in move.names if isinstance(move, Begin) else ():

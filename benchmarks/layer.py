@@ -11,11 +11,11 @@ import uvloop
 
 from vesemir.adapters.ssh.dialing import Dialer
 from vesemir.domain.target import Target
-from vesemir.settings import Ssh
+from vesemir.settings import SshSettings
 
 
 async def main(what: str, hosts_file: str, port: str, client_key: str, known_hosts: str) -> int:
-    settings = Ssh(
+    settings = SshSettings(
         user="root", client_key=Path(client_key), known_hosts=Path(known_hosts), login_timeout_seconds=120,
         connect_timeout_seconds=60,
     )  # fmt: skip

@@ -43,19 +43,19 @@ from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
 from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
-from vesemir.engine.deployment.worker import Working
+from vesemir.engine.deployment.worker import Worker
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.messages.answers import Answers
 from vesemir.engine.messages.control import Control
 from vesemir.engine.messages.intake import Intake, IntakeRules
-from vesemir.engine.messages.outbox_publisher import Publishing
+from vesemir.engine.messages.outbox_publisher import OutboxPublisher
 from vesemir.engine.ownership.leases import Leases
 from vesemir.engine.ownership.secret_parameters import Secrecy
 from vesemir.engine.ports.store import StoreAwayError
-from vesemir.engine.target.context import Ports
-from vesemir.engine.upkeep.drained_servers import LeftOut
+from vesemir.engine.target.context import EnginePorts
+from vesemir.engine.upkeep.drained_servers import DrainedServers
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
-from vesemir.engine.upkeep.retention import Cleaning, Retention
+from vesemir.engine.upkeep.retention import RecordCleanup, Retention
 from vesemir.settings import Settings
 
 DATABASE = "database"
@@ -78,7 +78,7 @@ class Service:
         health: HealthRegistry,
         store: PostgresStore,
         broker: AmqpBroker,
-        ports: Ports,
+        ports: EnginePorts,
         rules: IntakeRules,
         files: Mapping[str, Files],
     ) -> None:
@@ -96,8 +96,8 @@ class Service:
         namespace = settings.amqp.namespace
         answers = Answers(broker, namespace=namespace, instance=instance, log=ports.log)
         self._leases = Leases(store, owner=instance, seconds=settings.lease.seconds, log=ports.log, meters=ports.meters)
-        self._cleaning = Cleaning(store, retention_of(settings), log=ports.log)
-        self._publishing = Publishing(
+        self._cleaning = RecordCleanup(store, retention_of(settings), log=ports.log)
+        self._publishing = OutboxPublisher(
             store,
             broker,
             gate=health.gate(PUBLISH_PART),
@@ -108,14 +108,14 @@ class Service:
             log=ports.log,
             meters=ports.meters,
         )
-        self._working = Working(
+        self._working = Worker(
             self._leases,
             ports=ports,
             limits=limits_of(settings),
             read_request=partial(stored_request, caps=caps_of(settings)),
             on_event=self._publishing.wake,
         )
-        self._drained = LeftOut(store, ports.balancers, log=ports.log, seconds=settings.lease.seconds)
+        self._drained = DrainedServers(store, ports.balancers, log=ports.log, seconds=settings.lease.seconds)
         self._intake = Intake(
             rules, store=store, answers=answers, log=ports.log, meters=ports.meters, on_accepted=self._wake_work
         )
@@ -154,7 +154,7 @@ class Service:
             hosts = await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters))
             broker = AmqpBroker(settings.amqp, health=health, instance=instance)
             seal = RecordSeal.of(settings.secrets.key)
-            ports = Ports(
+            ports = EnginePorts(
                 store=store,
                 hosts=hosts,
                 balancers=HaproxyBoxes(hosts, settings.haproxy),

@@ -45,7 +45,7 @@ KeptFile = Annotated[Path, BeforeValidator(_located)]
 """A file that may be one of systemd's credentials."""
 
 
-class Section(BaseModel):
+class SettingsSection(BaseModel):
     """A table of the settings file; an unknown key is an error, because a typo must not become a default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,7 +60,7 @@ def _secret_from(file: Path | None, given: SecretStr, name: str) -> SecretStr:
         raise ValueError(f"{name}_file {file} cannot be read: {error.strerror}; check its path and mode") from error
 
 
-class Amqp(Section):
+class AmqpSettings(SettingsSection):
     url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
     url_file: KeptFile | None = None
     namespace: str = Field(default="vesemir", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
@@ -78,7 +78,7 @@ class Amqp(Section):
         return self
 
 
-class Postgres(Section):
+class PostgresSettings(SettingsSection):
     dsn: SecretStr = SecretStr("postgresql://vesemir@127.0.0.1:5432/vesemir")
     dsn_file: KeptFile | None = None
     pool_size: int = Field(default=10, ge=2)
@@ -91,7 +91,7 @@ class Postgres(Section):
         return self
 
 
-class Ssh(Section):
+class SshSettings(SettingsSection):
     user: str = "vesemir"
     port: int = Field(default=22, ge=1, le=65535)
     client_key: KeptFile = Path("/etc/vesemir/ssh/id_ed25519")
@@ -110,7 +110,7 @@ class Ssh(Section):
     variable ``vesemir_supervisor`` overrides it."""
 
 
-class Http(Section):
+class HttpSettings(SettingsSection):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     token: SecretStr | None = None
@@ -132,7 +132,7 @@ AttributePath = Annotated[str, Field(pattern=r"^[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)
 """A node's attribute, as in ``cloud.local_ipv4``."""
 
 
-class ChefCluster(Section):
+class ChefClusterSettings(SettingsSection):
     """A Chef server, or one organization of it."""
 
     url: str = Field(pattern=r"^https?://[^/?#\s@]+(/[^?#\s]*)?$")
@@ -166,19 +166,19 @@ class ChefCluster(Section):
     """For a whole search, all pages and attempts."""
 
 
-class DefaultChefCluster(ChefCluster):
+class DefaultChefClusterSettings(ChefClusterSettings):
     """The one that is meant when a request names none; ``name`` is for requests and people."""
 
     name: str = "default"
 
 
-class StaticInventory(Section):
+class StaticInventorySettings(SettingsSection):
     file: Path | None = None
 
 
-class Inventory(StaticInventory):
-    chef: DefaultChefCluster | None = None
-    chef_clusters: dict[str, ChefCluster] = {}
+class InventorySettings(StaticInventorySettings):
+    chef: DefaultChefClusterSettings | None = None
+    chef_clusters: dict[str, ChefClusterSettings] = {}
     """Further Chef servers by name. Without ``chef``, a single one of them is the default."""
 
     @model_validator(mode="after")
@@ -188,7 +188,7 @@ class Inventory(StaticInventory):
         return self
 
 
-class Haproxy(Section):
+class HaproxySettings(SettingsSection):
     socket: str = "/run/haproxy/admin.sock"
     """Path of the runtime socket on a load balancer; its inventory variable ``haproxy_socket`` overrides it."""
     up_deadline_seconds: Seconds = 60
@@ -198,7 +198,7 @@ class Haproxy(Section):
     command_timeout_seconds: Seconds = 10
 
 
-class Analysis(Section):
+class AnalysisSettings(SettingsSection):
     """How canaries are judged where requests ask for ``rollout.analysis``; docs/analysis.md explains it."""
 
     false_alarm_rate: float = Field(default=0.01, gt=0, le=0.5)
@@ -208,7 +208,7 @@ class Analysis(Section):
     slow_floor_ms: float = Field(default=100.0, ge=0)
 
 
-class Lease(Section):
+class LeaseSettings(SettingsSection):
     seconds: Seconds = 60
 
     @property
@@ -237,7 +237,7 @@ class Lease(Section):
         return self.seconds / 6
 
 
-class Limits(Section):
+class LimitsSettings(SettingsSection):
     deployments: int = Field(default=50, ge=1)
     """Deployments that one instance runs at once."""
     targets: int = Field(default=10_000, ge=1)
@@ -255,7 +255,7 @@ class Limits(Section):
     shutdown_seconds: Seconds = 20
 
 
-class Recipes(Section):
+class RecipesSettings(SettingsSection):
     folders: tuple[Path, ...] = ()
     """Folders of ``*.toml`` recipes beside the shipped ones; a later folder's recipe of the same name wins."""
     sudo_folders: tuple[Path, ...] | None = None
@@ -268,12 +268,12 @@ class Recipes(Section):
         return self
 
 
-class Policy(Section):
+class PolicySettings(SettingsSection):
     file: Path | None = None
     """Who may deploy what, when and how much at once; without it everything is allowed."""
 
 
-class Artifacts(Section):
+class ArtifactsSettings(SettingsSection):
     roots: tuple[Path, ...] = ()
     """Folders from which ``file://`` artifacts may be read."""
 
@@ -281,7 +281,7 @@ class Artifacts(Section):
 _KEY_CHARACTERS = 32
 
 
-class Secrets(Section):
+class SecretsSettings(SettingsSection):
     """For secret parameters in the record, until their deployment has ended; the same for all instances."""
 
     key: SecretStr | None = None
@@ -302,7 +302,7 @@ class Secrets(Section):
         return self
 
 
-class Retention(Section):
+class RetentionSettings(SettingsSection):
     """How long what has ended stays in the record. Ids, hashes, results and statistics stay for ever."""
 
     days: float = Field(default=365, ge=0)
@@ -313,7 +313,7 @@ class Retention(Section):
     """Between two looks for what is old enough."""
 
 
-class Log(Section):
+class LogSettings(SettingsSection):
     level: Literal["TRACE", "DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     format: Literal["auto", "json", "text"] = "auto"
 
@@ -334,21 +334,21 @@ class Settings(BaseSettings):
     )
 
     instance: str = Field(default_factory=_instance_default, pattern=r"^[A-Za-z0-9._-]{1,253}$")
-    amqp: Amqp = Amqp()
-    postgres: Postgres = Postgres()
-    ssh: Ssh = Ssh()
-    http: Http = Http()
-    inventory: Inventory = Inventory()
-    haproxy: Haproxy = Haproxy()
-    analysis: Analysis = Analysis()
-    lease: Lease = Lease()
-    limits: Limits = Limits()
-    recipes: Recipes = Recipes()
-    policy: Policy = Policy()
-    artifacts: Artifacts = Artifacts()
-    secrets: Secrets = Secrets()
-    retention: Retention = Retention()
-    log: Log = Log()
+    amqp: AmqpSettings = AmqpSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    ssh: SshSettings = SshSettings()
+    http: HttpSettings = HttpSettings()
+    inventory: InventorySettings = InventorySettings()
+    haproxy: HaproxySettings = HaproxySettings()
+    analysis: AnalysisSettings = AnalysisSettings()
+    lease: LeaseSettings = LeaseSettings()
+    limits: LimitsSettings = LimitsSettings()
+    recipes: RecipesSettings = RecipesSettings()
+    policy: PolicySettings = PolicySettings()
+    artifacts: ArtifactsSettings = ArtifactsSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    retention: RetentionSettings = RetentionSettings()
+    log: LogSettings = LogSettings()
 
     @classmethod
     def settings_customise_sources(

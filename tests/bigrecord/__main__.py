@@ -17,7 +17,7 @@ from tests.bigrecord.questions import QUESTIONS, READS_ALL, scans, seconds_of, s
 from tests.integration.postgres_server import new_server
 
 from vesemir.adapters.postgres import PostgresStore, migrate
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 COMMAND = str(Path(sys.executable).with_name("vesemir"))
 GOAL = 0.3
@@ -51,7 +51,7 @@ async def measure(dsn: str) -> int:
     missed = 0
     connection = await asyncpg.connect(dsn, timeout=30)
     print(f"{'best of some':<68} {'queries':>9} {'median':>9} {'command':>9} {'its CPU':>9}  indexes")
-    async with PostgresStore.connected(Postgres(dsn=dsn), instance="bench") as store:
+    async with PostgresStore.connected(PostgresSettings(dsn=dsn), instance="bench") as store:
         for words, ask in QUESTIONS.items():
             best, median = await seconds_of(store, ask, times=TIMES)
             found = [each for asked in await statements_of(store, ask) for each in await scans(connection, asked)]

@@ -12,13 +12,13 @@ import asyncpg
 
 from vesemir.adapters.postgres import PostgresStore, Reader
 from vesemir.adapters.postgres.statements import Connection, Statement
-from vesemir.domain.statistics import Grouping, Question
+from vesemir.domain.statistics import Question, StatisticsGrouping
 
 Ask = Callable[[Reader], Awaitable[object]]
 
 BIG = frozenset({"deployment", "target", "step", "event", "destination", "known_request", "outcome"})
 """Tables that grow with every deployment: none of them is read from one end to the other."""
-_DEFAULT = (Grouping.FAILURE, Grouping.APPLICATION)
+_DEFAULT = (StatisticsGrouping.FAILURE, StatisticsGrouping.APPLICATION)
 
 
 async def _overview(reader: Reader) -> None:
@@ -39,9 +39,9 @@ QUESTIONS: dict[str, Ask] = {
     "stats": lambda reader: reader.statistics(Question(by=_DEFAULT)),
     "stats --application app07": lambda reader: reader.statistics(Question(by=_DEFAULT, application="app07")),
     "stats --days 7 --by team --by selector": lambda reader: reader.statistics(
-        Question(days=7, by=(Grouping.TEAM, Grouping.SELECTOR))
+        Question(days=7, by=(StatisticsGrouping.TEAM, StatisticsGrouping.SELECTOR))
     ),
-    "stats --all --by month": lambda reader: reader.statistics(Question(all_days=True, by=(Grouping.MONTH,))),
+    "stats --all --by month": lambda reader: reader.statistics(Question(all_days=True, by=(StatisticsGrouping.MONTH,))),
     "status": _overview,
     "status dep-00003000": lambda reader: reader.deployment_view("dep-00003000"),
     "status open-15": lambda reader: reader.deployment_view("open-15"),

@@ -1,4 +1,4 @@
-"""One simulated canary is judged by the engine's own ``Judging``, on a clock that jumps; and two hundred of them."""
+"""One simulated canary is judged by the engine's own ``CanaryHold``, on a clock that jumps; and two hundred of them."""
 
 import asyncio
 import math
@@ -17,7 +17,7 @@ from vesemir.domain.canary import Judge
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError
 from vesemir.domain.request import Analysis
-from vesemir.engine.target.canary_hold import Judging
+from vesemir.engine.target.canary_hold import CanaryHold
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,11 @@ async def _deploy(situation: Situation, seed: int, rules: AnalysisRules) -> Outc
 
 def _judging(
     situation: Situation, rules: AnalysisRules, backend: SimulatedBackend, name: str, canaries: Sequence[str]
-) -> Judging:
+) -> CanaryHold:
     async def counters() -> Mapping[str, BoxCounters]:
         return backend.counters
 
-    return Judging(counters, Judge(situation.asked, rules, canary=name, canaries=canaries))
+    return CanaryHold(counters, Judge(situation.asked, rules, canary=name, canaries=canaries))
 
 
 async def _pass(backend: SimulatedBackend) -> None:
@@ -94,7 +94,7 @@ async def _pass(backend: SimulatedBackend) -> None:
         await asyncio.sleep(1)
 
 
-async def _held(situation: Situation, backend: SimulatedBackend, judging: Judging, name: str) -> str:
+async def _held(situation: Situation, backend: SimulatedBackend, judging: CanaryHold, name: str) -> str:
     """As the session of a target does it; the step's output."""
     await judging.begin()
     with suppress(FailedError):

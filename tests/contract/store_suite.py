@@ -19,7 +19,7 @@ from vesemir.domain.step import Direction, StepStatus
 from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget, Start
 from vesemir.engine.ports.records import Destination, NewDeployment, StepRecord, TargetRecord
 from vesemir.engine.ports.store import Claim, Store
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 T = TypeVar("T")
 Stores = Callable[[str], Awaitable[Store]]
@@ -44,7 +44,7 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     async with AsyncExitStack() as stack:
 
         async def real(instance: str) -> Store:
-            settings = Postgres(dsn=server.dsn(name))
+            settings = PostgresSettings(dsn=server.dsn(name))
             return await stack.enter_async_context(PostgresStore.connected(settings, instance=instance))
 
         yield real

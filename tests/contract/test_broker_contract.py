@@ -12,15 +12,15 @@ from tests.fakes.broker import FakeBroker
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
 from vesemir.adapters.amqp import AmqpBroker
-from vesemir.engine.ports.broker import BrokerAwayError, Handler, Incoming, Outgoing, PublishOutcome
+from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage, OutgoingMessage, PublishOutcome
 from vesemir.engine.upkeep.health import Gate, HealthRegistry
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 __all__ = ["rabbit_server"]
 
 
 class ConsumingBroker(Protocol):
-    async def publish(self, message: Outgoing) -> PublishOutcome: ...
+    async def publish(self, message: OutgoingMessage) -> PublishOutcome: ...
     async def consume(
         self, queue_suffix: str, handler: Handler, *, gate: Gate, prefetch: int | None = None
     ) -> None: ...
@@ -35,7 +35,7 @@ class Bench(Protocol):
 
     async def declare(self, queue: str, *, max_length: int | None = None) -> None: ...
     async def bind(self, queue: str, pattern: str) -> None: ...
-    async def send(self, queue: str, message: Incoming) -> None: ...
+    async def send(self, queue: str, message: IncomingMessage) -> None: ...
     async def count(self, queue: str) -> int: ...
     async def go_away(self) -> None: ...
 
@@ -52,7 +52,7 @@ class FakeBench:
     async def bind(self, queue: str, pattern: str) -> None:
         self.fake.bind(queue, pattern)
 
-    async def send(self, queue: str, message: Incoming) -> None:
+    async def send(self, queue: str, message: IncomingMessage) -> None:
         await self.fake.send(queue, message)
 
     async def count(self, queue: str) -> int:
@@ -76,7 +76,7 @@ class RabbitBench:
     async def bind(self, queue: str, pattern: str) -> None:
         await (await self._channel.get_queue(queue)).bind(f"{self.namespace}.events", pattern)
 
-    async def send(self, queue: str, message: Incoming) -> None:
+    async def send(self, queue: str, message: IncomingMessage) -> None:
         await self._channel.default_exchange.publish(
             aio_pika.Message(message.body, reply_to=message.reply_to, correlation_id=message.correlation_id), queue
         )
@@ -92,7 +92,7 @@ class RabbitBench:
 @asynccontextmanager
 async def rabbit_bench(server: RabbitServer) -> AsyncIterator[RabbitBench]:
     namespace = f"t{uuid.uuid4().hex[:8]}"
-    settings = Amqp(url=server.url, namespace=namespace, publish_timeout_seconds=3)
+    settings = AmqpSettings(url=server.url, namespace=namespace, publish_timeout_seconds=3)
     broker = AmqpBroker(settings, health=HealthRegistry(), instance="contract/1")
     async with await aio_pika.connect(server.url) as connection, asyncio.TaskGroup() as tasks:
         tasks.create_task(broker.run())
@@ -122,12 +122,12 @@ async def consuming(bench: Bench, handler: Handler, *, gate: Gate, prefetch: int
         await task
 
 
-def outgoing(queue: str, *, mandatory: bool = False, number: int = 0) -> Outgoing:
-    return Outgoing("", queue, b"{}", f"id-{queue}-{number}", "deployment.accepted", "c-1", mandatory=mandatory)
+def outgoing(queue: str, *, mandatory: bool = False, number: int = 0) -> OutgoingMessage:
+    return OutgoingMessage("", queue, b"{}", f"id-{queue}-{number}", "deployment.accepted", "c-1", mandatory=mandatory)
 
 
-def incoming(body: bytes) -> Incoming:
-    return Incoming(body, "replies", "c-9", None, redelivered=False)
+def incoming(body: bytes) -> IncomingMessage:
+    return IncomingMessage(body, "replies", "c-9", None, redelivered=False)
 
 
 def opened() -> Gate:
@@ -177,7 +177,7 @@ async def test_events_reach_who_listens(bench: Bench) -> None:
     await bench.bind(queue, "shop.#")
     exchange = f"{bench.namespace}.events"
     for key in ("shop.production.deployment.finished", "blog.production.deployment.finished"):
-        message = Outgoing(exchange, key, b"{}", key, "deployment.finished")
+        message = OutgoingMessage(exchange, key, b"{}", key, "deployment.finished")
         assert await bench.broker.publish(message) is PublishOutcome.CONFIRMED
     assert await bench.count(queue) == 1
 
@@ -195,8 +195,8 @@ async def test_many_in_flight_each_get_their_own_answer(bench: Bench) -> None:
 async def test_one_message_id_to_two_places_at_once(bench: Bench) -> None:
     queue = f"{bench.namespace}.same"
     await bench.declare(queue)
-    one = Outgoing("", "nowhere", b"{}", "same", "x", mandatory=True)
-    two = Outgoing("", queue, b"{}", "same", "x", mandatory=True)
+    one = OutgoingMessage("", "nowhere", b"{}", "same", "x", mandatory=True)
+    two = OutgoingMessage("", queue, b"{}", "same", "x", mandatory=True)
     outcomes = await asyncio.gather(*(bench.broker.publish(message) for message in (one, two) * 20))
     assert outcomes == [PublishOutcome.RETURNED, PublishOutcome.CONFIRMED] * 20
 
@@ -208,7 +208,7 @@ async def test_away_raises(bench: Bench) -> None:
 
 
 async def test_a_handled_message_is_gone(bench: Bench) -> None:
-    seen: asyncio.Queue[Incoming] = asyncio.Queue()
+    seen: asyncio.Queue[IncomingMessage] = asyncio.Queue()
     queue = f"{bench.namespace}.deployments"
     async with consuming(bench, seen.put, gate=opened()):
         await bench.send(queue, incoming(b"one"))
@@ -219,9 +219,9 @@ async def test_a_handled_message_is_gone(bench: Bench) -> None:
 
 
 async def test_a_message_whose_handler_raises_comes_again(bench: Bench) -> None:
-    seen: asyncio.Queue[Incoming] = asyncio.Queue()
+    seen: asyncio.Queue[IncomingMessage] = asyncio.Queue()
 
-    async def handler(message: Incoming) -> None:
+    async def handler(message: IncomingMessage) -> None:
         await seen.put(message)
         if not message.redelivered:
             raise ConnectionError("first time")
@@ -236,7 +236,7 @@ async def test_a_message_whose_handler_raises_comes_again(bench: Bench) -> None:
 
 
 async def test_nothing_is_taken_while_the_gate_is_closed(bench: Bench) -> None:
-    seen: asyncio.Queue[Incoming] = asyncio.Queue()
+    seen: asyncio.Queue[IncomingMessage] = asyncio.Queue()
     gate = opened()
     queue = f"{bench.namespace}.deployments"
     async with consuming(bench, seen.put, gate=gate):
@@ -265,7 +265,7 @@ async def test_prefetch_bounds_the_handlers_at_once(bench: Bench) -> None:
     full = asyncio.Event()
     go_on = asyncio.Event()
 
-    async def handler(_: Incoming) -> None:
+    async def handler(_: IncomingMessage) -> None:
         nonlocal at_once, most, handled
         at_once += 1
         most = max(most, at_once)
@@ -291,7 +291,7 @@ async def test_stopping_lets_the_handler_end_and_leaves_the_rest(bench: Bench) -
     go_on = asyncio.Event()
     ended: list[bytes] = []
 
-    async def handler(message: Incoming) -> None:
+    async def handler(message: IncomingMessage) -> None:
         begun.set()
         await go_on.wait()
         ended.append(message.body)

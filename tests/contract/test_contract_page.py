@@ -22,7 +22,7 @@ from vesemir.contract.events import (
     EVENTS,
     DeploymentStatus,
     Event,
-    FailureTold,
+    FailureBody,
     Metrics,
     StepStatus,
     TargetPlace,
@@ -33,7 +33,7 @@ from vesemir.contract.fields import COMMON_PATTERNS
 from vesemir.contract.schemas import deploy_schema
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.request import Timeouts
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE_FILE = ROOT / "docs" / "contract.md"
@@ -146,7 +146,7 @@ def test_the_form_of_names_is_that_of_the_page() -> None:
 
 def test_the_limit_of_a_body_is_that_of_the_page() -> None:
     assert "default limit 1 MiB" in section("2. AMQP")
-    assert Amqp().max_message_bytes == 1024 * 1024
+    assert AmqpSettings().max_message_bytes == 1024 * 1024
 
 
 def test_the_events_are_those_of_the_page() -> None:
@@ -175,7 +175,7 @@ def test_every_event_carries_what_the_page_says(name: str) -> None:
 
 def test_the_parts_of_events_are_those_of_the_page() -> None:
     text = section("Events")
-    assert list(FailureTold.model_fields) == re.findall(r'"(\w+)"', sentence(text, "- `failure`: ", ";"))
+    assert list(FailureBody.model_fields) == re.findall(r'"(\w+)"', sentence(text, "- `failure`: ", ";"))
     for name, model in (("deployment.started", TargetPlace), ("deployment.finished", TargetResult)):
         fields = sentence(EVENT_ROWS[name], "`targets`: list of `{", "}`")
         assert list(model.model_fields) == fields.split(", ")
@@ -232,7 +232,7 @@ def test_queues_and_exchanges_are_those_of_the_page() -> None:
     assert queues == {name for name, kind in said.items() if kind == "quorum queue"}
     exchange = channels["events"]["bindings"]["amqp"]["exchange"]
     assert said[f"`{exchange['name']}`"] == f"{exchange['type']} exchange"
-    assert Amqp().namespace == "vesemir"
+    assert AmqpSettings().namespace == "vesemir"
     headers = asyncapi()["components"]["messages"]["refused"]["headers"]["properties"]
     assert all(f"`{header}`" in section("2. AMQP") for header in headers)
 

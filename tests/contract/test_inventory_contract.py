@@ -17,7 +17,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 from vesemir.domain.target import Target
 from vesemir.engine.ports.inventory import Inventory
-from vesemir.settings import Inventory as InventorySettings
+from vesemir.settings import InventorySettings
 
 __all__ = ["goiardi_server"]
 

@@ -7,11 +7,11 @@ from tests.fakes.loadbalancer import FakeLoadBalancer, FakeServer
 from tests.integration.haproxy_server import DirectHosts, Haproxies, eventually, haproxies
 
 from vesemir.adapters.haproxy import HaproxyBoxes
-from vesemir.domain.counters import Tally
+from vesemir.domain.counters import CounterTally
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.ports.load_balancer import LoadBalancer
-from vesemir.settings import Haproxy
+from vesemir.settings import HaproxySettings
 
 __all__ = ["haproxies"]
 
@@ -41,7 +41,7 @@ async def balancer(request: pytest.FixtureRequest, haproxies: Haproxies) -> Asyn
         "plain": f"{address} no-check weight 3",
     }
     server = await haproxies.haproxy(lines)
-    async with HaproxyBoxes(DirectHosts(), Haproxy()).open([server.target]) as opened:  # type: ignore[arg-type]
+    async with HaproxyBoxes(DirectHosts(), HaproxySettings()).open([server.target]) as opened:  # type: ignore[arg-type]
         yield opened[0]
 
 
@@ -142,7 +142,7 @@ async def served(request: pytest.FixtureRequest, haproxies: Haproxies) -> AsyncI
         for path in ["/"] * pages + ["/500"] * errors:
             assert (await server.get(path))[0] == (200 if path == "/" else 500)
 
-    async with HaproxyBoxes(DirectHosts(), Haproxy()).open([server.target]) as opened:  # type: ignore[arg-type]
+    async with HaproxyBoxes(DirectHosts(), HaproxySettings()).open([server.target]) as opened:  # type: ignore[arg-type]
         yield opened[0], send
 
 
@@ -154,7 +154,7 @@ async def test_requests_and_errors_are_counted(served: tuple[LoadBalancer, Send]
     await send(7, 2)
     after = await balancer.counters("shop")
     assert after.continues(before)
-    assert after.since(before) == {"web1": Tally(9, server_errors=2)}
+    assert after.since(before) == {"web1": CounterTally(9, server_errors=2)}
     averaged = after.servers["web1"].averaged - before.servers["web1"].averaged
     assert (averaged, after.servers["web1"].response_ms is not None) == (9, True)
 

@@ -9,18 +9,18 @@ import fnmatch
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from vesemir.engine.ports.broker import BrokerAwayError, Handler, Incoming, Outgoing, PublishOutcome
+from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage, OutgoingMessage, PublishOutcome
 from vesemir.engine.upkeep.health import Gate
 
 
 @dataclass(slots=True)
 class _Queue:
-    messages: deque[Incoming] = field(default_factory=deque)
-    outgoing: list[Outgoing] = field(default_factory=list)
+    messages: deque[IncomingMessage] = field(default_factory=deque)
+    outgoing: list[OutgoingMessage] = field(default_factory=list)
     max_length: int | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def put(self, message: Incoming, *, front: bool = False) -> None:
+    def put(self, message: IncomingMessage, *, front: bool = False) -> None:
         if front:
             self.messages.appendleft(message)
         else:
@@ -33,7 +33,7 @@ class FakeBroker:
 
     def __init__(self, *, namespace: str = "vesemir", prefetch: int = 20, requeue_seconds: float = 0.0) -> None:
         self.namespace = namespace
-        self.published: list[Outgoing] = []
+        self.published: list[OutgoingMessage] = []
         self.away = False
         self._prefetch = prefetch
         self._requeue_seconds = requeue_seconds
@@ -52,15 +52,15 @@ class FakeBroker:
         """Bind to the topic exchange; ``*`` and ``#`` as RabbitMQ has them, near enough for routing keys of ours."""
         self._bindings.append((queue, pattern.replace("#", "*")))
 
-    def waiting(self, queue: str) -> tuple[Incoming, ...]:
+    def waiting(self, queue: str) -> tuple[IncomingMessage, ...]:
         """What is in a queue and not delivered now."""
         return tuple(self._queues[queue].messages)
 
-    async def send(self, queue: str, message: Incoming) -> None:
+    async def send(self, queue: str, message: IncomingMessage) -> None:
         """Put a message into a queue as a requester would."""
         self._queues[queue].put(message)
 
-    async def publish(self, message: Outgoing) -> PublishOutcome:
+    async def publish(self, message: OutgoingMessage) -> PublishOutcome:
         await asyncio.sleep(0)
         if self.away:
             raise BrokerAwayError("the fake broker is away")
@@ -72,7 +72,7 @@ class FakeBroker:
         for queue in queues:
             queue.outgoing.append(message)
             queue.put(
-                Incoming(
+                IncomingMessage(
                     body=message.body,
                     reply_to=None,
                     correlation_id=message.correlation_id,
@@ -111,14 +111,16 @@ class FakeBroker:
         if self._consumers:
             await asyncio.wait(set(self._consumers), timeout=seconds)
 
-    def _route(self, message: Outgoing) -> list[_Queue]:
+    def _route(self, message: OutgoingMessage) -> list[_Queue]:
         if message.exchange == "":
             names = [message.routing_key]
         else:
             names = [queue for queue, pattern in self._bindings if fnmatch.fnmatch(message.routing_key, pattern)]
         return [self._queues[name] for name in names if name in self._queues]
 
-    async def _handle(self, queue: _Queue, message: Incoming, handler: Handler, slots: asyncio.Semaphore) -> None:
+    async def _handle(
+        self, queue: _Queue, message: IncomingMessage, handler: Handler, slots: asyncio.Semaphore
+    ) -> None:
         try:
             await handler(message)
         except Exception:  # noqa: BLE001 - like the real one: whatever a handler raises, its message comes again

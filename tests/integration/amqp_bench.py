@@ -11,18 +11,18 @@ from tests.integration.rabbit_server import RabbitServer
 
 from vesemir.adapters.amqp import AmqpBroker
 from vesemir.adapters.amqp.broker import CONSUME_PART, PUBLISH_PART
-from vesemir.engine.ports.broker import Handler, Incoming, Outgoing
+from vesemir.engine.ports.broker import Handler, IncomingMessage, OutgoingMessage
 from vesemir.engine.upkeep.health import Gate, HealthRegistry, PartState
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 
 class RunningBroker:
     """``AmqpBroker`` with its tasks, consuming ``deployments`` into ``seen`` unless another handler is given."""
 
-    def __init__(self, settings: Amqp, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, settings: AmqpSettings, tasks: asyncio.TaskGroup) -> None:
         self.health = HealthRegistry()
         self.broker = AmqpBroker(settings, health=self.health, instance="test/1")
-        self.seen: asyncio.Queue[Incoming] = asyncio.Queue()
+        self.seen: asyncio.Queue[IncomingMessage] = asyncio.Queue()
         self.gate = Gate()
         self.gate.set_open()
         self.queue = self.broker.topology.deployments
@@ -64,7 +64,7 @@ async def running(url: str, **settings: Any) -> AsyncIterator[RunningBroker]:
     namespace = f"t{uuid.uuid4().hex[:8]}"
     quick = {"heartbeat_seconds": 2, "connect_timeout_seconds": 3, "publish_timeout_seconds": 3} | settings
     async with asyncio.TaskGroup() as tasks:
-        one = RunningBroker(Amqp(url=url, namespace=namespace, **quick), tasks)
+        one = RunningBroker(AmqpSettings(url=url, namespace=namespace, **quick), tasks)
         yield one
         await one.broker.stop_consuming(seconds=1)
         one.broker.close()
@@ -80,8 +80,8 @@ async def ask(channel: aio_pika.abc.AbstractChannel, queue: str, body: bytes) ->
     await channel.default_exchange.publish(aio_pika.Message(body), queue)
 
 
-def event(number: int, *, exchange: str = "", key: str = "nowhere", mandatory: bool = False) -> Outgoing:
-    return Outgoing(exchange, key, b"{}", f"event-{number}", "deployment.accepted", mandatory=mandatory)
+def event(number: int, *, exchange: str = "", key: str = "nowhere", mandatory: bool = False) -> OutgoingMessage:
+    return OutgoingMessage(exchange, key, b"{}", f"event-{number}", "deployment.accepted", mandatory=mandatory)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], *, seconds: float = 20.0) -> None:

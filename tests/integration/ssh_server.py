@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vesemir.domain.target import Target
-from vesemir.settings import Ssh
+from vesemir.settings import SshSettings
 
 DEPLOY = "deploy"
 DEPLOY_ID = 54321
@@ -41,8 +41,8 @@ class Sshd:
         variables = {"vesemir_state_dir": str(self.state), **self.variables}
         return Target(name="box", address="127.0.0.1", port=self.port, user=self.user, variables=variables)
 
-    def settings(self, **changes: object) -> Ssh:
-        return Ssh.model_validate(
+    def settings(self, **changes: object) -> SshSettings:
+        return SshSettings.model_validate(
             {
                 "user": self.user,
                 "client_key": self.client_key,

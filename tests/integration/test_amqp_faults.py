@@ -9,7 +9,7 @@ from tests.integration.amqp_bench import RunningBroker, ask, event, requester, r
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 from tests.integration.tcp_proxy import TcpProxy, proxied
 
-from vesemir.engine.ports.broker import BrokerAwayError, Incoming, PublishOutcome
+from vesemir.engine.ports.broker import BrokerAwayError, IncomingMessage, PublishOutcome
 
 __all__ = ["rabbit_server"]
 
@@ -80,9 +80,9 @@ async def _ask_all(channel: aio_pika.abc.AbstractChannel, queue: str, bodies: se
 async def test_a_handler_is_not_cancelled_when_its_channel_is_lost(rabbit_server: RabbitServer) -> None:
     begun = asyncio.Event()
     go_on = asyncio.Event()
-    ended: asyncio.Queue[Incoming] = asyncio.Queue()
+    ended: asyncio.Queue[IncomingMessage] = asyncio.Queue()
 
-    async def handler(message: Incoming) -> None:
+    async def handler(message: IncomingMessage) -> None:
         begun.set()
         await go_on.wait()
         await ended.put(message)
@@ -191,7 +191,7 @@ async def test_a_queue_made_with_other_arguments_is_used_as_it_is(rabbit_server:
 async def test_a_message_that_always_fails_does_not_spin(rabbit_server: RabbitServer) -> None:
     tries: asyncio.Queue[float] = asyncio.Queue()
 
-    async def handler(_: Incoming) -> None:
+    async def handler(_: IncomingMessage) -> None:
         await tries.put(time.monotonic())
         raise RuntimeError("a bug")
 

@@ -13,7 +13,7 @@ from tests.integration.amqp_bench import ask, event, requester, running, until
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
 from vesemir.adapters.amqp.lenient import UNREADABLE_HEADER, LenientReader
-from vesemir.engine.ports.broker import Incoming, PublishOutcome
+from vesemir.engine.ports.broker import IncomingMessage, PublishOutcome
 
 __all__ = ["rabbit_server"]
 
@@ -111,7 +111,7 @@ async def test_many_messages_are_each_taken_once_and_acknowledged(rabbit_server:
     arrived: list[bytes] = []
     done = asyncio.Event()
 
-    async def handler(message: Incoming) -> None:
+    async def handler(message: IncomingMessage) -> None:
         arrived.append(message.body)
         if len(arrived) == total:
             done.set()

@@ -15,14 +15,16 @@ from tests.integration.tcp_proxy import proxied
 from vesemir.adapters.amqp.requester import Reply, Requester, UnroutableError, depths
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 __all__ = ["rabbit_server"]
 
 
-def amqp(url: str, namespace: str | None = None) -> Amqp:
+def amqp(url: str, namespace: str | None = None) -> AmqpSettings:
     """A namespace of its own keeps each test apart."""
-    return Amqp(url=SecretStr(url), namespace=namespace or f"requester-{secrets.token_hex(4)}", heartbeat_seconds=2)
+    return AmqpSettings(
+        url=SecretStr(url), namespace=namespace or f"requester-{secrets.token_hex(4)}", heartbeat_seconds=2
+    )
 
 
 @asynccontextmanager

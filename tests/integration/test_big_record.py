@@ -12,7 +12,7 @@ from tests.bigrecord.questions import QUESTIONS, READS_ALL, scans, statements_of
 from tests.integration.postgres_server import PostgresServer, postgres_server
 
 from vesemir.adapters.postgres import PostgresStore
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 __all__ = ["postgres_server"]
 
@@ -32,7 +32,7 @@ async def test_no_question_reads_a_big_table_from_one_end_to_the_other(big: str)
     """By the plans for these very values; nothing is forbidden to the planner."""
     connection = await asyncpg.connect(big, timeout=30)
     read_whole, statements = {}, {}
-    async with PostgresStore.connected(Postgres(dsn=big), instance="test") as store:
+    async with PostgresStore.connected(PostgresSettings(dsn=big), instance="test") as store:
         for words, ask in QUESTIONS.items():
             asked = await statements_of(store, ask)
             statements[words] = len(asked)

@@ -22,7 +22,7 @@ from vesemir.adapters.chef.signing import signed_headers
 from vesemir.domain.failure import FailedError, Failure, FailureCode, VesemirError
 from vesemir.domain.selector import ChefSelector
 from vesemir.domain.target import Target
-from vesemir.settings import Inventory
+from vesemir.settings import InventorySettings
 
 __all__ = ["goiardi_server"]
 
@@ -51,7 +51,7 @@ async def chef(server: GoiardiServer, **settings: Any) -> AsyncIterator[ChefInve
     clock = settings.pop("clock", lambda: datetime.now(UTC))
     cluster = {"name": "lab", "url": server.url, "client_name": CLIENT, "client_key": server.client_key} | settings
     async with ChefInventory.opened(
-        Inventory.model_validate({"chef": cluster}), warn=pytest.fail, clock=clock
+        InventorySettings.model_validate({"chef": cluster}), warn=pytest.fail, clock=clock
     ) as opened:
         assert opened is not None
         yield opened
@@ -270,13 +270,13 @@ async def test_malformed_and_missing_addresses_stop_the_deployment(goiardi_serve
 
 async def test_check_asks_every_server_of_the_settings(shop: GoiardiServer, tmp_path: Path) -> None:
     good = {"url": shop.url, "client_name": CLIENT, "client_key": shop.client_key}
-    assert await check_chef(Inventory()) == []
-    assert await check_chef(Inventory.model_validate({"chef_clusters": {"lab": good}})) == [
+    assert await check_chef(InventorySettings()) == []
+    assert await check_chef(InventorySettings.model_validate({"chef_clusters": {"lab": good}})) == [
         f"the Chef server lab ({shop.url}) answers vesemir"
     ]
     bad = {"strange": good | {"client_name": "nobody"}, "keyless": good | {"client_key": tmp_path / "none.pem"}}
     with pytest.raises(VesemirError) as caught:
-        await check_chef(Inventory.model_validate({"chef": good, "chef_clusters": bad}))
+        await check_chef(InventorySettings.model_validate({"chef": good, "chef_clusters": bad}))
     strange, keyless = str(caught.value).splitlines()
     assert "does not know the client nobody" in strange
     assert "cannot be read: No such file" in keyless

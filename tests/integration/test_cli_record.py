@@ -32,7 +32,7 @@ from vesemir.engine.ports.changes import (
 )
 from vesemir.engine.ports.records import Destination, NewDeployment
 from vesemir.engine.ports.store import Claim, ControlCommand
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 __all__ = ["database", "postgres_server"]
 
@@ -43,7 +43,7 @@ TARGETS = tuple(a_target(f"web{number}", position=number) for number in (1, 2, 3
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore.connected(Postgres(dsn=database), instance="a/1") as connected:
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="a/1") as connected:
         yield connected
 
 

@@ -7,9 +7,9 @@ import time
 from tests.integration.haproxy_server import DirectHosts, Haproxies, HaproxyServer, eventually, haproxies
 
 from vesemir.adapters.haproxy import HaproxyBoxes
-from vesemir.domain.counters import BoxCounters, Tally
+from vesemir.domain.counters import BoxCounters, CounterTally
 from vesemir.domain.response_time import mean_between
-from vesemir.settings import Haproxy
+from vesemir.settings import HaproxySettings
 
 __all__ = ["haproxies"]
 
@@ -17,11 +17,11 @@ DEAD = "127.0.0.1:1 no-check"
 
 
 async def counted(server: HaproxyServer) -> BoxCounters:
-    async with HaproxyBoxes(DirectHosts(), Haproxy()).open([server.target]) as opened:  # type: ignore[arg-type]
+    async with HaproxyBoxes(DirectHosts(), HaproxySettings()).open([server.target]) as opened:  # type: ignore[arg-type]
         return await opened[0].counters("shop")
 
 
-async def since(server: HaproxyServer, before: BoxCounters) -> dict[str, Tally]:
+async def since(server: HaproxyServer, before: BoxCounters) -> dict[str, CounterTally]:
     after = await counted(server)
     assert after.continues(before)
     return after.since(before)
@@ -33,14 +33,14 @@ async def test_errors_of_every_kind(haproxies: Haproxies) -> None:
     before = await counted(server)
     answers = [(await server.get(path))[0] for path in ("/", "/500", "/close", "/half")]
     assert answers == [200, 500, 502, 200]
-    assert await since(server, before) == {"web1": Tally(4, server_errors=1, response_errors=2)}
+    assert await since(server, before) == {"web1": CounterTally(4, server_errors=1, response_errors=2)}
 
 
 async def test_no_connection_and_nobody_else_to_ask(haproxies: Haproxies) -> None:
     server = await haproxies.haproxy({"web1": DEAD}, options="retries 1")
     before = await counted(server)
     assert [(await server.get())[0] for _ in range(2)] == [503, 503]
-    assert await since(server, before) == {"web1": Tally(2, connection_errors=2)}
+    assert await since(server, before) == {"web1": CounterTally(2, connection_errors=2)}
 
 
 async def test_a_request_that_another_server_took_is_still_this_ones_failure(haproxies: Haproxies) -> None:
@@ -51,7 +51,7 @@ async def test_a_request_that_another_server_took_is_still_this_ones_failure(hap
     before = await counted(server)
     assert {(await server.get())[0] for _ in range(6)} == {200}
     there = await since(server, before)
-    assert there["web1"] == Tally(6)
+    assert there["web1"] == CounterTally(6)
     assert there["web2"].connection_errors == there["web2"].requests > 0
 
 

@@ -23,7 +23,7 @@ from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.traffic.traffic import Traffic
-from vesemir.settings import Haproxy
+from vesemir.settings import HaproxySettings
 
 __all__ = ["haproxies"]
 
@@ -46,7 +46,7 @@ class Moving:
         self._stack = stack
 
     async def traffic(self, *, up_seconds: float = 10, min_available: int = 0, **asked: Any) -> Traffic:
-        boxes = HaproxyBoxes(self.hosts, Haproxy())  # type: ignore[arg-type]
+        boxes = HaproxyBoxes(self.hosts, HaproxySettings())  # type: ignore[arg-type]
         balancers = await self._stack.enter_async_context(boxes.open([server.target for server in self.servers]))
         request = TrafficRequest(HostSelector(("lb1",)), "shop", "{name}", **asked)
         return Traffic(
@@ -61,7 +61,7 @@ class Moving:
 
     async def state(self, name: str, box: int = 0) -> ServerState:
         hosts = DirectHosts()
-        async with HaproxyBoxes(hosts, Haproxy()).open([self.servers[box].target]) as balancers:  # type: ignore[arg-type]
+        async with HaproxyBoxes(hosts, HaproxySettings()).open([self.servers[box].target]) as balancers:  # type: ignore[arg-type]
             return (await balancers[0].servers("shop"))[name]
 
     async def settled(self, apps: dict[str, TinyApp]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from vesemir.lab.base_tree import base_tree
 from vesemir.lab.cgroups import has_hierarchies
-from vesemir.lab.network import Ports
+from vesemir.lab.network import LabPorts
 from vesemir.lab.programs import find_programs
 from vesemir.lab.roster import Roster
 
@@ -131,7 +131,7 @@ def test_a_release_restarts_a_real_unit_and_needs_root_for_that_command_alone(ma
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("VESEMIR_")},
         **machines.lab["env"],
-        "VESEMIR_HTTP__PORT": str(Ports().free(["127.0.0.1"])),
+        "VESEMIR_HTTP__PORT": str(LabPorts().free(["127.0.0.1"])),
     }
     vesemir = (sys.executable, "-c", "from vesemir.cli import main; main()")
     event = machines.folder / "event.json"

@@ -13,8 +13,8 @@ from tests.integration.postgres_server import database, postgres_server
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.engine.ports.observe import SilentLog
 from vesemir.engine.ports.store import AcceptKind, Cleaned
-from vesemir.engine.upkeep.retention import Cleaning, Retention
-from vesemir.settings import Postgres
+from vesemir.engine.upkeep.retention import RecordCleanup, Retention
+from vesemir.settings import PostgresSettings
 
 __all__ = ["database", "postgres_server"]
 
@@ -55,7 +55,7 @@ async def fill(direct: asyncpg.Connection, *, targets: int) -> None:
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore.connected(Postgres(dsn=database), instance="a/1") as connected:
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="a/1") as connected:
         yield connected
 
 
@@ -115,14 +115,14 @@ async def test_instances_take_turns(database: str, direct: asyncpg.Connection) -
     """While one is in its transaction, another turns away; together they do all of it, and once."""
     await fill(direct, targets=2)
     async with (
-        PostgresStore.connected(Postgres(dsn=database), instance="a/1") as first,
-        PostgresStore.connected(Postgres(dsn=database), instance="b/1") as second,
+        PostgresStore.connected(PostgresSettings(dsn=database), instance="a/1") as first,
+        PostgresStore.connected(PostgresSettings(dsn=database), instance="b/1") as second,
     ):
         async with direct.transaction():
             await direct.execute("SELECT 1 FROM section WHERE name = 'clean-up' FOR UPDATE")
             assert await first.clean_up(older_than_seconds=0, rows=100) is None
         kept = Retention(seconds=86400, rows=500, every=0.01, keep_good=0)
-        works = [asyncio.create_task(Cleaning(store, kept, log=SilentLog()).run()) for store in (first, second)]
+        works = [asyncio.create_task(RecordCleanup(store, kept, log=SilentLog()).run()) for store in (first, second)]
         await eventually(lambda: direct.fetchval("SELECT true WHERE NOT EXISTS (SELECT FROM deployment)"), seconds=120)
         assert not any(work.done() for work in works)
         for work in works:

@@ -15,7 +15,7 @@ from vesemir.adapters.postgres import PostgresStore
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.changes import Emit, MoveDeployment, RecordStep
 from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, StoreAwayError
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 __all__ = ["database", "postgres_server"]
 
@@ -23,8 +23,8 @@ CUTS = pytest.mark.parametrize("cut", ["cut_before", "cut_after"])
 """The connection is lost during COMMIT: before the server did it, or after, but the answer never came."""
 
 
-def impatient(dsn: str) -> Postgres:
-    return Postgres(dsn=dsn, connect_timeout_seconds=1, command_timeout_seconds=1)
+def impatient(dsn: str) -> PostgresSettings:
+    return PostgresSettings(dsn=dsn, connect_timeout_seconds=1, command_timeout_seconds=1)
 
 
 @pytest.fixture
@@ -224,7 +224,7 @@ async def test_a_claim_does_not_wait_for_a_row_that_a_dead_peer_has_locked(datab
 
 async def test_a_cancelled_call_leaves_nothing_behind(database: str) -> None:
     """Its connection is thrown away with the transaction, and the pool is whole again."""
-    settings = Postgres(dsn=database, pool_size=2)
+    settings = PostgresSettings(dsn=database, pool_size=2)
     async with PostgresStore.connected(settings, instance="a/1") as store:
         claimed = await started(store)
         for _ in range(10):

@@ -29,7 +29,7 @@ from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget, RecordStep
 from vesemir.engine.ports.observe import Backlog, WaitsFor
 from vesemir.engine.ports.records import Destination
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 from vesemir.shipped import sql_folder
 
 __all__ = ["database", "postgres_server"]
@@ -40,7 +40,7 @@ FAILURE = Failure(FailureCode.STEP_FAILED, "step switch ended with 1")
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore.connected(Postgres(dsn=database), instance="a/1") as connected:
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="a/1") as connected:
         yield connected
 
 

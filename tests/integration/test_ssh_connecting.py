@@ -13,12 +13,12 @@ import pytest
 from tests.integration.ssh_server import DEPLOY, Sshd, free_port, make_key, sshd_running
 from tests.integration.ssh_sessions import key, needs_root, reachable, shell, ticket
 
-from vesemir.adapters.ssh.dialing import Connection, Dialer
+from vesemir.adapters.ssh.dialing import Dialer, HostConnection
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import Command
 from vesemir.domain.target import Target
-from vesemir.settings import Ssh
+from vesemir.settings import SshSettings
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def public_key(private: Path) -> str:
     return Path(f"{private}.pub").read_text()
 
 
-async def refusal(settings: Ssh, target: Target) -> tuple[FailureCode, str]:
+async def refusal(settings: SshSettings, target: Target) -> tuple[FailureCode, str]:
     with pytest.raises(FailedError) as failed:
         async with SshHosts.started(settings) as hosts, hosts.open(target, ticket()):
             pass
@@ -241,7 +241,7 @@ async def test_a_key_is_offered_once_and_signed(tmp_path: Path, *, known: bool) 
     async with await asyncssh.listen("127.0.0.1", 0, server_factory=CountingServer, server_host_keys=keys) as at:
         port = at.get_port()
         (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{port} {public_key(host_key)}")
-        settings = Ssh(user="deploy", client_key=tmp_path / "mine", known_hosts=tmp_path / "known_hosts")
+        settings = SshSettings(user="deploy", client_key=tmp_path / "mine", known_hosts=tmp_path / "known_hosts")
         async with Dialer.started(settings) as dialer:
             if known:
                 async with dialer.connection(Target("a", "127.0.0.1", port)):
@@ -256,13 +256,13 @@ async def test_a_key_is_offered_once_and_signed(tmp_path: Path, *, known: bool) 
 async def test_what_a_session_waits_for_is_acknowledged_at_once(box: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is open: from then on sshd waits for nothing (it sets TCP_NODELAY)."""
     eager: list[bool] = []
-    received = Connection.data_received
+    received = HostConnection.data_received
 
-    def noted(self: Connection, data: bytes, datatype: int | None = None) -> None:
+    def noted(self: HostConnection, data: bytes, datatype: int | None = None) -> None:
         eager.append(self.eager)
         received(self, data, datatype)
 
-    monkeypatch.setattr(Connection, "data_received", noted)
+    monkeypatch.setattr(HostConnection, "data_received", noted)
     async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, ticket()) as host:
         await host.run(key("quick"), shell("true"))
     assert eager == sorted(eager, reverse=True)

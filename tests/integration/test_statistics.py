@@ -15,10 +15,10 @@ from vesemir.adapters.postgres import PostgresStore
 from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.domain.statistics import Grouping, Question, Statistics
+from vesemir.domain.statistics import Question, Statistics, StatisticsGrouping
 from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget
 from vesemir.engine.ports.store import ControlCommand
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 __all__ = ["database", "postgres_server"]
 
@@ -27,7 +27,7 @@ Run = Callable[..., Awaitable[Result]]
 
 @pytest.fixture
 async def store(database: str) -> AsyncIterator[PostgresStore]:
-    async with PostgresStore.connected(Postgres(dsn=database), instance="a/1") as connected:
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="a/1") as connected:
         yield connected
 
 
@@ -63,7 +63,7 @@ async def ended(connection: asyncpg.Connection, name: str, finished_at: str, **o
     )
 
 
-async def by(store: PostgresStore, grouping: Grouping, **question: Any) -> dict[str, tuple[int, int]]:
+async def by(store: PostgresStore, grouping: StatisticsGrouping, **question: Any) -> dict[str, tuple[int, int]]:
     """Deployments and defects by name."""
     found = await store.statistics(Question(by=(grouping,), **question))
     return {group.name: (group.now.deployments, group.now.defects) for group in found.groups[grouping]}
@@ -145,7 +145,11 @@ async def test_named_days_are_utc_days_and_both_included(store: PostgresStore, c
     assert (found.now.deployments, found.previous and found.previous.deployments) == (2, 1)
     assert len(found.days) == 31
     assert (found.days[0].rated, found.days[1].rated, found.days[-1].rated) == (1, 0, 1)
-    assert await by(store, Grouping.MONTH, all_days=True) == {"2026-09": (1, 0), "2026-10": (2, 0), "2026-11": (1, 0)}
+    assert await by(store, StatisticsGrouping.MONTH, all_days=True) == {
+        "2026-09": (1, 0),
+        "2026-10": (2, 0),
+        "2026-11": (1, 0),
+    }
 
 
 async def some_lines(connection: asyncpg.Connection) -> None:
@@ -161,17 +165,17 @@ async def some_lines(connection: asyncpg.Connection) -> None:
 
 async def test_groups_and_filters(store: PostgresStore, connection: asyncpg.Connection) -> None:
     await some_lines(connection)
-    assert await by(store, Grouping.APPLICATION) == {"shop": (5, 2), "blog": (1, 1)}
-    assert await by(store, Grouping.ENVIRONMENT) == {"production": (5, 3), "staging": (1, 0)}
-    assert await by(store, Grouping.TEAM) == {"payments": (5, 3), "": (1, 0)}
-    assert await by(store, Grouping.SELECTOR) == {"tag:web": (5, 2), "tag:eu": (1, 0), "": (1, 1)}
-    assert await by(store, Grouping.FAILURE) == {
+    assert await by(store, StatisticsGrouping.APPLICATION) == {"shop": (5, 2), "blog": (1, 1)}
+    assert await by(store, StatisticsGrouping.ENVIRONMENT) == {"production": (5, 3), "staging": (1, 0)}
+    assert await by(store, StatisticsGrouping.TEAM) == {"payments": (5, 3), "": (1, 0)}
+    assert await by(store, StatisticsGrouping.SELECTOR) == {"tag:web": (5, 2), "tag:eu": (1, 0), "": (1, 1)}
+    assert await by(store, StatisticsGrouping.FAILURE) == {
         "step.failed": (2, 2), "deployment.timed_out": (1, 1), "deployment.cancelled": (1, 0),
     }  # fmt: skip
-    assert await by(store, Grouping.APPLICATION, environment="staging") == {"shop": (1, 0)}
-    assert await by(store, Grouping.APPLICATION, selector="tag:eu") == {"shop": (1, 0)}
-    assert await by(store, Grouping.APPLICATION, team="payments", application="blog") == {"blog": (1, 1)}
-    assert await by(store, Grouping.APPLICATION, recipe="other") == {}
+    assert await by(store, StatisticsGrouping.APPLICATION, environment="staging") == {"shop": (1, 0)}
+    assert await by(store, StatisticsGrouping.APPLICATION, selector="tag:eu") == {"shop": (1, 0)}
+    assert await by(store, StatisticsGrouping.APPLICATION, team="payments", application="blog") == {"blog": (1, 1)}
+    assert await by(store, StatisticsGrouping.APPLICATION, recipe="other") == {}
 
 
 async def test_times_are_of_those_that_succeeded(store: PostgresStore, connection: asyncpg.Connection) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from vesemir.adapters.postgres.grouping import GROUP_LIMIT, Grouping
+from vesemir.adapters.postgres.grouping import GROUP_LIMIT, GroupedQuestions
 from vesemir.engine.ports.store import StoreAwayError
 
 
@@ -29,7 +29,7 @@ class Slow:
 
 async def test_what_comes_meanwhile_is_one_group() -> None:
     slow = Slow()
-    grouping = Grouping(slow.together)
+    grouping = GroupedQuestions(slow.together)
     first = asyncio.create_task(grouping.ask(0))
     await slow.asked.wait()
     asking = asyncio.gather(*(grouping.ask(number) for number in range(1, GROUP_LIMIT + 5)))
@@ -44,7 +44,7 @@ async def test_what_comes_meanwhile_is_one_group() -> None:
 async def test_what_is_asked_in_one_turn_of_the_loop_is_one_group() -> None:
     slow = Slow()
     slow.go.set()
-    grouping = Grouping(slow.together, at_once=2)
+    grouping = GroupedQuestions(slow.together, at_once=2)
     assert await asyncio.gather(*(grouping.ask(number) for number in (1, 2, 3))) == [2, 4, 6]
     assert slow.groups == [[1, 2, 3]]
 
@@ -53,7 +53,7 @@ async def test_one_bad_question_harms_no_other() -> None:
     slow = Slow()
     slow.bad = 13
     slow.go.set()
-    grouping = Grouping(slow.together)
+    grouping = GroupedQuestions(slow.together)
     answers = await asyncio.gather(*(grouping.ask(number) for number in (12, 13, 14)), return_exceptions=True)
     assert answers[0] == 24
     assert isinstance(answers[1], ValueError)
@@ -68,7 +68,7 @@ async def test_an_answer_in_doubt_is_in_doubt_for_all() -> None:
         groups.append(len(group))
         raise StoreAwayError("no answer")
 
-    grouping = Grouping(away)
+    grouping = GroupedQuestions(away)
     answers = await asyncio.gather(*(grouping.ask(number) for number in range(3)), return_exceptions=True)
     assert all(isinstance(answer, StoreAwayError) for answer in answers)
     assert sum(groups) == 3
@@ -77,7 +77,7 @@ async def test_an_answer_in_doubt_is_in_doubt_for_all() -> None:
 async def test_whoever_asks_for_others_may_be_cancelled() -> None:
     """The others are told that it is in doubt, and nobody waits for ever."""
     slow = Slow()
-    grouping = Grouping(slow.together)
+    grouping = GroupedQuestions(slow.together)
     first = asyncio.create_task(grouping.ask(1))
     await slow.asked.wait()
     second, third = (asyncio.create_task(grouping.ask(number)) for number in (2, 3))

@@ -20,7 +20,7 @@ WATCH_SECONDS = 5.0
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
-class Reloading(Generic[T]):
+class ReloadedFiles(Generic[T]):
     """``read(before)`` gives what holds now and what is wrong with the files ("": nothing); it never raises.
 
     ``before`` is what holds so far, None at first.

@@ -28,7 +28,7 @@ _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
 
 def key_lines(text: str) -> dict[KeyPath, int]:
     """Lines count from 1. ``steps[1].put.mode`` is ``("steps", 1, "put", "mode")``."""
-    return _Reader(text.replace("\r\n", "\n")).read()
+    return _TomlReader(text.replace("\r\n", "\n")).read()
 
 
 def line_of(lines: dict[KeyPath, int], path: Sequence[str | int]) -> int | None:
@@ -46,7 +46,7 @@ def syntax_line(message: str) -> int | None:
     return None if found is None else int(found[1])
 
 
-class _Reader:
+class _TomlReader:
     def __init__(self, text: str) -> None:
         self._text = text
         self._starts = [0, *(found.end() for found in re.finditer("\n", text))]

@@ -8,13 +8,13 @@ import typer
 
 from vesemir.cli.complaint import INTERRUPTED, NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
-from vesemir.cli.event import Event, event_of
+from vesemir.cli.event import DraftEvent, event_of
 from vesemir.cli.live import Silent, watching
 from vesemir.cli.options import EventOptions, takes_event_options
 from vesemir.cli.output import print_json, say, show
 from vesemir.cli.requesting import ANSWER_SECONDS, Request
 from vesemir.cli.results import rejection_lines, result_parts
-from vesemir.cli.rollout import Rollout, line_of
+from vesemir.cli.rollout import RolloutProgress, line_of
 from vesemir.settings import Settings
 
 Json = Mapping[str, Any]
@@ -50,7 +50,7 @@ def deploy_command(
     raise typer.Exit(deployed(settings, event, follow=follow, timeout=timeout, as_json=as_json))
 
 
-def deployed(settings: Settings, event: Event, *, follow: bool, timeout: float | None, as_json: bool) -> int:
+def deployed(settings: Settings, event: DraftEvent, *, follow: bool, timeout: float | None, as_json: bool) -> int:
     """Ask, show, and tell how it ended; the exit status."""
     answer = asked(settings, event, follow=follow, timeout=timeout)
     if as_json:
@@ -69,10 +69,10 @@ def deployed(settings: Settings, event: Event, *, follow: bool, timeout: float |
     return 0 if answer["status"] == "succeeded" else NOT_DONE
 
 
-def asked(settings: Settings, event: Event, *, follow: bool, timeout: float | None) -> Json:
+def asked(settings: Settings, event: DraftEvent, *, follow: bool, timeout: float | None) -> Json:
     """The event that answers. Ctrl-C ends the waiting, never the deployment."""
     limit = timeout if timeout is not None or follow else ANSWER_SECONDS
-    rollout = Rollout(event.request.deployment_id, version=event.request.version)
+    rollout = RolloutProgress(event.request.deployment_id, version=event.request.version)
     request: Request | None = None
     try:
         if follow:
@@ -90,7 +90,7 @@ def asked(settings: Settings, event: Event, *, follow: bool, timeout: float | No
     return answer
 
 
-def _goes_on(event: Event, *, sent: bool) -> str:
+def _goes_on(event: DraftEvent, *, sent: bool) -> str:
     deployment_id = event.request.deployment_id
     if not sent:
         return "interrupted before anything was asked for"

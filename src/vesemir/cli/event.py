@@ -28,14 +28,14 @@ _REQUIRED = ("application", "environment", "version", "recipe")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class DraftEvent:
     """A valid deploy event: ``body`` is what is published."""
 
     body: bytes
     request: DeployRequest
 
 
-def event_of(options: EventOptions, settings: Settings, *, dry_run: bool | None) -> Event:
+def event_of(options: EventOptions, settings: Settings, *, dry_run: bool | None) -> DraftEvent:
     """The event. Raises ``UsageError`` and ``ProblemsError``. ``dry_run`` None leaves it to the file."""
     made = _from_file(options) if options.file is not None else _from_options(options, settings)
     if dry_run is not None:
@@ -43,7 +43,7 @@ def event_of(options: EventOptions, settings: Settings, *, dry_run: bool | None)
     return judged(made, settings)
 
 
-def judged(made: JsonObject, settings: Settings) -> Event:
+def judged(made: JsonObject, settings: Settings) -> DraftEvent:
     """What the daemon would refuse by its form is refused here, one line per problem. Raises ``ProblemsError``."""
     body = json.dumps(made, ensure_ascii=False).encode("utf-8", "surrogatepass")
     limits, amqp = settings.limits, settings.amqp
@@ -53,7 +53,7 @@ def judged(made: JsonObject, settings: Settings) -> Event:
     )
     if isinstance(parsed, Refusal):
         raise ProblemsError([f"{problem.field} {problem.message}" for problem in parsed.problems])
-    return Event(body, parsed.request)
+    return DraftEvent(body, parsed.request)
 
 
 def _from_file(options: EventOptions) -> JsonObject:

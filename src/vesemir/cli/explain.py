@@ -21,7 +21,7 @@ _WIDEST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RunbookEntry:
     """One entry of the runbook. ``title`` is the failure code (or the alert, or what the section is about)."""
 
     anchor: str
@@ -57,7 +57,7 @@ def explain_command(
         show(*lines_of(entry.markdown, width=min(console().width, _WIDEST)))
 
 
-def _list(entries: Sequence[Entry], *, as_json: bool) -> None:
+def _list(entries: Sequence[RunbookEntry], *, as_json: bool) -> None:
     if as_json:
         print_json([_json(entry) for entry in entries])
         return
@@ -66,20 +66,20 @@ def _list(entries: Sequence[Entry], *, as_json: bool) -> None:
     show(shown)
 
 
-def _json(entry: Entry) -> dict[str, str]:
+def _json(entry: RunbookEntry) -> dict[str, str]:
     return {"code": entry.title, "runbook": f"docs/runbook.md#{entry.anchor}", "summary": entry.summary}
 
 
-def entries_of(runbook: str) -> Iterator[Entry]:
+def entries_of(runbook: str) -> Iterator[RunbookEntry]:
     """Each from its heading to the next anchor or section."""
     for found in _ENTRY.finditer(runbook):
         following = _NEXT.search(runbook, found.end())
         end = following.start() if following else len(runbook)
         heading = found[0].partition("\n")[2]
-        yield Entry(found["anchor"], found["title"].strip(), (heading + runbook[found.end() : end]).strip())
+        yield RunbookEntry(found["anchor"], found["title"].strip(), (heading + runbook[found.end() : end]).strip())
 
 
-def find(given: str, entries: Sequence[Entry]) -> Entry:
+def find(given: str, entries: Sequence[RunbookEntry]) -> RunbookEntry:
     """Also by the anchor (``#step-failed``), which is what an event carries. Raises ``ProblemsError``."""
     wanted = given.strip().lower().rpartition("#")[2]
     for entry in entries:

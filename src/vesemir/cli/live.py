@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 
 from vesemir.cli.output import console, count, seconds_text, status_text, table, text
-from vesemir.cli.rollout import Rollout, TargetProgress, line_of
+from vesemir.cli.rollout import RolloutProgress, TargetProgress, line_of
 
 _REFRESHES_PER_SECOND = 4
 _OTHER_LINES = 5
@@ -60,7 +60,7 @@ class Table:
 
 
 @contextmanager
-def watching(rollout: Rollout, *, clock: Clock = time.monotonic) -> Iterator[Watcher]:
+def watching(rollout: RolloutProgress, *, clock: Clock = time.monotonic) -> Iterator[Watcher]:
     """Show ``rollout`` until the end of the block."""
     out = console(stderr=True)
     if not out.is_terminal or out.is_dumb_terminal:
@@ -87,7 +87,7 @@ class Silent:
         Lines(console(stderr=True)).trouble(line)
 
 
-def rendered(rollout: Rollout, *, now: float, rows: int) -> RenderableType:
+def rendered(rollout: RolloutProgress, *, now: float, rows: int) -> RenderableType:
     """The rollout as it is ``now``, in so many rows."""
     chosen = _chosen(list(rollout.targets.values()), rows)
     shown = table("target", "batch", "status", "last step", "time")
@@ -104,7 +104,7 @@ def rendered(rollout: Rollout, *, now: float, rows: int) -> RenderableType:
     return Group(_head(rollout), *([shown] if chosen else []), *more)
 
 
-def _head(rollout: Rollout) -> RenderableType:
+def _head(rollout: RolloutProgress) -> RenderableType:
     counts = Counter(target.status for target in rollout.targets.values())
     told = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.items())
     parts = [f"{rollout.deployment_id}: {rollout.state.replace('_', ' ')}", rollout.note, told]

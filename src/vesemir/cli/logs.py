@@ -34,7 +34,7 @@ def logs_command(
     ] = False,
 ) -> None:
     """Print what the steps of a deployment printed, as far as it was kept, in the order in which they ended."""
-    reading = Reading(deployment_id, target, after)
+    reading = LogPages(deployment_id, target, after)
     if not follow:
         read(lambda reader: _all(reader, reading, as_json=as_json))
         return
@@ -46,7 +46,7 @@ def logs_command(
 
 
 @dataclass(slots=True)
-class Reading:
+class LogPages:
     """How far somebody has read: a page at a time, so that no output of a large deployment is held whole."""
 
     deployment_id: str
@@ -66,7 +66,7 @@ class Reading:
                 return
 
 
-async def _all(reader: Reader, reading: Reading, *, as_json: bool) -> None:
+async def _all(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
     await view_of(reader, reading.deployment_id)
     if as_json:
         print_json([step async for page in reading.pages(reader) for step in page])
@@ -79,7 +79,7 @@ async def _all(reader: Reader, reading: Reading, *, as_json: bool) -> None:
         say(f"no step has ended{f' on {reading.target}' if reading.target else ''} yet")
 
 
-async def _followed(reader: Reader, reading: Reading, *, as_json: bool) -> None:
+async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
     """Steps are only ever added. While the record is away, it is waited for: nothing that was printed comes again."""
     known, answered, told = -1, False, False
     while True:

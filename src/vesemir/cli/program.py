@@ -23,7 +23,7 @@ _Private = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HelpEntry:
     """Where a command is, and its line in ``vesemir --help``. ``attribute`` is a function or a Typer."""
 
     module: str
@@ -31,23 +31,25 @@ class Entry:
     help: str
 
 
-COMMANDS: Mapping[str, Entry] = {
-    "run": Entry("vesemir.cli.run", "run_command", "Run the daemon until SIGTERM."),
-    "check": Entry("vesemir.cli.check", "check_command", "Check settings, recipes, broker, database, inventory, keys."),
-    "migrate": Entry("vesemir.cli.migrate", "migrate_command", "Bring the database's schema up to this version."),
-    "deploy": Entry("vesemir.cli.deploy", "deploy_command", "Ask for a deployment, and follow it."),
-    "plan": Entry("vesemir.cli.plan", "plan_command", "Show what a deployment would do: a dry run."),
-    "status": Entry("vesemir.cli.status", "status_command", "Show one deployment, or what goes on."),
-    "logs": Entry("vesemir.cli.logs", "logs_command", "Print what the steps of a deployment printed."),
-    "cancel": Entry("vesemir.cli.control", "cancel_command", "End a deployment: nothing more starts."),
-    "pause": Entry("vesemir.cli.control", "pause_command", "Let targets in work finish, and start no other."),
-    "resume": Entry("vesemir.cli.control", "resume_command", "Go on with a paused deployment, or approve it."),
-    "rollback": Entry("vesemir.cli.rollback", "rollback_command", "Deploy the previous good release again."),
-    "history": Entry("vesemir.cli.history", "history_command", "List deployments, newest first."),
-    "stats": Entry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),
-    "explain": Entry("vesemir.cli.explain", "explain_command", "Print the runbook's entry of a failure code."),
-    "schema": Entry("vesemir.cli.schema", "schema_command", "Show what messages look like."),
-    "lab": Entry("vesemir.cli.lab", "lab_app", "A private installation of everything, to try it out."),
+COMMANDS: Mapping[str, HelpEntry] = {
+    "run": HelpEntry("vesemir.cli.run", "run_command", "Run the daemon until SIGTERM."),
+    "check": HelpEntry(
+        "vesemir.cli.check", "check_command", "Check settings, recipes, broker, database, inventory, keys."
+    ),
+    "migrate": HelpEntry("vesemir.cli.migrate", "migrate_command", "Bring the database's schema up to this version."),
+    "deploy": HelpEntry("vesemir.cli.deploy", "deploy_command", "Ask for a deployment, and follow it."),
+    "plan": HelpEntry("vesemir.cli.plan", "plan_command", "Show what a deployment would do: a dry run."),
+    "status": HelpEntry("vesemir.cli.status", "status_command", "Show one deployment, or what goes on."),
+    "logs": HelpEntry("vesemir.cli.logs", "logs_command", "Print what the steps of a deployment printed."),
+    "cancel": HelpEntry("vesemir.cli.control", "cancel_command", "End a deployment: nothing more starts."),
+    "pause": HelpEntry("vesemir.cli.control", "pause_command", "Let targets in work finish, and start no other."),
+    "resume": HelpEntry("vesemir.cli.control", "resume_command", "Go on with a paused deployment, or approve it."),
+    "rollback": HelpEntry("vesemir.cli.rollback", "rollback_command", "Deploy the previous good release again."),
+    "history": HelpEntry("vesemir.cli.history", "history_command", "List deployments, newest first."),
+    "stats": HelpEntry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),
+    "explain": HelpEntry("vesemir.cli.explain", "explain_command", "Print the runbook's entry of a failure code."),
+    "schema": HelpEntry("vesemir.cli.schema", "schema_command", "Show what messages look like."),
+    "lab": HelpEntry("vesemir.cli.lab", "lab_app", "A private installation of everything, to try it out."),
 }
 
 
@@ -89,7 +91,7 @@ class Program(TyperGroup):
 _ONLY_NAMES = "vesemir.only_names"
 
 
-def _loaded(name: str, entry: Entry) -> _Private:
+def _loaded(name: str, entry: HelpEntry) -> _Private:
     """The command itself. Help and usage errors are plain text: rich would cost more than the rest of the start."""
     found = getattr(importlib.import_module(entry.module), entry.attribute)
     gc.enable()

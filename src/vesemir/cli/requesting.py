@@ -14,14 +14,14 @@ from typing import Any
 from loguru import logger
 
 from vesemir.adapters.amqp.requester import Requester
-from vesemir.cli.event import Event
+from vesemir.cli.event import DraftEvent
 from vesemir.cli.identity import who_asks
 from vesemir.cli.live import Watcher
-from vesemir.cli.rollout import Rollout
+from vesemir.cli.rollout import RolloutProgress
 from vesemir.contract.control import CONTROL_SCHEMA, CommandName
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 Json = Mapping[str, Any]
 
@@ -42,7 +42,9 @@ def quiet() -> None:
 class Request:
     """One deploy event and what came back. ``sent`` tells whether the broker has it."""
 
-    def __init__(self, settings: Amqp, event: Event, *, watcher: Watcher, rollout: Rollout) -> None:
+    def __init__(
+        self, settings: AmqpSettings, event: DraftEvent, *, watcher: Watcher, rollout: RolloutProgress
+    ) -> None:
         self._settings = settings
         self._event = event
         self._watcher = watcher
@@ -113,7 +115,7 @@ class Request:
 
 
 async def control(
-    settings: Amqp, command: CommandName, deployment_id: str, *, reason: str | None, timeout: float
+    settings: AmqpSettings, command: CommandName, deployment_id: str, *, reason: str | None, timeout: float
 ) -> Json:
     """``control.accepted`` or ``control.rejected``. Raises ``VesemirError`` when no answer comes in time."""
     quiet()

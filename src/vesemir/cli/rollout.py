@@ -25,7 +25,7 @@ class TargetProgress:
 
 
 @dataclass(slots=True)
-class Rollout:
+class RolloutProgress:
     """Fold events into it with ``apply``; delivery is at least once, so it drops what it has already."""
 
     deployment_id: str

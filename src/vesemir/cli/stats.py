@@ -8,9 +8,9 @@ import typer
 from vesemir.cli.complaint import UsageError
 from vesemir.cli.output import console, print_json, show
 from vesemir.cli.record import read
-from vesemir.domain.statistics import Grouping, Question
+from vesemir.domain.statistics import Question, StatisticsGrouping
 
-_DEFAULT = (Grouping.FAILURE, Grouping.APPLICATION)
+_DEFAULT = (StatisticsGrouping.FAILURE, StatisticsGrouping.APPLICATION)
 
 
 def stats_command(  # noqa: PLR0917 -- typer passes all of them by name
@@ -23,11 +23,11 @@ def stats_command(  # noqa: PLR0917 -- typer passes all of them by name
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Since the first deployment.")] = False,
     by: Annotated[
-        list[Grouping] | None,
+        list[StatisticsGrouping] | None,
         typer.Option(
             "--by",
             metavar="WHAT",
-            help=f"A table by {', '.join(Grouping)}; may be repeated.  [default: failure, application]",
+            help=f"A table by {', '.join(StatisticsGrouping)}; may be repeated.  [default: failure, application]",
         ),
     ] = None,
     application: Annotated[

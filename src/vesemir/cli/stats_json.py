@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from vesemir.domain.statistics import Group, Question, Statistics, Tally
+from vesemir.domain.statistics import Question, Statistics, StatisticsGroup, StatisticsTally
 
 Json = dict[str, Any]
 
@@ -31,12 +31,12 @@ def statistics_json(question: Question, found: Statistics) -> Json:
     }
 
 
-def _group(group: Group, *, compared: bool) -> Json:
+def _group(group: StatisticsGroup, *, compared: bool) -> Json:
     before = {"previous": _tally(group.before)} if compared else {}
     return {"name": group.name or None, "now": _tally(group.now), **before}
 
 
-def _tally(tally: Tally) -> Json:
+def _tally(tally: StatisticsTally) -> Json:
     return {
         "deployments": tally.deployments,
         "defects": tally.defects,

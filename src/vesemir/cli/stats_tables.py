@@ -8,11 +8,11 @@ from rich.table import Table
 from vesemir.cli.output import seconds_text, table, text
 from vesemir.domain.statistics import (
     Day,
-    Group,
-    Grouping,
     Question,
     Statistics,
-    Tally,
+    StatisticsGroup,
+    StatisticsGrouping,
+    StatisticsTally,
     difference,
     merged,
     relative_change,
@@ -44,7 +44,11 @@ def statistics_parts(
         shown = [group for group in groups if _matters(grouping, group, asked=most is None)][:most]
         if shown:
             yield ""
-            yield _by_failure(shown, found) if grouping is Grouping.FAILURE else _by(grouping, shown, width=width)
+            yield (
+                _by_failure(shown, found)
+                if grouping is StatisticsGrouping.FAILURE
+                else _by(grouping, shown, width=width)
+            )
         if len(shown) < len(groups) and most is not None and len(shown) == most:
             yield text(f"… {len(groups) - len(shown)} more: vesemir stats --by {grouping.value}", "dim")
 
@@ -69,7 +73,7 @@ def _moment(moment: str) -> str:
     return moment[:16].replace("T", " ").removesuffix(" 00:00")
 
 
-def _matters(grouping: Grouping, group: Group, *, asked: bool) -> bool:
+def _matters(grouping: StatisticsGrouping, group: StatisticsGroup, *, asked: bool) -> bool:
     """Unasked, an application without defects says nothing; and a time before alone is no line."""
     if not group.now.deployments and not group.before.defects:
         return False
@@ -80,7 +84,7 @@ def _matters(grouping: Grouping, group: Group, *, asked: bool) -> bool:
 
 
 def _summary(found: Statistics) -> RenderableType:
-    now, before = found.now, found.previous or Tally()
+    now, before = found.now, found.previous or StatisticsTally()
     failed_targets = f"{now.targets_failed:,} of {now.targets:,}"
     lines = [
         _counted("ended", now.deployments, before.deployments),
@@ -120,7 +124,7 @@ def _timed(name: str, now: float | None, before: float | None) -> _Line:
     return name, seconds_text(now), seconds_text(before), _percent_change(relative_change(now, before)), ""
 
 
-def _kinds(tally: Tally) -> str:
+def _kinds(tally: StatisticsTally) -> str:
     """``12 failed, 3 rolled back``."""
     counts = {"failed": tally.failed, "timed out": tally.timed_out, "rolled back": tally.rolled_back}
     return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
@@ -173,7 +177,7 @@ def _bar(value: float | None, highest: float) -> str:
 # --- a table per grouping -------------------------------------------------------------------------------------------
 
 
-_COLUMNS: Mapping[str, Callable[[Group], str]] = {
+_COLUMNS: Mapping[str, Callable[[StatisticsGroup], str]] = {
     "ended": lambda group: f"{group.now.deployments:,}",
     "defects": lambda group: f"{group.now.defects:,}",
     "rate": lambda group: _percent(group.now.defect_rate),
@@ -185,7 +189,7 @@ _COLUMNS: Mapping[str, Callable[[Group], str]] = {
 }
 
 
-def _by(grouping: Grouping, groups: Sequence[Group], *, width: int) -> RenderableType:
+def _by(grouping: StatisticsGrouping, groups: Sequence[StatisticsGroup], *, width: int) -> RenderableType:
     """A narrow terminal goes without the targets."""
     left_out = {"before"} if grouping.is_time else set()
     if width < _WIDE:
@@ -195,7 +199,7 @@ def _by(grouping: Grouping, groups: Sequence[Group], *, width: int) -> Renderabl
     return _right(table(grouping.value, *columns, rows=rows))
 
 
-def _by_failure(groups: Sequence[Group], found: Statistics) -> RenderableType:
+def _by_failure(groups: Sequence[StatisticsGroup], found: Statistics) -> RenderableType:
     """A code's share of all defects, and how many per hundred deployments it spoils."""
     rows = [
         (

@@ -29,7 +29,7 @@ def _open(schema: dict[str, JsonValue]) -> None:
     schema.pop("additionalProperties", None)
 
 
-class Told(Message):
+class PublishedModel(Message):
     """A part of an event."""
 
     model_config = ConfigDict(json_schema_extra=_open)
@@ -66,7 +66,7 @@ Duration = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
 
-class FailureTold(Told):
+class FailureBody(PublishedModel):
     """What went wrong; ``runbook`` is the place that says what to do."""
 
     code: Code
@@ -74,18 +74,18 @@ class FailureTold(Told):
     runbook: str = Field(pattern=r"^docs/runbook\.md#[a-z-]+$")
 
 
-class Detail(Told):
+class Detail(PublishedModel):
     field: str
     message: str
 
 
-class RefusalTold(FailureTold):
+class RefusalBody(FailureBody):
     """The failure of a refused message, with everything that was found wrong."""
 
     details: list[Detail]
 
 
-class Event(Told):
+class Event(PublishedModel):
     """The common fields. A consumer drops what it has by (``deployment_id``, ``sequence``)."""
 
     event: str
@@ -98,7 +98,7 @@ class Event(Told):
     instance: str = Field(pattern=r"^[^/]+/.+$", description="the instance's name, a slash, something unique")
 
 
-class Answer(Told):
+class Answer(PublishedModel):
     """The common fields of what is told about a message and not by a deployment; null where they are not known."""
 
     event: str
@@ -118,10 +118,10 @@ class DeploymentAccepted(Event):
 
 class DeploymentRejected(Answer):
     event: Literal["deployment.rejected"]
-    failure: RefusalTold
+    failure: RefusalBody
 
 
-class TargetPlace(Told):
+class TargetPlace(PublishedModel):
     name: str
     address: str
 
@@ -155,16 +155,16 @@ class TargetFinished(Event):
     target: str
     direction: DirectionName
     status: TargetStatus
-    failure: FailureTold | None
+    failure: FailureBody | None
     duration_seconds: Duration
 
 
-class Turn(Event):
+class DeploymentTurn(Event):
     """The deployment goes another way: somebody asked for it, or a failure made it."""
 
     requested_by: str | None = None
     reason: str | None = None
-    failure: FailureTold | None = None
+    failure: FailureBody | None = None
 
     @model_validator(mode="after")
     def _says_why(self) -> Self:
@@ -173,19 +173,19 @@ class Turn(Event):
         return self
 
 
-class DeploymentPaused(Turn):
+class DeploymentPaused(DeploymentTurn):
     event: Literal["deployment.paused"]
 
 
-class DeploymentResumed(Turn):
+class DeploymentResumed(DeploymentTurn):
     event: Literal["deployment.resumed"]
 
 
-class DeploymentCancelling(Turn):
+class DeploymentCancelling(DeploymentTurn):
     event: Literal["deployment.cancelling"]
 
 
-class DeploymentRollingBack(Turn):
+class DeploymentRollingBack(DeploymentTurn):
     event: Literal["deployment.rolling_back"]
 
 
@@ -195,15 +195,15 @@ class DeploymentTakenOver(Event):
     previous_instance: str
 
 
-class TargetResult(Told):
+class TargetResult(PublishedModel):
     name: str
     address: str
     status: TargetStatus
-    failure: FailureTold | None
+    failure: FailureBody | None
     duration_seconds: Duration
 
 
-class Metrics(Told):
+class Metrics(PublishedModel):
     """Seconds, bytes and counts; ``targets_STATUS`` for every status."""
 
     queued_seconds: Duration
@@ -229,7 +229,7 @@ class Metrics(Told):
     redone_steps: Count
 
 
-class PlannedTarget(Told):
+class PlannedTarget(PublishedModel):
     """``server`` is BACKEND/SERVER in HAProxy; ``steps`` are in order, Vesemir's own included."""
 
     name: str
@@ -239,7 +239,7 @@ class PlannedTarget(Told):
     steps: list[str]
 
 
-class PlanTold(Told):
+class PlanBody(PublishedModel):
     """What a dry run would do."""
 
     batches: list[list[str]]
@@ -250,10 +250,10 @@ class PlanTold(Told):
 class DeploymentFinished(Event):
     event: Literal["deployment.finished"]
     status: DeploymentStatus
-    failure: FailureTold | None
+    failure: FailureBody | None
     targets: list[TargetResult]
     metrics: Metrics
-    plan: PlanTold | None = Field(default=None, description="of a dry run only")
+    plan: PlanBody | None = Field(default=None, description="of a dry run only")
 
 
 class ControlAccepted(Answer):
@@ -265,7 +265,7 @@ class ControlAccepted(Answer):
 class ControlRejected(Answer):
     event: Literal["control.rejected"]
     command: CommandName | None = Field(description="null where it could not be read")
-    failure: FailureTold | RefusalTold
+    failure: FailureBody | RefusalBody
 
 
 EVENTS: Mapping[str, type[Event] | type[Answer]] = {

@@ -38,7 +38,7 @@ BODY = "body"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ParsedBody:
     """What could be read. ``value`` is a JSON value only if there are no ``problems``."""
 
     value: Any
@@ -52,7 +52,7 @@ class _Unusable:
     reason: str
 
 
-def read_json(body: bytes) -> Reading:
+def read_json(body: bytes) -> ParsedBody:
     """Read one JSON text. Never raises; what is refused is said in ``problems``."""
     try:
         text = body.decode("utf-8")
@@ -66,7 +66,7 @@ def read_json(body: bytes) -> Reading:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         return _nothing(f"must be JSON: {error.msg} at line {error.lineno}, column {error.colno}")
-    return Reading(value, _problems(value))
+    return ParsedBody(value, _problems(value))
 
 
 def join(path: str, name: str | int) -> str:
@@ -78,8 +78,8 @@ def join(path: str, name: str | int) -> str:
     return f"{path}.{clean}" if path else clean
 
 
-def _nothing(message: str) -> Reading:
-    return Reading(None, (Problem(BODY, message),))
+def _nothing(message: str) -> ParsedBody:
+    return ParsedBody(None, (Problem(BODY, message),))
 
 
 def _shape_problem(text: str) -> str | None:

@@ -10,7 +10,7 @@ decides, by more than chance. It fails for its response times only at the end of
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vesemir.domain.counters import Tally
+from vesemir.domain.counters import CounterTally
 from vesemir.domain.request import Analysis
 from vesemir.domain.response_time import MeanTime
 
@@ -41,7 +41,7 @@ class Held:
 
     percent: int
     seconds: float
-    canary: Tally
+    canary: CounterTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Figures:
 
     canary: str
     siblings: int
-    of_canary: Tally
-    of_siblings: Tally
+    of_canary: CounterTally
+    of_siblings: CounterTally
     worse_p: float
     above_p: float
     canary_time: MeanTime | None = None
@@ -150,7 +150,7 @@ def _siblings(figures: Figures) -> str:
     return f"{figures.siblings} sibling{'' if figures.siblings == 1 else 's'}"
 
 
-def _errors(tally: Tally) -> str:
+def _errors(tally: CounterTally) -> str:
     errors = f"{tally.errors} error{'' if tally.errors == 1 else 's'}"
     share = f" ({percent(tally.ratio)})" if tally.requests else ""
     return f"{errors} in {tally.requests} request{'' if tally.requests == 1 else 's'}{share}"

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from vesemir.domain.analysis import AnalysisRules, Figures, Held, Judgement, beyond_doubt, verdict
-from vesemir.domain.counters import BoxCounters, Tally, total
+from vesemir.domain.counters import BoxCounters, CounterTally, total
 from vesemir.domain.evidence import Evidence
 from vesemir.domain.request import Analysis
 from vesemir.domain.response_time import MeanTime, mean_between, pooled
@@ -23,11 +23,11 @@ class Judge:
         self._canary = canary
         self._canaries = frozenset(canaries) | {canary}
         self._last: dict[str, BoxCounters] = {}
-        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self._tallies: defaultdict[str, CounterTally] = defaultdict(CounterTally)
         self._worse, self._above = Evidence(), Evidence()
         self._timed_from: dict[str, BoxCounters] = {}
         self._holds: list[Held] = []
-        self._before_hold = Tally()
+        self._before_hold = CounterTally()
         self._lost: dict[str, None] = {}
 
     def look(self, boxes: Mapping[str, BoxCounters]) -> None:
@@ -42,9 +42,9 @@ class Judge:
                 if before is not None:
                     self._lost[name] = None
 
-    def _count(self, interval: Mapping[str, Tally]) -> None:
+    def _count(self, interval: Mapping[str, CounterTally]) -> None:
         """One interval on one HAProxy: the canary against the siblings that it had there and then."""
-        canary = interval.get(self._canary, Tally())
+        canary = interval.get(self._canary, CounterTally())
         siblings = total(tally for name, tally in interval.items() if name not in self._canaries)
         requests = canary.requests + siblings.requests
         if requests:

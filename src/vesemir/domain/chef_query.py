@@ -23,7 +23,7 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Belonging:
+class ChefMembership:
     """What a node says of itself that selectors name: its own lists, as of its last convergence."""
 
     tags: Collection[str] = ()
@@ -51,7 +51,7 @@ def search_term(value: str) -> str:
     return re.sub(r"\*+", ANY, "".join(characters)) or ANY
 
 
-def is_meant(selector: ChefSelector, node: Belonging) -> bool:
+def is_meant(selector: ChefSelector, node: ChefMembership) -> bool:
     """Whether the node has all that the selector names, to the letter. A raw query means whatever it finds."""
     if selector.query:
         return True

@@ -39,9 +39,9 @@ class ServerCounters:
         counts = attrgetter("server_errors", "connection_errors", "response_errors", "averaged")
         return all(old <= new for old, new in zip(counts(self), counts(later), strict=True))
 
-    def since(self, earlier: "ServerCounters") -> "Tally":
+    def since(self, earlier: "ServerCounters") -> "CounterTally":
         """What was answered between the two."""
-        return Tally(
+        return CounterTally(
             max(0, self.requests - earlier.requests),
             self.server_errors - earlier.server_errors,
             self.connection_errors - earlier.connection_errors,
@@ -62,14 +62,14 @@ class BoxCounters:
             was.is_before(self.servers[name]) for name, was in earlier.servers.items() if name in self.servers
         )
 
-    def since(self, earlier: "BoxCounters") -> "dict[str, Tally]":
+    def since(self, earlier: "BoxCounters") -> "dict[str, CounterTally]":
         """What each server answered between the two; one that was added in between is not in it."""
         known = earlier.servers.keys() & self.servers.keys()
         return {name: self.servers[name].since(earlier.servers[name]) for name in known}
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class CounterTally:
     """Requests that ended in some time, and how many of them were errors, by kind."""
 
     requests: int = 0
@@ -77,11 +77,11 @@ class Tally:
     connection_errors: int = 0
     response_errors: int = 0
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return Tally(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "CounterTally") -> "CounterTally":
+        return CounterTally(*(one + another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
-    def __sub__(self, other: "Tally") -> "Tally":
-        return Tally(*(one - another for one, another in zip(astuple(self), astuple(other), strict=True)))
+    def __sub__(self, other: "CounterTally") -> "CounterTally":
+        return CounterTally(*(one - another for one, another in zip(astuple(self), astuple(other), strict=True)))
 
     @property
     def errors(self) -> int:
@@ -93,5 +93,5 @@ class Tally:
         return self.errors / self.requests if self.requests else 0.0
 
 
-def total(tallies: Iterable[Tally]) -> Tally:
-    return sum(tallies, Tally())
+def total(tallies: Iterable[CounterTally]) -> CounterTally:
+    return sum(tallies, CounterTally())

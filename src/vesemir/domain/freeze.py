@@ -12,7 +12,7 @@ _MOST_JOINTS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class FreezeEnd:
     """When a window ends, also as people write it."""
 
     at: float
@@ -22,14 +22,14 @@ class Ending:
 class Window(Protocol):
     """A time that comes once or again and again."""
 
-    def end_after(self, now: float) -> Ending | None:
+    def end_after(self, now: float) -> FreezeEnd | None:
         """When it ends, if it holds at ``now``; None if it does not."""
         ...
 
 
-def frozen_until(windows: Sequence[Window], now: float) -> Ending | None:
+def frozen_until(windows: Sequence[Window], now: float) -> FreezeEnd | None:
     """When the windows that hold at ``now``, and those that follow without a gap, are over; None if none holds."""
-    end: Ending | None = None
+    end: FreezeEnd | None = None
     at = now
     for _ in range(_MOST_JOINTS):
         ends = [found for window in windows if (found := window.end_after(at)) is not None]

@@ -47,7 +47,7 @@ def told_by_name(name: str, value: str) -> bool:
     return len(value) >= _SHORTEST_BY_NAME and is_telling(name)
 
 
-class Hiding:
+class Redactor:
     """Takes secrets out of texts; ``also`` is what is taken out for everybody. Grows by ``add``."""
 
     def __init__(self, also: Callable[[str], str] = str) -> None:

@@ -33,7 +33,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class PermissionScope:
     """Which applications in which environments something is about; None is all of them."""
 
     applications: Names | None = None
@@ -49,7 +49,7 @@ class Scope:
         )
 
 
-EVERYWHERE = Scope()
+EVERYWHERE = PermissionScope()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Permission:
     """An ``[[allow]]``. What is None is not asked about."""
 
     name: str
-    scope: Scope = EVERYWHERE
+    scope: PermissionScope = EVERYWHERE
     users: Names | None = None
     teams: Names | None = None
     requesters: Names | None = None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from vesemir.domain.freeze import Window, frozen_until
-from vesemir.domain.permission import EVERYWHERE, Names, Permission, Scope
+from vesemir.domain.permission import EVERYWHERE, Names, Permission, PermissionScope
 from vesemir.domain.problem import Problem
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.selector import HostSelector
@@ -34,7 +34,7 @@ class Freeze:
 
     name: str
     windows: tuple[Window, ...]
-    scope: Scope = EVERYWHERE
+    scope: PermissionScope = EVERYWHERE
     except_users: Names | None = None
     except_teams: Names | None = None
     except_requesters: Names | None = None
@@ -70,7 +70,7 @@ class Limit:
     """
 
     name: str
-    scope: Scope = EVERYWHERE
+    scope: PermissionScope = EVERYWHERE
     max_targets: int | None = None
     max_concurrency: Share | None = None
     max_canary: Share | None = None

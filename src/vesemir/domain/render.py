@@ -45,7 +45,7 @@ class RenderError(VesemirError):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RenderScope:
     """What placeholders stand for. ``step_seconds`` is the request's ``timeouts.step``."""
 
     application: str
@@ -59,7 +59,7 @@ class Scope:
     output_limit: int = 256 * 1024
 
 
-def render_steps(recipe: Recipe, direction: Direction, scope: Scope) -> list[RenderedStep]:
+def render_steps(recipe: Recipe, direction: Direction, scope: RenderScope) -> list[RenderedStep]:
     """The steps of one direction for one target. Raises ``RenderError``."""
     request = _request_values(recipe, scope)
     parameters = _parameter_values(recipe, scope, request)
@@ -87,7 +87,7 @@ def _environment_of(action: Action) -> Mapping[str, str]:
             return {}
 
 
-def _request_values(recipe: Recipe, scope: Scope) -> dict[str, str]:
+def _request_values(recipe: Recipe, scope: RenderScope) -> dict[str, str]:
     return {
         "application": scope.application,
         "environment": scope.environment,
@@ -98,7 +98,7 @@ def _request_values(recipe: Recipe, scope: Scope) -> dict[str, str]:
     }
 
 
-def _parameter_values(recipe: Recipe, scope: Scope, request: Mapping[str, str]) -> dict[str, str]:
+def _parameter_values(recipe: Recipe, scope: RenderScope, request: Mapping[str, str]) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, parameter in recipe.parameters.items():
         value = scope.parameters.get(name, parameter.default)
@@ -141,7 +141,7 @@ class _Renderer:
     def __init__(
         self,
         recipe: str,
-        scope: Scope,
+        scope: RenderScope,
         known: Mapping[str, str],
         parameters: Mapping[str, str],
         variables: Mapping[str, str],

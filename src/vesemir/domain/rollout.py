@@ -1,8 +1,8 @@
 """What a rollout does next: a function of the plan and of how the targets stand, and of nothing else. Pure.
 
-It is asked again after every change, and after a takeover anew: a ``Tally`` only counts, so that a decision costs the
-same for ten targets and for ten thousand. Failures that exceed ``max_failures``, or any failed canary, trip the
-rollout: the targets in work finish and nothing else starts, unless ``on_failure`` says ``continue`` (contract,
+It is asked again after every change, and after a takeover anew: a ``RolloutTally`` only counts, so that a decision
+costs the same for ten targets and for ten thousand. Failures that exceed ``max_failures``, or any failed canary, trip
+the rollout: the targets in work finish and nothing else starts, unless ``on_failure`` says ``continue`` (contract,
 section 2).
 """
 
@@ -77,10 +77,10 @@ Move = Begin | Wait | Halt | Complete
 
 def next_move(plan: Plan, standings: Mapping[str, Standing]) -> Move:
     """Decide once. ``standings`` has every target of the plan."""
-    return Tally(plan, standings).next_move()
+    return RolloutTally(plan, standings).next_move()
 
 
-class Tally:
+class RolloutTally:
     """How many targets stand where, kept up by ``note``."""
 
     def __init__(self, plan: Plan, standings: Mapping[str, Standing]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Grouping(StrEnum):
+class StatisticsGrouping(StrEnum):
     """What deployments can be grouped by. A deployment with several selectors counts under each of them."""
 
     APPLICATION = "application"
@@ -27,7 +27,7 @@ class Grouping(StrEnum):
     @property
     def is_time(self) -> bool:
         """Days, weeks and months have no time before to compare with: the line above them is that."""
-        return self in {Grouping.DAY, Grouping.WEEK, Grouping.MONTH}
+        return self in {StatisticsGrouping.DAY, StatisticsGrouping.WEEK, StatisticsGrouping.MONTH}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Question:
     team: str | None = None
     recipe: str | None = None
     selector: str | None = None
-    by: Sequence[Grouping] = ()
+    by: Sequence[StatisticsGrouping] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class StatisticsTally:
     """Counts of deployments that ended, and times in seconds. Everything but ``dry_runs`` is without dry runs.
 
     ``duration_p50`` and ``_p95`` are of those that succeeded: one that fails at its first target is quick. The waits
@@ -99,7 +99,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """One UTC day; ``rated`` as in ``Tally``."""
+    """One UTC day; ``rated`` as in ``StatisticsTally``."""
 
     day: str
     rated: int
@@ -107,12 +107,12 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class StatisticsGroup:
     """One value of what was grouped by; the empty name is "none". ``before`` is the time before, equally long."""
 
     name: str
-    now: Tally
-    before: Tally
+    now: StatisticsTally
+    before: StatisticsTally
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +122,10 @@ class Statistics:
     since: str
     until: str
     before: str
-    now: Tally
-    previous: Tally | None
+    now: StatisticsTally
+    previous: StatisticsTally | None
     days: Sequence[Day]
-    groups: dict[Grouping, Sequence[Group]]
+    groups: dict[StatisticsGrouping, Sequence[StatisticsGroup]]
 
 
 def share(part: int, whole: int) -> float | None:
@@ -154,7 +154,7 @@ def merged(days: Sequence[Day], most: int) -> Sequence[Day]:
     ]
 
 
-def in_order(grouping: Grouping, groups: Sequence[Group]) -> Sequence[Group]:
+def in_order(grouping: StatisticsGrouping, groups: Sequence[StatisticsGroup]) -> Sequence[StatisticsGroup]:
     """Time as it goes by; anything else by how many defects it has, then by how many deployments."""
     if grouping.is_time:
         return sorted(groups, key=lambda group: group.name)

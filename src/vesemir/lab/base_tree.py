@@ -20,7 +20,7 @@ from vesemir.lab.mounts import unmount_below
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.resources import template
-from vesemir.lab.roster import Program, Roster
+from vesemir.lab.roster import Roster, RosterProgram
 from vesemir.lab.topology import APPLICATION, DEPLOY_USER
 
 DEPLOY_ID = 4001
@@ -75,7 +75,7 @@ async def _build(tree: Path, script: str, of: Source, programs: Programs, roster
     unshared = ["unshare", "--mount", "--propagation", "private", "--", "/bin/sh", "-eu", "-c", script]
     words = ["/bin/sh", "-c", _WHOLE_GROUP, "sh", *unshared]
     try:
-        await roster.run(Program("debootstrap", words, log=log, environment=environment), timeout=_BUILD_SECONDS)
+        await roster.run(RosterProgram("debootstrap", words, log=log, environment=environment), timeout=_BUILD_SECONDS)
     except LabError as error:
         raise LabError(f"{error}\nThe machines' root tree is built from {of.mirror}: is it to be reached?") from error
     unfinished.rename(tree)

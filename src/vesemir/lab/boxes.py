@@ -12,15 +12,15 @@ from vesemir.lab.keys import authorized_keys, host_key, make_keys
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import serves, speaks_ssh, until
 from vesemir.lab.resources import program, template
-from vesemir.lab.roster import TOKEN, Program, Roster
-from vesemir.lab.topology import APPLICATION, Box, Topology
+from vesemir.lab.roster import TOKEN, Roster, RosterProgram
+from vesemir.lab.topology import APPLICATION, Box, LabTopology
 
 _START_SECONDS = 90.0
 _ASKED_AT_ONCE = 8
 _SSHD_FOLDER = Path("/run/sshd")
 
 
-async def start_boxes(topology: Topology, programs: Programs, roster: Roster) -> None:
+async def start_boxes(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Build every box and start it; returns when each sshd and each application answers."""
     for box in topology.hosts:
         _furnish(box)
@@ -66,7 +66,7 @@ def _furnish(box: Box) -> None:
         (box.root / part).mkdir(parents=True)
 
 
-def _install_systemctl(topology: Topology, programs: Programs, socket: Path) -> None:
+def _install_systemctl(topology: LabTopology, programs: Programs, socket: Path) -> None:
     """The boxes' programs are copied into the lab, so that they are files wherever the package lies."""
     folder = topology.places.within("programs")
     for name in ("services.py", "systemctl.py"):
@@ -77,7 +77,7 @@ def _install_systemctl(topology: Topology, programs: Programs, socket: Path) -> 
         box.systemctl.chmod(0o755)
 
 
-def _configure_sshd(box: Box, topology: Topology, roster: Roster) -> None:
+def _configure_sshd(box: Box, topology: LabTopology, roster: Roster) -> None:
     (box.root / "etc" / "ssh" / "sshd_config").write_text(
         template(
             "sshd_config",
@@ -109,18 +109,18 @@ def _make_sshd_folder() -> None:
         _SSHD_FOLDER.mkdir(mode=0o755, exist_ok=True)
 
 
-def _sshd(box: Box, programs: Programs) -> Program:
+def _sshd(box: Box, programs: Programs) -> RosterProgram:
     words = [str(programs.sshd), "-D", "-e", "-f", str(box.root / "etc" / "ssh" / "sshd_config")]
-    return Program(f"{box.name}/sshd", words, log=box.root / "log" / "sshd", environment={"PATH": PATH})
+    return RosterProgram(f"{box.name}/sshd", words, log=box.root / "log" / "sshd", environment={"PATH": PATH})
 
 
-def _services(topology: Topology, programs: Programs, socket: Path) -> Program:
+def _services(topology: LabTopology, programs: Programs, socket: Path) -> RosterProgram:
     """One program is the service manager of all boxes: hundreds of them must fit on a small machine."""
     folder = topology.places.within("programs")
     listed = folder / "services.json"
     listed.write_text(json.dumps([_service(box, programs) for box in topology.boxes], indent=1))
     words = [str(programs.python), "-I", "-S", str(folder / "services.py"), str(listed), str(socket)]
-    return Program("services", words, log=topology.places.log / "services.log", environment={"PATH": PATH})
+    return RosterProgram("services", words, log=topology.places.log / "services.log", environment={"PATH": PATH})
 
 
 def _service(box: Box, programs: Programs) -> dict[str, object]:

@@ -16,8 +16,8 @@ from vesemir.lab.documents import BALANCER_GROUP, BARE_GROUP, TARGET_GROUP, host
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
-from vesemir.lab.roster import Program, Roster
-from vesemir.lab.topology import APPLICATION, CHEF_CLIENT, ENVIRONMENT, Box, Topology
+from vesemir.lab.roster import Roster, RosterProgram
+from vesemir.lab.topology import APPLICATION, CHEF_CLIENT, ENVIRONMENT, Box, LabTopology
 
 _START_SECONDS = 60.0
 _CALL_SECONDS = 30.0
@@ -26,7 +26,7 @@ _ADMIN = "admin"
 """The user that goiardi makes at its first start, with its key in the configuration's folder."""
 
 
-async def start_chef(topology: Topology, programs: Programs, roster: Roster) -> None:
+async def start_chef(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Start it and fill it; returns when it has Vesemir's client and all nodes."""
     assert programs.goiardi is not None  # noqa: S101 -- looked for when a Chef server is wanted
     home = topology.places.within("chef")
@@ -36,7 +36,7 @@ async def start_chef(topology: Topology, programs: Programs, roster: Roster) -> 
         str(programs.goiardi), "--use-auth", f"--ipaddress={topology.address}", f"--hostname={topology.address}",
         f"--port={topology.chef_port}", f"--conf-root={home}", "--disable-webui", "--log-level=warning",
     )  # fmt: skip
-    program = Program("chef", words, log=log, environment={"PATH": PATH, "HOME": str(home)}, cwd=home)
+    program = RosterProgram("chef", words, log=log, environment={"PATH": PATH, "HOME": str(home)}, cwd=home)
     (child,) = roster.start([program])
 
     async def answers() -> bool:
@@ -51,7 +51,7 @@ async def start_chef(topology: Topology, programs: Programs, roster: Roster) -> 
         await _fill(topology, _Administrator(topology.chef_url, key, session))
 
 
-async def _fill(topology: Topology, administrator: "_Administrator") -> None:
+async def _fill(topology: LabTopology, administrator: "_Administrator") -> None:
     made = await administrator.post("/clients", {"name": CHEF_CLIENT, "create_key": True})
     write_private(topology.chef_key, made["private_key"])
     await administrator.post("/environments", _environment(ENVIRONMENT))
@@ -102,7 +102,7 @@ def _environment(name: str) -> dict[str, Any]:
     }
 
 
-def node_of(topology: Topology, box: Box, *, now: float) -> dict[str, Any]:
+def node_of(topology: LabTopology, box: Box, *, now: float) -> dict[str, Any]:
     """The box as its chef-client would report it at ``now`` (seconds since 1970): what ohai finds, and its tags.
 
     What Vesemir's settings look for by default is under ``vesemir``: port, user, and the host's variables.
@@ -137,7 +137,7 @@ def node_of(topology: Topology, box: Box, *, now: float) -> dict[str, Any]:
     }
 
 
-def _part(topology: Topology, box: Box) -> tuple[str, str]:
+def _part(topology: LabTopology, box: Box) -> tuple[str, str]:
     """The tag that finds it, and the recipe that made it what it is."""
     if topology.balancer_of(box) is not None:
         return BALANCER_GROUP, f"{APPLICATION}-balancer"

@@ -18,10 +18,10 @@ from typing import Any
 from vesemir.lab.artifacts import BROKEN_VERSION, NEXT_VERSION
 from vesemir.lab.event import DEFAULT_RECIPE, deploy_event
 from vesemir.lab.haproxy import out_of_traffic
-from vesemir.lab.network import Ports
+from vesemir.lab.network import LabPorts
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.readiness import exchange, until
-from vesemir.lab.roster import Program, Roster, exit_status, tail
+from vesemir.lab.roster import Roster, RosterProgram, exit_status, tail
 
 BOXES = 5
 INSTANCES = ("demo-a", "demo-b")
@@ -37,7 +37,7 @@ Say = Callable[[str], None]
 
 
 @dataclass
-class Traffic:
+class DemoTraffic:
     """What somebody saw who kept asking HAProxy for the page."""
 
     answered: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -117,9 +117,9 @@ class Demo:
         return seen
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[Traffic]:
+    async def _asking(self) -> AsyncIterator[DemoTraffic]:
         """Somebody asks for the page all the time, as long as the block lasts."""
-        traffic = Traffic()
+        traffic = DemoTraffic()
 
         async def ask() -> None:
             while True:
@@ -139,7 +139,7 @@ class Demo:
     @asynccontextmanager
     async def _daemons(self) -> AsyncIterator[None]:
         """Two instances of the daemon, recorded like the lab's own servers."""
-        ports, host = Ports(), "127.0.0.1"
+        ports, host = LabPorts(), "127.0.0.1"
         chosen = {name: ports.free([host]) for name in INSTANCES}
         programs = [self._daemon(name, host=host, port=port) for name, port in chosen.items()]
         children = self._roster.start(programs)
@@ -158,14 +158,14 @@ class Demo:
             except TimeoutError:
                 raise LabError(f"the daemons did not stop within {_STOP_SECONDS:.0f} s of SIGTERM") from None
 
-    def _daemon(self, name: str, *, host: str, port: int) -> Program:
+    def _daemon(self, name: str, *, host: str, port: int) -> RosterProgram:
         environment = self._environment() | {
             "VESEMIR_INSTANCE": name,
             "VESEMIR_HTTP__HOST": host,
             "VESEMIR_HTTP__PORT": str(port),
         }
         log = self._places.log / f"{name}.log"
-        return Program(name, (*_VESEMIR, "run"), log=log, environment=environment, cwd=self._places.folder)
+        return RosterProgram(name, (*_VESEMIR, "run"), log=log, environment=environment, cwd=self._places.folder)
 
     def _environment(self) -> dict[str, str]:
         """The caller's, without settings of another installation, and the lab's."""

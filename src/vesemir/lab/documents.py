@@ -11,7 +11,7 @@ from typing import Any
 from vesemir.lab.artifacts import Artifact
 from vesemir.lab.places import LabError, Places
 from vesemir.lab.resources import template
-from vesemir.lab.topology import APPLICATION, BACKEND, CHEF_CLIENT, ENVIRONMENT, SOCKETS, Box, Topology
+from vesemir.lab.topology import APPLICATION, BACKEND, CHEF_CLIENT, ENVIRONMENT, SOCKETS, Box, LabTopology
 
 LEASE_SECONDS = 10
 TARGET_GROUP = "shop-web"
@@ -20,7 +20,7 @@ BARE_GROUP = "bare"
 """Groups of the static inventory, and tags on the Chef server."""
 
 
-def write_documents(topology: Topology) -> None:
+def write_documents(topology: LabTopology) -> None:
     """Everything but ``lab.json``, which is written last of all."""
     places = topology.places
     (places.within("recipes") / "lab-script.toml").write_text(template("lab-script.toml"))
@@ -38,7 +38,7 @@ def write_private(file: Path, text: str) -> None:
     beside.rename(file)
 
 
-def lab_json(topology: Topology, artifacts: Sequence[Artifact]) -> dict[str, Any]:
+def lab_json(topology: LabTopology, artifacts: Sequence[Artifact]) -> dict[str, Any]:
     """Contract section 7: where everything is; and ``balancers``, of which there may be several."""
     first = topology.balancers[0]
     return {
@@ -70,7 +70,7 @@ def lab_json(topology: Topology, artifacts: Sequence[Artifact]) -> dict[str, Any
     }
 
 
-def _host(box: Box, topology: Topology) -> dict[str, str | int]:
+def _host(box: Box, topology: LabTopology) -> dict[str, str | int]:
     return {
         "name": box.name,
         "address": box.address,
@@ -80,14 +80,14 @@ def _host(box: Box, topology: Topology) -> dict[str, str | int]:
     }
 
 
-def chef(topology: Topology) -> dict[str, str] | None:
+def chef(topology: LabTopology) -> dict[str, str] | None:
     """How to ask the Chef server; None without one."""
     if topology.chef_port is None:
         return None
     return {"url": topology.chef_url, "client_name": CHEF_CLIENT, "client_key": str(topology.chef_key)}
 
 
-def environment(topology: Topology) -> dict[str, str]:
+def environment(topology: LabTopology) -> dict[str, str]:
     """What ``vesemir run`` needs. The settings file says it all too, so that it alone is enough for a person."""
     asked = {f"VESEMIR_INVENTORY__CHEF__{key.upper()}": value for key, value in (chef(topology) or {}).items()}
     return {
@@ -105,7 +105,7 @@ def environment(topology: Topology) -> dict[str, str]:
     }
 
 
-def settings(topology: Topology) -> str:
+def settings(topology: LabTopology) -> str:
     """``vesemir.toml``."""
     tables: dict[str, dict[str, object]] = {
         "amqp": {"url": topology.amqp_url},
@@ -127,7 +127,7 @@ def settings(topology: Topology) -> str:
     return "# Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
 
 
-def inventory(topology: Topology) -> str:
+def inventory(topology: LabTopology) -> str:
     """``inventory.toml``: the boxes in one group, the load balancers in another."""
     tables: dict[str, dict[str, object]] = {
         f"groups.{TARGET_GROUP}": {"hosts": [f"web[1:{len(topology.boxes)}]"]},
@@ -141,12 +141,12 @@ def inventory(topology: Topology) -> str:
     return "# The lab's hosts. Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
 
 
-def host_variables(topology: Topology, box: Box) -> dict[str, str]:
+def host_variables(topology: LabTopology, box: Box) -> dict[str, str]:
     """What recipes and Vesemir itself need to know of a box, whichever inventory tells them."""
     return _of_machine(topology, box) if topology.machines else _of_box(topology, box)
 
 
-def _of_machine(topology: Topology, box: Box) -> dict[str, str]:
+def _of_machine(topology: LabTopology, box: Box) -> dict[str, str]:
     """Paths as they are on the machine; what is not said is as on any host."""
     own = {"root": "/", "zone": box.zone}
     balancer = topology.balancer_of(box)
@@ -157,7 +157,7 @@ def _of_machine(topology: Topology, box: Box) -> dict[str, str]:
     return {"app_root": f"/srv/{APPLICATION}", "health_url": box.health_url, "systemctl_sudo": "true", **own}
 
 
-def _of_box(topology: Topology, box: Box) -> dict[str, str]:
+def _of_box(topology: LabTopology, box: Box) -> dict[str, str]:
     own = {"root": str(box.root), "zone": box.zone, "vesemir_state_dir": str(box.state_dir)}
     balancer = topology.balancer_of(box)
     if balancer is not None:

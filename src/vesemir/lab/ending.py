@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from vesemir.lab import proc
 from vesemir.lab.places import LabError
-from vesemir.lab.roster import TOKEN, Entry, Roster
+from vesemir.lab.roster import TOKEN, Roster, RosterEntry
 
 GRACE_SECONDS = 10.0
 _KILL_SECONDS = 10.0
@@ -26,7 +26,7 @@ _COLLECT_SECONDS = 3.0
 class Ended:
     """What was ended: recorded processes in good order, and how many had to be killed or belonged to sessions."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[RosterEntry, ...]
     others: int
     killed: int
 
@@ -68,7 +68,7 @@ def end(roster: Roster, *, grace: float = GRACE_SECONDS) -> Ended:
     return Ended(entries, others=len(members) - len(entries), killed=killed)
 
 
-def _session_members(entries: Iterable[Entry]) -> set[int]:
+def _session_members(entries: Iterable[RosterEntry]) -> set[int]:
     """What runs below an sshd: sessions and what they started. It has no good order to end in."""
     servers = {entry.pid for entry in entries if entry.name.endswith("/sshd")}
     return proc.family(servers, proc.everyone()) - servers

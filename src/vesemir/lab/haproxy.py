@@ -13,8 +13,8 @@ from vesemir.lab.places import LabError, Places
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import until
 from vesemir.lab.resources import template
-from vesemir.lab.roster import Program, Roster, tail
-from vesemir.lab.topology import BACKEND, Balancer, Topology
+from vesemir.lab.roster import Roster, RosterProgram, tail
+from vesemir.lab.topology import BACKEND, Balancer, LabTopology
 
 _START_SECONDS = 60.0
 _BETWEEN_TRIES_SECONDS = 0.03
@@ -23,14 +23,14 @@ _FORCED_MAINT, _FORCED_DRAIN = 0x01, 0x08
 """Bits of srv_admin_state, set by the runtime socket (management guide, 9.3, ``show servers state``)."""
 
 
-async def start_balancers(topology: Topology, programs: Programs, roster: Roster) -> None:
+async def start_balancers(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Start each; returns when the checks of all have found every box up."""
     async with asyncio.TaskGroup() as group:
         for balancer in topology.balancers:
             group.create_task(_start(balancer, topology, programs, roster))
 
 
-async def _start(balancer: Balancer, topology: Topology, programs: Programs, roster: Roster) -> None:
+async def _start(balancer: Balancer, topology: LabTopology, programs: Programs, roster: Roster) -> None:
     log = topology.places.log / f"{balancer.program}.log"
     configuration = topology.places.within("haproxy") / f"{balancer.program}.cfg"
     state = _state_file(topology.places, balancer.program)
@@ -50,7 +50,7 @@ async def _start(balancer: Balancer, topology: Topology, programs: Programs, ros
         )
     )
     words = [str(programs.haproxy), "-W", "-f", str(configuration)]
-    (child,) = roster.start([Program(balancer.program, words, log=log, environment={"PATH": PATH})])
+    (child,) = roster.start([RosterProgram(balancer.program, words, log=log, environment={"PATH": PATH})])
 
     async def all_up() -> bool:
         states = await server_states(str(balancer.socket))

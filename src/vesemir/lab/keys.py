@@ -5,12 +5,12 @@ from pathlib import Path
 
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import Programs
-from vesemir.lab.topology import Box, Topology
+from vesemir.lab.topology import Box, LabTopology
 
 _KEYGENS_AT_ONCE = 4
 
 
-async def make_keys(topology: Topology, programs: Programs) -> None:
+async def make_keys(topology: LabTopology, programs: Programs) -> None:
     """Write them all; the folder of each box's host key must be there."""
     gate = asyncio.Semaphore(_KEYGENS_AT_ONCE)
 
@@ -36,7 +36,7 @@ def host_key(box: Box) -> Path:
     return box.root / "etc" / "ssh" / "ssh_host_ed25519_key"
 
 
-def authorized_keys(topology: Topology) -> Path:
+def authorized_keys(topology: LabTopology) -> Path:
     return topology.places.within("keys") / "authorized_keys"
 
 

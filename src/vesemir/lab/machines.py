@@ -20,8 +20,8 @@ from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import serves, speaks_ssh, until
 from vesemir.lab.resources import template
-from vesemir.lab.roster import Program, Roster
-from vesemir.lab.topology import APPLICATION, DEPLOY_USER, SOCKETS, Box, Topology
+from vesemir.lab.roster import Roster, RosterProgram
+from vesemir.lab.topology import APPLICATION, DEPLOY_USER, SOCKETS, Box, LabTopology
 
 BOOTED = "/systemd"
 """What the names of machines end in, in the roster."""
@@ -48,7 +48,7 @@ def refuse_elsewhere() -> None:
         )
 
 
-async def start_machines(topology: Topology, programs: Programs, roster: Roster) -> None:
+async def start_machines(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Build every machine and boot it; returns when each sshd and each application answers."""
     base = await base_tree(programs, roster, log=topology.places.log / "debootstrap.log")
     for box in topology.hosts:
@@ -73,7 +73,7 @@ async def start_machines(topology: Topology, programs: Programs, roster: Roster)
             group.create_task(answers(box, child, program.log))
 
 
-def _furnish(box: Box, topology: Topology) -> None:
+def _furnish(box: Box, topology: LabTopology) -> None:
     """Name, sshd, and who may log in."""
     etc = box.root / "etc"
     (etc / "hostname").write_text(f"{box.name}\n")
@@ -113,7 +113,7 @@ def _install_application(box: Box) -> None:
     rule.chmod(0o440)
 
 
-def _booting(box: Box, topology: Topology, programs: Programs, roster: Roster) -> Program:
+def _booting(box: Box, topology: LabTopology, programs: Programs, roster: Roster) -> RosterProgram:
     """systemd-nspawn(1): SIGTERM has it shut the machine down in good order."""
     assert programs.nspawn is not None  # noqa: S101 -- looked for when machines are wanted
     words = [
@@ -126,7 +126,9 @@ def _booting(box: Box, topology: Topology, programs: Programs, roster: Roster) -
         words.append(f"--bind={_escaped(balancer.socket.parent)}:{SOCKETS}")
     groups = make_groups(roster.token, box.name)
     log = topology.places.log / f"{box.name}.log"
-    return Program(f"{box.name}{BOOTED}", in_groups(groups, [*words, "--boot"]), log=log, environment={"PATH": PATH})
+    return RosterProgram(
+        f"{box.name}{BOOTED}", in_groups(groups, [*words, "--boot"]), log=log, environment={"PATH": PATH}
+    )
 
 
 def _prefix(token: str) -> str:

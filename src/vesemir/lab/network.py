@@ -53,7 +53,7 @@ class Slice:
         return f"127.{self.second}.{self.third + 1 + net}.{host + 1}"
 
 
-class Ports:
+class LabPorts:
     """Gives out free ports, each only once."""
 
     def __init__(self, *, seed: int | None = None) -> None:

@@ -9,15 +9,15 @@ from vesemir.lab.accounts import give, server_account, server_home
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
 from vesemir.lab.resources import template
-from vesemir.lab.roster import Program, Roster
-from vesemir.lab.topology import DATABASE, SERVER_USER, Topology
+from vesemir.lab.roster import Roster, RosterProgram
+from vesemir.lab.topology import DATABASE, SERVER_USER, LabTopology
 
 _START_SECONDS = 60.0
 _INIT_SECONDS = 120.0
 _PROTOCOL = 3 << 16
 
 
-async def start_postgres(topology: Topology, programs: Programs, roster: Roster) -> None:
+async def start_postgres(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Make a cluster and its empty database, and start it; returns when it takes connections."""
     account = server_account("postgres")
     home = server_home(topology.places, "postgres", account)
@@ -29,8 +29,8 @@ async def start_postgres(topology: Topology, programs: Programs, roster: Roster)
     password.chmod(0o600)
     give([password], account)
 
-    def server(name: str, *words: str) -> Program:
-        return Program(name, words, log=log, environment=environment, account=account, cwd=home, stop="SIGINT")
+    def server(name: str, *words: str) -> RosterProgram:
+        return RosterProgram(name, words, log=log, environment=environment, account=account, cwd=home, stop="SIGINT")
 
     await roster.run(
         server(

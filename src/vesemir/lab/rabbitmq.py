@@ -7,13 +7,13 @@ It runs under RabbitMQ's account when root starts the lab. Every path that the s
 import secrets
 
 from vesemir.lab.accounts import give, server_account, server_home
-from vesemir.lab.network import Ports
+from vesemir.lab.network import LabPorts
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
 from vesemir.lab.resources import template
-from vesemir.lab.roster import Program, Roster
-from vesemir.lab.topology import SERVER_USER, Topology
+from vesemir.lab.roster import Roster, RosterProgram
+from vesemir.lab.topology import SERVER_USER, LabTopology
 
 _START_SECONDS = 90.0
 _TRIES = 3
@@ -23,12 +23,12 @@ _SMALL = "+S 2:2 +SDio 4 +A 2"
 """Two schedulers and few threads: a lab is small, whatever the machine is."""
 
 
-async def start_rabbitmq(topology: Topology, programs: Programs, roster: Roster) -> None:
+async def start_rabbitmq(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Start epmd and the node; returns when it speaks AMQP."""
     account = server_account("rabbitmq")
     log = topology.places.log / "rabbitmq.log"
     environment = _environment(topology)
-    epmd = Program(
+    epmd = RosterProgram(
         "epmd",
         [str(programs.epmd), "-port", str(topology.epmd_port), "-address", LOOPBACK],
         log=topology.places.log / "epmd.log",
@@ -43,7 +43,7 @@ async def start_rabbitmq(topology: Topology, programs: Programs, roster: Roster)
 
     for left in reversed(range(_TRIES)):
         words = [str(programs.rabbitmq_server)]
-        node = Program("rabbitmq", words, log=log, environment=environment, account=account)
+        node = RosterProgram("rabbitmq", words, log=log, environment=environment, account=account)
         (child,) = roster.start([node])
         try:
             await until(speaks, what="RabbitMQ", child=child, log=log, timeout=_START_SECONDS)
@@ -51,13 +51,13 @@ async def start_rabbitmq(topology: Topology, programs: Programs, roster: Roster)
             if not left or _PORT_TAKEN not in str(error):
                 raise
             # Free when it was chosen, seconds ago. All other ports are on addresses of the lab's own.
-            environment = {**environment, "RABBITMQ_DIST_PORT": str(Ports().free([LOOPBACK]))}
+            environment = {**environment, "RABBITMQ_DIST_PORT": str(LabPorts().free([LOOPBACK]))}
             roster.entries = [entry for entry in roster.entries if entry.pid != child.pid]
         else:
             return
 
 
-def _environment(topology: Topology) -> dict[str, str]:
+def _environment(topology: LabTopology) -> dict[str, str]:
     """Write the node's files and name them all; rabbitmq-server(8) has the variables."""
     account = server_account("rabbitmq")
     home = server_home(topology.places, "rabbitmq", account)

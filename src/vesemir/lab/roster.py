@@ -25,7 +25,7 @@ _GATE = 'read -r opened && exec "$@" </dev/null'
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class RosterEntry:
     """A process that was started. ``stop`` is the signal that ends it in good order."""
 
     name: str
@@ -40,7 +40,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class RosterProgram:
     """A program to start: its words, its whole environment, and where its output goes."""
 
     name: str
@@ -56,7 +56,7 @@ class Roster:
     """What one ``up`` started, kept in ``processes.json``."""
 
     def __init__(
-        self, file: Path, *, token: str, boot: str, owner: Entry | None, entries: Sequence[Entry] = ()
+        self, file: Path, *, token: str, boot: str, owner: RosterEntry | None, entries: Sequence[RosterEntry] = ()
     ) -> None:
         self.file = file
         self.token = token
@@ -71,7 +71,7 @@ class Roster:
         """An empty roster owned by this process, already on disk."""
         own = proc.look(os.getpid())
         assert own is not None  # noqa: S101 -- this very process is there
-        roster = cls(file, token=token, boot=proc.boot_id(), owner=Entry("up", own.pid, own.started))
+        roster = cls(file, token=token, boot=proc.boot_id(), owner=RosterEntry("up", own.pid, own.started))
         roster.save()
         return roster
 
@@ -89,8 +89,8 @@ class Roster:
             file,
             token=stored["token"],
             boot=stored["boot"],
-            owner=None if owner is None else Entry(**owner),
-            entries=[Entry(**entry) for entry in stored["entries"]],
+            owner=None if owner is None else RosterEntry(**owner),
+            entries=[RosterEntry(**entry) for entry in stored["entries"]],
         )
 
     def save(self) -> None:
@@ -122,18 +122,18 @@ class Roster:
         return self.boot == proc.boot_id()
 
     @property
-    def missing(self) -> list[Entry]:
+    def missing(self) -> list[RosterEntry]:
         """Entries that should run and do not."""
         return [entry for entry in self.entries if not (self.of_this_boot and entry.alive)]
 
-    def start(self, programs: Sequence[Program]) -> list[subprocess.Popen[bytes]]:
+    def start(self, programs: Sequence[RosterProgram]) -> list[subprocess.Popen[bytes]]:
         """Start all of ``programs``, recorded before the first of them runs."""
         gated = [self._gated(program) for program in programs]
         for program, child in zip(programs, gated, strict=True):
             seen = proc.look(child.pid)
             if seen is None:
                 raise LabError(f"{program.name} ended before it began; see {program.log}")
-            self.entries.append(Entry(program.name, child.pid, seen.started, program.stop))
+            self.entries.append(RosterEntry(program.name, child.pid, seen.started, program.stop))
         self.save()
         for child in gated:
             assert child.stdin is not None  # noqa: S101 -- a pipe, see _gated
@@ -146,7 +146,7 @@ class Roster:
         """Take note of children that have ended, so that no zombie of ours is left."""
         self._children = [child for child in self._children if child.poll() is None]
 
-    def _gated(self, program: Program) -> subprocess.Popen[bytes]:
+    def _gated(self, program: RosterProgram) -> subprocess.Popen[bytes]:
         account = program.account
         with program.log.open("ab") as log:
             return subprocess.Popen(
@@ -165,7 +165,7 @@ class Roster:
                 extra_groups=None if account is None else account.groups,
             )
 
-    async def run(self, program: Program, *, timeout: float) -> None:
+    async def run(self, program: RosterProgram, *, timeout: float) -> None:
         """Run ``program`` to its end, recorded while it runs; ``timeout`` is in seconds.
 
         Raises ``LabError`` with the end of its output when it fails.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vesemir.lab.accounts import login_user
-from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, MOST_MACHINES, Ports, Slice
+from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, MOST_MACHINES, LabPorts, Slice
 from vesemir.lab.places import LabError, Places
 
 APPLICATION = "shop"
@@ -62,7 +62,7 @@ class Balancer:
 
 
 @dataclass(frozen=True, slots=True)
-class Topology:
+class LabTopology:
     """The whole lab."""
 
     places: Places
@@ -144,10 +144,10 @@ class Wanted:
             raise LabError(f"--bare must be between 0 and {most}, not {self.bare}")
 
 
-def plan(places: Places, wanted: Wanted) -> Topology:
+def plan(places: Places, wanted: Wanted) -> LabTopology:
     """Choose everything for a lab of that kind."""
     net = Slice.of(places.folder)
-    ports = Ports()
+    ports = LabPorts()
     addresses = [net.box(number) for number in range(1, wanted.boxes + wanted.bare + 1)]
     # One number for all sshds and one for all applications: the addresses tell them apart.
     entries = [net.balancer(number) for number in range(1, wanted.balancers + 1)]
@@ -159,7 +159,7 @@ def plan(places: Places, wanted: Wanted) -> Topology:
         root = folder / name / "root" if wanted.machines else folder / name
         return Box(name, address, ssh_port, port, root, zone)
 
-    return Topology(
+    return LabTopology(
         places=places,
         user=DEPLOY_USER if wanted.machines else login_user(),
         password=secrets.token_hex(16),

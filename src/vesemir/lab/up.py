@@ -23,7 +23,7 @@ from vesemir.lab.programs import Programs, find_programs
 from vesemir.lab.progress import Progress
 from vesemir.lab.rabbitmq import start_rabbitmq
 from vesemir.lab.roster import Roster
-from vesemir.lab.topology import Topology, Wanted, plan
+from vesemir.lab.topology import LabTopology, Wanted, plan
 
 Migrate = Callable[[str], Awaitable[list[str]]]
 
@@ -113,11 +113,11 @@ class _Start:
         write_private(self.places.lab_json, json.dumps(lab, indent=2) + "\n")
         return lab
 
-    async def _database(self, topology: Topology, migrate: Migrate) -> None:
+    async def _database(self, topology: LabTopology, migrate: Migrate) -> None:
         await start_postgres(topology, self.programs, self.roster)
         await migrate(topology.postgres_dsn)
 
-    async def _web(self, topology: Topology) -> None:
+    async def _web(self, topology: LabTopology) -> None:
         start = start_machines if topology.machines else start_boxes
         await start(topology, self.programs, self.roster)
         await start_balancers(topology, self.programs, self.roster)

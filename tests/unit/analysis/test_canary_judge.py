@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from vesemir.domain.analysis import AnalysisRules, Verdict
 from vesemir.domain.canary import Judge
-from vesemir.domain.counters import BoxCounters, ServerCounters, Tally
+from vesemir.domain.counters import BoxCounters, CounterTally, ServerCounters
 from vesemir.domain.request import Analysis
 
 ASKED = Analysis(min_requests=50, hold_seconds=60, max_error_ratio=0.01)
@@ -47,11 +47,11 @@ def look(watching: Judge, *boxes: Lb) -> None:
 def test_what_was_counted_before_the_window_does_not_count() -> None:
     watching, lb = judge(), Lb("web1", "web2")
     look(watching, lb)
-    assert watching.figures().of_canary == Tally()
+    assert watching.figures().of_canary == CounterTally()
     lb.answer(web1=(10, 2), web2=(30, 1))
     look(watching, lb)
     figures = watching.figures()
-    assert (figures.of_canary, figures.of_siblings, figures.siblings) == (Tally(10, 2), Tally(30, 1), 1)
+    assert (figures.of_canary, figures.of_siblings, figures.siblings) == (CounterTally(10, 2), CounterTally(30, 1), 1)
 
 
 def test_other_canaries_are_no_siblings() -> None:
@@ -61,7 +61,7 @@ def test_other_canaries_are_no_siblings() -> None:
     lb.answer(web1=(10, 5), web2=(10, 5), web3=(10, 0))
     look(watching, lb)
     figures = watching.figures()
-    assert (figures.of_siblings, figures.siblings, figures.shared_by) == (Tally(10), 1, 2)
+    assert (figures.of_siblings, figures.siblings, figures.shared_by) == (CounterTally(10), 1, 2)
 
 
 def test_all_boxes_are_summed() -> None:
@@ -70,7 +70,7 @@ def test_all_boxes_are_summed() -> None:
     one.answer(web1=(10, 1), web2=(20, 0))
     two.answer(web1=(5, 2), web2=(7, 3))
     look(watching, one, two)
-    assert (watching.figures().of_canary, watching.figures().of_siblings) == (Tally(15, 3), Tally(27, 3))
+    assert (watching.figures().of_canary, watching.figures().of_siblings) == (CounterTally(15, 3), CounterTally(27, 3))
 
 
 def test_each_box_is_compared_for_itself() -> None:
@@ -92,9 +92,9 @@ def test_a_box_that_did_not_answer_is_caught_up_with() -> None:
     look(watching, one, two)
     two.answer(web1=(10, 1))
     look(watching, one)
-    assert watching.figures().of_canary == Tally()
+    assert watching.figures().of_canary == CounterTally()
     look(watching, one, two)
-    assert watching.figures().of_canary == Tally(10, 1)
+    assert watching.figures().of_canary == CounterTally(10, 1)
 
 
 def test_a_reload_loses_one_interval_and_is_told() -> None:
@@ -110,7 +110,7 @@ def test_a_reload_loses_one_interval_and_is_told() -> None:
     lb.answer(web1=(20, 1), web2=(20, 0))
     look(watching, lb)
     figures = watching.figures()
-    assert figures.of_canary == Tally(60, 2)
+    assert figures.of_canary == CounterTally(60, 2)
     assert figures.lost == ("lb1",)
     assert figures.canary_time is not None
     assert figures.canary_time.requests == 20, "the new process's average is counted from there"
@@ -131,8 +131,8 @@ def test_response_times_are_those_of_the_last_hold() -> None:
     assert figures.canary_time is not None
     assert figures.canary_time.requests == 30
     assert [(held.percent, held.seconds, held.canary) for held in figures.holds] == [
-        (10, 60.0, Tally(100)),
-        (100, 20.0, Tally(30, 3)),
+        (10, 60.0, CounterTally(100)),
+        (100, 20.0, CounterTally(30, 3)),
     ]
 
 
@@ -156,4 +156,4 @@ def test_a_server_that_is_added_meanwhile_is_a_sibling_from_then_on() -> None:
     look(watching, lb)
     lb.answer(web2=(10, 1))
     look(watching, lb)
-    assert watching.figures().of_siblings == Tally(10, 1)
+    assert watching.figures().of_siblings == CounterTally(10, 1)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vesemir.domain.counters import BoxCounters, ServerCounters, Tally, total
+from vesemir.domain.counters import BoxCounters, CounterTally, ServerCounters, total
 
 WAS = ServerCounters(100, server_errors=5, connection_errors=2, response_errors=1, averaged=98, response_ms=7)
 
@@ -14,7 +14,7 @@ def box(process_id: int = 1, **servers: ServerCounters) -> BoxCounters:
 def test_the_difference_of_two_readings() -> None:
     now = ServerCounters(150, server_errors=8, connection_errors=2, response_errors=3, averaged=140, response_ms=9)
     assert box(web1=now).continues(box(web1=WAS))
-    assert box(web1=now, new=now).since(box(web1=WAS, gone=WAS)) == {"web1": Tally(50, 3, 0, 2)}
+    assert box(web1=now, new=now).since(box(web1=WAS, gone=WAS)) == {"web1": CounterTally(50, 3, 0, 2)}
 
 
 def test_another_process_or_cleared_counters_make_no_difference() -> None:
@@ -26,13 +26,13 @@ def test_another_process_or_cleared_counters_make_no_difference() -> None:
 
 def test_requests_are_put_together_from_several_counters() -> None:
     """One may be read a moment before the other: a step back by one is no reset, and no negative request."""
-    assert box(web1=replace(WAS, requests=99)).since(box(web1=WAS)) == {"web1": Tally()}
+    assert box(web1=replace(WAS, requests=99)).since(box(web1=WAS)) == {"web1": CounterTally()}
     assert box(web1=replace(WAS, requests=99)).continues(box(web1=WAS))
 
 
 def test_tallies() -> None:
-    assert total([Tally(10, 1, 2, 3), Tally(5, 1, 0, 0)]) == Tally(15, 2, 2, 3)
-    assert Tally(15, 2, 2, 3) - Tally(10, 1, 2, 3) == Tally(5, 1, 0, 0)
-    assert (Tally(10, 1, 2, 3).errors, Tally(10, 1, 2, 3).ratio) == (6, 0.6)
-    assert (Tally(2, 2, 2, 0).errors, Tally(2, 2, 2, 0).ratio) == (2, 1.0)
-    assert Tally().ratio == 0
+    assert total([CounterTally(10, 1, 2, 3), CounterTally(5, 1, 0, 0)]) == CounterTally(15, 2, 2, 3)
+    assert CounterTally(15, 2, 2, 3) - CounterTally(10, 1, 2, 3) == CounterTally(5, 1, 0, 0)
+    assert (CounterTally(10, 1, 2, 3).errors, CounterTally(10, 1, 2, 3).ratio) == (6, 0.6)
+    assert (CounterTally(2, 2, 2, 0).errors, CounterTally(2, 2, 2, 0).ratio) == (2, 1.0)
+    assert CounterTally().ratio == 0

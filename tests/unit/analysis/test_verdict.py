@@ -7,14 +7,14 @@ import pytest
 
 from vesemir.domain.analysis import AnalysisRules, Figures, Held, Judgement, Verdict, beyond_doubt, verdict
 from vesemir.domain.analysis_report import regression_in, written
-from vesemir.domain.counters import Tally
+from vesemir.domain.counters import CounterTally
 from vesemir.domain.request import Analysis
 from vesemir.domain.response_time import MeanTime
 
 ASKED = Analysis(min_requests=200, hold_seconds=60, max_error_ratio=0.01)
 RULES = AnalysisRules(false_alarm_rate=0.01, slow_factor=2, slow_floor_ms=100)
-GOOD = Figures("web1", 4, Tally(250, 1), Tally(1000, 4), worse_p=1, above_p=1)
-BAD = replace(GOOD, of_canary=Tally(60, 5, 1), of_siblings=Tally(240), worse_p=0.002, above_p=0.004)
+GOOD = Figures("web1", 4, CounterTally(250, 1), CounterTally(1000, 4), worse_p=1, above_p=1)
+BAD = replace(GOOD, of_canary=CounterTally(60, 5, 1), of_siblings=CounterTally(240), worse_p=0.002, above_p=0.004)
 
 
 def judged(figures: Figures = GOOD, **changes: Any) -> Judgement:
@@ -48,40 +48,43 @@ def test_one_proof_without_the_other_waits_for_the_end() -> None:
 
 def test_at_the_end_the_ratio_that_was_seen_is_enough() -> None:
     """With enough requests it need not be proved that the ratio is above what is allowed."""
-    seen = {"of_canary": Tally(250, 5), "above_p": 0.3, "worse_p": 0.009}
+    seen = {"of_canary": CounterTally(250, 5), "above_p": 0.3, "worse_p": 0.009}
     assert judged(**seen).verdict is Verdict.FAIL
-    assert judged(**(seen | {"of_canary": Tally(199, 5)})).verdict is Verdict.TOO_LITTLE
+    assert judged(**(seen | {"of_canary": CounterTally(199, 5)})).verdict is Verdict.TOO_LITTLE
     assert judged(**(seen | {"worse_p": 0.011})).verdict is Verdict.PASS
 
 
 def test_below_what_is_allowed_it_passes_however_much_worse_than_the_siblings() -> None:
-    assert judged(of_canary=Tally(1000, 10), of_siblings=Tally(100_000), worse_p=1e-9).verdict is Verdict.PASS
+    assert (
+        judged(of_canary=CounterTally(1000, 10), of_siblings=CounterTally(100_000), worse_p=1e-9).verdict
+        is Verdict.PASS
+    )
 
 
 def test_siblings_that_are_as_bad_clear_it_and_that_is_said() -> None:
-    shared = judged(of_canary=Tally(300, 60), of_siblings=Tally(1200, 240), above_p=1e-30)
+    shared = judged(of_canary=CounterTally(300, 60), of_siblings=CounterTally(1200, 240), above_p=1e-30)
     assert shared.verdict is Verdict.PASS
     assert shared.reason.endswith(
         "that is over the 1 % allowed for both, so the release is not blamed: look at what they share"
     )
-    chance = judged(of_canary=Tally(250, 4), of_siblings=Tally(1000, 3), worse_p=0.2, above_p=0.4)
+    chance = judged(of_canary=CounterTally(250, 4), of_siblings=CounterTally(1000, 3), worse_p=0.2, above_p=0.4)
     assert chance.verdict is Verdict.PASS
     assert chance.reason.endswith("that is over the 1 % allowed, but may be chance")
 
 
 def test_too_little_traffic_says_so() -> None:
-    few = judged(of_canary=Tally(12), of_siblings=Tally(1))
+    few = judged(of_canary=CounterTally(12), of_siblings=CounterTally(1))
     assert few.verdict is Verdict.TOO_LITTLE
     assert few.reason == (
         "web1 had 0 errors in 12 requests (0 %), its 4 siblings 0 errors in 1 request (0 %); "
         "min_requests asks for 200, so it could not be judged and the rollout goes on"
     )
-    nothing = verdict(replace(GOOD, of_canary=Tally()), replace(ASKED, min_requests=0), RULES)
+    nothing = verdict(replace(GOOD, of_canary=CounterTally()), replace(ASKED, min_requests=0), RULES)
     assert nothing.verdict is Verdict.TOO_LITTLE, "of no request nothing can be said, whatever is asked"
 
 
 def test_without_siblings_what_is_allowed_decides_alone() -> None:
-    alone = replace(BAD, siblings=0, of_siblings=Tally(), worse_p=1)
+    alone = replace(BAD, siblings=0, of_siblings=CounterTally(), worse_p=1)
     at_once = beyond_doubt(alone, ASKED, RULES)
     assert at_once is not None
     assert at_once.reason == (
@@ -92,14 +95,14 @@ def test_without_siblings_what_is_allowed_decides_alone() -> None:
 
 
 def test_siblings_without_a_request_may_still_get_one_until_the_end() -> None:
-    unheard = replace(BAD, of_siblings=Tally(), worse_p=1)
+    unheard = replace(BAD, of_siblings=CounterTally(), worse_p=1)
     assert beyond_doubt(unheard, ASKED, RULES) is None
     assert judged(unheard).verdict is Verdict.FAIL
 
 
 def test_the_rate_is_shared_by_all_canaries_of_a_deployment() -> None:
-    assert judged(replace(BAD, of_canary=Tally(300, 30), worse_p=0.004, shared_by=2)).verdict is Verdict.FAIL
-    assert judged(replace(BAD, of_canary=Tally(300, 30), worse_p=0.006, shared_by=2)).verdict is Verdict.PASS
+    assert judged(replace(BAD, of_canary=CounterTally(300, 30), worse_p=0.004, shared_by=2)).verdict is Verdict.FAIL
+    assert judged(replace(BAD, of_canary=CounterTally(300, 30), worse_p=0.006, shared_by=2)).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_the_report_of_a_fail() -> None:
         BAD,
         canary_time=MeanTime(40, 12, 13.4),
         siblings_time=MeanTime(160, 2.2, 0.9),
-        holds=(Held(25, 5, Tally(20, 1, 1)), Held(100, 3.04, Tally(40, 4))),
+        holds=(Held(25, 5, CounterTally(20, 1, 1)), Held(100, 3.04, CounterTally(40, 4))),
         lost=("lb2",),
         shared_by=2,
     )
@@ -161,7 +164,7 @@ def test_the_report_of_a_fail() -> None:
 
 
 def test_only_a_fail_is_a_regression() -> None:
-    for changes in ({}, {"of_canary": Tally(3)}):
+    for changes in ({}, {"of_canary": CounterTally(3)}):
         assert regression_in(written(judged(**changes), RULES)) == ""
     assert regression_in("") == ""
     assert regression_in("web1 is not UP: HAProxy shows 'DOWN'") == ""

@@ -25,7 +25,7 @@ from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import ChefSelector, GroupSelector
 from vesemir.domain.target import Target
-from vesemir.settings import Inventory
+from vesemir.settings import InventorySettings
 
 UNREACHABLE = FailureCode.TARGETS_INVENTORY_UNREACHABLE
 DENIED = FailureCode.TARGETS_INVENTORY_DENIED
@@ -63,7 +63,7 @@ async def inventory(url: str, key: Path, **settings: Any) -> AsyncIterator[ChefI
     chef = {"name": "lab", "url": url, "client_name": "vesemir", "client_key": key, "timeout_seconds": 5} | settings
     warn = settings.pop("warn", pytest.fail)
     chef.pop("warn", None)
-    async with ChefInventory.opened(Inventory.model_validate({"chef": chef}), warn=warn) as opened:
+    async with ChefInventory.opened(InventorySettings.model_validate({"chef": chef}), warn=warn) as opened:
         assert opened is not None
         yield opened
 
@@ -374,7 +374,7 @@ async def test_each_cluster_is_asked_by_its_name_and_the_default_without_one(key
 
     common = {"client_name": "vesemir", "client_key": key}
     async with serving(server("of-main")) as main, serving(server("of-west")) as west:
-        settings = Inventory.model_validate(
+        settings = InventorySettings.model_validate(
             {"chef": {"name": "main", "url": main, **common}, "chef_clusters": {"west": {"url": west, **common}}}
         )
         async with ChefInventory.opened(settings, warn=pytest.fail) as chef:
@@ -392,9 +392,9 @@ async def test_each_cluster_is_asked_by_its_name_and_the_default_without_one(key
 
 
 async def test_with_several_clusters_and_no_default_a_request_must_name_one(key: Path) -> None:
-    def of(*names: str) -> Inventory:
+    def of(*names: str) -> InventorySettings:
         cluster = {"url": "http://127.0.0.1:1", "client_name": "vesemir", "client_key": key}
-        return Inventory.model_validate({"chef_clusters": dict.fromkeys(names, cluster)})
+        return InventorySettings.model_validate({"chef_clusters": dict.fromkeys(names, cluster)})
 
     async with ChefInventory.opened(of("east", "west"), warn=pytest.fail) as chef:
         assert chef is not None

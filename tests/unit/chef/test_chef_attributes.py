@@ -6,9 +6,9 @@ import pytest
 
 from vesemir.adapters.chef.inventory import natural
 from vesemir.adapters.chef.reading import AttributeProblemError, NodeReader
-from vesemir.domain.chef_query import Belonging
+from vesemir.domain.chef_query import ChefMembership
 from vesemir.domain.target import Target
-from vesemir.settings import ChefCluster
+from vesemir.settings import ChefClusterSettings
 
 SETTINGS: dict[str, Any] = {"url": "http://127.0.0.1:1", "client_name": "vesemir", "client_key": "/nowhere"}
 MISSING = "ERROR - Attribute does not exist"
@@ -16,7 +16,7 @@ NOW = 1_800_000_000.0
 
 
 def reader(**settings: Any) -> NodeReader:
-    return NodeReader(ChefCluster.model_validate({**SETTINGS, **settings}), cluster="lab")
+    return NodeReader(ChefClusterSettings.model_validate({**SETTINGS, **settings}), cluster="lab")
 
 
 def row(name: str = "web1", **attributes: Any) -> dict[str, Any]:
@@ -164,9 +164,11 @@ def test_how_long_is_told_in_words(seconds: float, said: str) -> None:
 
 def test_what_a_node_belongs_to_is_its_own_lists_of_texts() -> None:
     attributes = {"tags": ["a", 3, None], "roles": MISSING, "recipes": "shop", "environment": "production"}
-    assert reader().belonging(attributes) == Belonging(frozenset({"a"}), frozenset(), frozenset({"shop"}), "production")
+    assert reader().belonging(attributes) == ChefMembership(
+        frozenset({"a"}), frozenset(), frozenset({"shop"}), "production"
+    )
     nothing = {"tags": {"a": 1}, "roles": None, "environment": 3}
-    assert reader().belonging(nothing) == Belonging(frozenset(), frozenset(), frozenset(), "")
+    assert reader().belonging(nothing) == ChefMembership(frozenset(), frozenset(), frozenset(), "")
 
 
 def test_names_sort_as_people_count() -> None:

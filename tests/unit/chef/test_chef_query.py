@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vesemir.domain.chef_query import Belonging, is_meant, search_query, search_term
+from vesemir.domain.chef_query import ChefMembership, is_meant, search_query, search_term
 from vesemir.domain.selector import ChefSelector
 
 ESCAPABLE = r"\[\]\\!(){}^~:"
@@ -97,10 +97,10 @@ def test_tags_roles_recipes_and_environment_are_all_asked_for() -> None:
 def test_a_raw_query_is_sent_as_it_is_and_means_what_it_finds() -> None:
     selector = ChefSelector(query="tags:a* OR NOT roles:b")
     assert search_query(selector) == "tags:a* OR NOT roles:b"
-    assert is_meant(selector, Belonging())
+    assert is_meant(selector, ChefMembership())
 
 
-NODE = Belonging(tags=["a", "b"], roles=["web"], recipes=["shop", "shop::app"], environment="production")
+NODE = ChefMembership(tags=["a", "b"], roles=["web"], recipes=["shop", "shop::app"], environment="production")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from vesemir.adapters.chef import clusters_of
 from vesemir.lab.chef import node_of
 from vesemir.lab.documents import environment, host_variables, lab_json, settings
 from vesemir.lab.places import Places
-from vesemir.lab.topology import Topology, Wanted, plan
-from vesemir.settings import Inventory, Settings
+from vesemir.lab.topology import LabTopology, Wanted, plan
+from vesemir.settings import InventorySettings, Settings
 
 CLUSTER = {"url": "https://chef.example.com", "client_name": "vesemir", "client_key": "/k.pem"}
 
@@ -59,25 +59,25 @@ def test_the_environment_overrides_a_chef_server_of_the_file(monkeypatch: pytest
     ],
 )
 def test_what_cannot_be_meant_is_an_error(change: dict[str, Any]) -> None:
-    Inventory.model_validate({"chef": CLUSTER})
+    InventorySettings.model_validate({"chef": CLUSTER})
     with pytest.raises(ValidationError):
-        Inventory.model_validate({"chef": CLUSTER | change})
+        InventorySettings.model_validate({"chef": CLUSTER | change})
 
 
 def test_two_chef_servers_do_not_share_a_name() -> None:
     with pytest.raises(ValidationError, match="is named west, and so is one of"):
-        Inventory.model_validate({"chef": CLUSTER | {"name": "west"}, "chef_clusters": {"west": CLUSTER}})
+        InventorySettings.model_validate({"chef": CLUSTER | {"name": "west"}, "chef_clusters": {"west": CLUSTER}})
 
 
 @pytest.fixture(params=[True, False])
-def topology(tmp_path: Path, request: pytest.FixtureRequest) -> Topology:
+def topology(tmp_path: Path, request: pytest.FixtureRequest) -> LabTopology:
     places = Places.of(tmp_path / "lab", token="0" * 32)
     places.claim()
     places.make()
     return plan(places, Wanted(2, chef=request.param))
 
 
-def test_a_lab_says_how_to_ask_its_chef_server_if_it_has_one(topology: Topology) -> None:
+def test_a_lab_says_how_to_ask_its_chef_server_if_it_has_one(topology: LabTopology) -> None:
     told = {"url": topology.chef_url, "client_name": "vesemir", "client_key": str(topology.chef_key)}
     has_one = topology.chef_port is not None
     variables = {name: value for name, value in environment(topology).items() if "CHEF" in name}
@@ -87,7 +87,7 @@ def test_a_lab_says_how_to_ask_its_chef_server_if_it_has_one(topology: Topology)
     assert tables["inventory"].get("chef") == ({"name": "lab", **told} if has_one else None)
 
 
-def test_a_node_of_the_lab_is_found_by_its_tag_and_tells_all_that_is_needed(topology: Topology) -> None:
+def test_a_node_of_the_lab_is_found_by_its_tag_and_tells_all_that_is_needed(topology: LabTopology) -> None:
     box, balancer = topology.boxes[0], topology.balancers[0].box
     web, lb = (node_of(topology, each, now=5.0) for each in (box, balancer))
     assert (web["name"], web["normal"]["tags"], lb["normal"]["tags"]) == ("web1", ["shop-web"], ["shop-lb"])

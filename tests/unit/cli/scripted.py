@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from vesemir.adapters.amqp.requester import Reply
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 Json = dict[str, Any]
 ID = "d-1"
@@ -83,7 +83,7 @@ class ScriptedRequester:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, settings: Amqp, *, name: str) -> AsyncIterator[Self]:
+    async def connected(cls, settings: AmqpSettings, *, name: str) -> AsyncIterator[Self]:
         del settings, name
         script = cls.script
         answers = script.connections[script.connected]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from vesemir.cli.complaint import UsageError
-from vesemir.cli.logs import Reading, _followed
+from vesemir.cli.logs import LogPages, _followed
 from vesemir.cli.moment import moment_of
 from vesemir.engine.ports.store import StoreAwayError
 
@@ -41,7 +41,7 @@ async def test_following_outlives_an_outage_and_prints_nothing_twice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("vesemir.cli.logs._POLL_SECONDS", 0)
-    await _followed(FlakyReader(), Reading("d1", None, 0), as_json=False)  # type: ignore[arg-type]  # what it needs
+    await _followed(FlakyReader(), LogPages("d1", None, 0), as_json=False)  # type: ignore[arg-type]  # what it needs
     said = capsys.readouterr()
     heads = [line.split()[0] for line in said.out.splitlines() if not line.startswith(" ")]
     assert heads == ["web1", "web2", "web3"]

@@ -14,19 +14,19 @@ from tests.unit.cli.scripted import (
 )
 
 from vesemir.cli.live import rendered
-from vesemir.cli.rollout import Rollout, line_of
+from vesemir.cli.rollout import RolloutProgress, line_of
 
 ALL = [ACCEPTED, STARTED, WEB1_STARTED, WEB1_STEP, WEB1_FINISHED, finished()]
 
 
-def folded(*events: dict[str, object], now: float = 10.0) -> Rollout:
-    rollout = Rollout(ID)
+def folded(*events: dict[str, object], now: float = 10.0) -> RolloutProgress:
+    rollout = RolloutProgress(ID)
     for each in events:
         rollout.apply(each, now=now)
     return rollout
 
 
-def shown(rollout: Rollout, *, now: float, rows: int = 20, width: int = 100) -> str:
+def shown(rollout: RolloutProgress, *, now: float, rows: int = 20, width: int = 100) -> str:
     console = Console(width=width)
     with console.capture() as capture:
         console.print(rendered(rollout, now=now, rows=rows))

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from vesemir.cli.explain import Entry, entries_of, find
+from vesemir.cli.explain import RunbookEntry, entries_of, find
 from vesemir.cli.program import app
 from vesemir.cli.prose import lines_of
 from vesemir.domain.failure import FailureCode, VesemirError
@@ -56,7 +56,7 @@ def test_an_entry_ends_where_the_next_begins() -> None:
         ("a.b", "## a.b\n\n**Meaning.** One. Two.", "One."),
         ("Down", "### Down\n\nthree", ""),
     ]
-    assert Entry("a", "a.b", "").summary == ""
+    assert RunbookEntry("a", "a.b", "").summary == ""
 
 
 def test_for_programs() -> None:

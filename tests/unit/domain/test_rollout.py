@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.request import Rollout
-from vesemir.domain.rollout import Begin, Complete, Halt, Standing, Tally, Wait, next_move
+from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally, Standing, Wait, next_move
 from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.target import Target
@@ -114,7 +114,7 @@ def test_every_rollout_ends_and_keeps_its_promises(
     batch_of = {name: batch.number for batch in plan.batches for name in batch.names}
     canaries = {name for batch in plan.batches if batch.canary for name in batch.names}
     standings = dict.fromkeys(plan.names, PENDING)
-    tally = Tally(plan, standings)
+    tally = RolloutTally(plan, standings)
     started: list[str] = []
 
     def stand(name: str, standing: Standing) -> None:
@@ -158,7 +158,7 @@ def test_every_rollout_ends_and_keeps_its_promises(
 
 def test_a_target_that_had_no_turn_is_the_next_one_again() -> None:
     plan = plan_of(3, mode="window")
-    tally = Tally(plan, dict.fromkeys(plan.names, PENDING))
+    tally = RolloutTally(plan, dict.fromkeys(plan.names, PENDING))
     tally.note("t00", RUNNING)
     assert tally.next_move() == Wait()
     tally.note("t00", PENDING)

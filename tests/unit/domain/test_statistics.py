@@ -4,9 +4,9 @@ import pytest
 
 from vesemir.domain.statistics import (
     Day,
-    Group,
-    Grouping,
-    Tally,
+    StatisticsGroup,
+    StatisticsGrouping,
+    StatisticsTally,
     difference,
     in_order,
     merged,
@@ -17,15 +17,15 @@ from vesemir.domain.statistics import (
 
 def test_a_defect_is_a_release_that_is_not_where_it_was_asked_to_be() -> None:
     """Cancelled ones and dry runs are in no rate."""
-    tally = Tally(succeeded=90, failed=6, timed_out=3, rolled_back=1, cancelled=50, dry_runs=1000)
+    tally = StatisticsTally(succeeded=90, failed=6, timed_out=3, rolled_back=1, cancelled=50, dry_runs=1000)
     assert (tally.defects, tally.rated, tally.deployments) == (10, 100, 150)
     assert tally.defect_rate == pytest.approx(0.1)
     assert tally.success_rate == pytest.approx(0.9)
 
 
 def test_of_nothing_there_is_no_rate() -> None:
-    assert Tally(cancelled=3).defect_rate is None
-    assert Tally().target_failure_rate is None
+    assert StatisticsTally(cancelled=3).defect_rate is None
+    assert StatisticsTally().target_failure_rate is None
     assert share(0, 5) == 0
 
 
@@ -50,10 +50,10 @@ def test_many_days_become_few_and_none_is_lost() -> None:
 
 def test_the_worst_come_first_and_time_as_it_goes() -> None:
     groups = [
-        Group("b", Tally(succeeded=5, failed=1), Tally()),
-        Group("a", Tally(succeeded=5, failed=1), Tally()),
-        Group("busy", Tally(succeeded=50, failed=1), Tally()),
-        Group("worst", Tally(failed=2), Tally()),
+        StatisticsGroup("b", StatisticsTally(succeeded=5, failed=1), StatisticsTally()),
+        StatisticsGroup("a", StatisticsTally(succeeded=5, failed=1), StatisticsTally()),
+        StatisticsGroup("busy", StatisticsTally(succeeded=50, failed=1), StatisticsTally()),
+        StatisticsGroup("worst", StatisticsTally(failed=2), StatisticsTally()),
     ]
-    assert [group.name for group in in_order(Grouping.TEAM, groups)] == ["worst", "busy", "a", "b"]
-    assert [group.name for group in in_order(Grouping.WEEK, groups)] == ["a", "b", "busy", "worst"]
+    assert [group.name for group in in_order(StatisticsGrouping.TEAM, groups)] == ["worst", "busy", "a", "b"]
+    assert [group.name for group in in_order(StatisticsGrouping.WEEK, groups)] == ["a", "b", "busy", "worst"]

@@ -26,7 +26,7 @@ from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepTra
 from vesemir.domain.target import Target
 from vesemir.domain.template import Template
 from vesemir.domain.traffic import AdminState
-from vesemir.engine.deployment.worker import Working
+from vesemir.engine.deployment.worker import Worker
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.leases import Leases
 from vesemir.engine.ownership.secret_parameters import Seal
@@ -35,7 +35,7 @@ from vesemir.engine.ports.hosts import Host, HttpAnswer, Ticket
 from vesemir.engine.ports.observe import SilentMeters
 from vesemir.engine.ports.records import NewDeployment
 from vesemir.engine.ports.store import Claim, ControlAnswer, ControlCommand, StoreAwayError
-from vesemir.engine.target.context import Ports
+from vesemir.engine.target.context import EnginePorts
 
 LEASE_SECONDS = 60.0
 CAPS = Timeouts(deployment=7200, target=3600, step=3600)
@@ -254,7 +254,7 @@ class Instance:
     name: str
     store: InstanceStore
     leases: Leases
-    working: Working
+    working: Worker
     log: Lines
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
@@ -305,8 +305,8 @@ class World:
         tasks = [task for instance in self.instances for task in instance.tasks]
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def ports(self, store: InstanceStore, log: Lines) -> Ports:
-        return Ports(
+    def ports(self, store: InstanceStore, log: Lines) -> EnginePorts:
+        return EnginePorts(
             store=store,
             hosts=self.hosts,
             balancers=FakeLoadBalancers(*self.lbs),
@@ -326,7 +326,7 @@ class World:
         name = f"host/{self._numbers}"
         store, log = InstanceStore(self.record, instance=name), Lines()
         leases = Leases(store, owner=name, seconds=LEASE_SECONDS, log=log, meters=self.meters)
-        working = Working(
+        working = Worker(
             leases,
             ports=self.ports(store, log),
             limits=replace(LIMITS, **limits),

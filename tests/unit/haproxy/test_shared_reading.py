@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from vesemir.adapters.haproxy.sharing import SharedReading
+from vesemir.adapters.haproxy.sharing import SharedAnswer
 
 
 class Source:
@@ -28,7 +28,7 @@ class Source:
 
 async def test_all_who_ask_at_the_same_time_share_one_reading() -> None:
     source = Source()
-    shared = SharedReading(source.read)
+    shared = SharedAnswer(source.read)
     source.go.set()
     assert await asyncio.gather(*(shared.get() for _ in range(50))) == [0] * 50
     assert source.readings == 1
@@ -37,7 +37,7 @@ async def test_all_who_ask_at_the_same_time_share_one_reading() -> None:
 async def test_who_asks_during_a_reading_gets_the_next_one() -> None:
     """What was set before the question is seen: the reading under way may have begun before it was set."""
     source = Source()
-    shared = SharedReading(source.read)
+    shared = SharedAnswer(source.read)
     first = asyncio.create_task(shared.get())
     await source.began.wait()
     source.value = 1
@@ -50,7 +50,7 @@ async def test_who_asks_during_a_reading_gets_the_next_one() -> None:
 
 async def test_a_failure_is_everybodys_and_the_next_question_reads_again() -> None:
     source = Source()
-    shared = SharedReading(source.read)
+    shared = SharedAnswer(source.read)
     source.value = -1
     source.go.set()
     results = await asyncio.gather(shared.get(), shared.get(), return_exceptions=True)
@@ -61,7 +61,7 @@ async def test_a_failure_is_everybodys_and_the_next_question_reads_again() -> No
 
 async def test_one_who_is_cancelled_leaves_the_others_undisturbed() -> None:
     source = Source()
-    shared = SharedReading(source.read)
+    shared = SharedAnswer(source.read)
     gone, stays = asyncio.create_task(shared.get()), asyncio.create_task(shared.get())
     await source.began.wait()
     gone.cancel()
@@ -73,7 +73,7 @@ async def test_one_who_is_cancelled_leaves_the_others_undisturbed() -> None:
 
 async def test_closing_ends_what_is_still_being_read() -> None:
     source = Source()
-    shared = SharedReading(source.read)
+    shared = SharedAnswer(source.read)
     waiting = asyncio.create_task(shared.get())
     await source.began.wait()
     await shared.close()

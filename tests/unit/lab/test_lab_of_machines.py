@@ -10,12 +10,12 @@ from vesemir.lab.cgroups import in_groups
 from vesemir.lab.documents import host_variables
 from vesemir.lab.entering import entering
 from vesemir.lab.places import LabError, Places
-from vesemir.lab.roster import Entry, Roster
-from vesemir.lab.topology import Topology, Wanted, plan
+from vesemir.lab.roster import Roster, RosterEntry
+from vesemir.lab.topology import LabTopology, Wanted, plan
 
 
 @pytest.fixture
-def topology(tmp_path: Path) -> Topology:
+def topology(tmp_path: Path) -> LabTopology:
     places = Places.of(tmp_path / "lab", token="0" * 32)
     places.claim()
     places.make()
@@ -49,7 +49,7 @@ def test_without_control_groups_it_is_told_too(monkeypatch: pytest.MonkeyPatch) 
         machines.refuse_elsewhere()
 
 
-def test_a_machine_is_a_host_of_its_own_with_its_own_accounts_and_paths(topology: Topology) -> None:
+def test_a_machine_is_a_host_of_its_own_with_its_own_accounts_and_paths(topology: LabTopology) -> None:
     web, bare, balancer = topology.boxes[0], topology.bare[0], topology.balancers[0]
     assert topology.user == "deploy"
     assert len({box.address for box in topology.hosts}) == 4
@@ -83,7 +83,7 @@ def test_one_enters_only_machines_that_run(tmp_path: Path) -> None:
     roster = Roster.new(file, token="0" * 32)
     parent = proc.look(os.getppid())
     assert parent is not None
-    roster.entries = [Entry(name, parent.pid, parent.started) for name in ("web1/systemd", "web1/sshd")]
+    roster.entries = [RosterEntry(name, parent.pid, parent.started) for name in ("web1/systemd", "web1/sshd")]
     roster.save()
     words, environment = entering(file, "web1", ["systemctl", "status"])
     assert words[:2] == ["nsenter", "--target"]

@@ -14,18 +14,18 @@ import pytest
 from vesemir.lab.artifacts import BROKEN_VERSION, VERSIONS, pack, release_files, write_artifacts
 from vesemir.lab.documents import environment, inventory, lab_json, settings
 from vesemir.lab.event import deploy_event
-from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, Ports, Slice
+from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, LabPorts, Slice
 from vesemir.lab.places import LONGEST_SOCKET_PATH, LabError, Places
 from vesemir.lab.resources import template
-from vesemir.lab.topology import Balancer, Box, Topology
+from vesemir.lab.topology import Balancer, Box, LabTopology
 
 
 @pytest.fixture
-def topology(tmp_path: Path) -> Topology:
+def topology(tmp_path: Path) -> LabTopology:
     def box(name: str, last: int) -> Box:
         return Box(name, f"127.9.8.{last}", 2222, 8000, tmp_path / "boxes" / name, zone="a")
 
-    return Topology(
+    return LabTopology(
         places=Places.of(tmp_path, token="0" * 32),
         user="someone",
         password="secret",
@@ -76,10 +76,10 @@ def test_addresses_are_loopback_and_all_different() -> None:
 
 
 def test_a_port_in_use_is_not_given_out() -> None:
-    wanted = Ports(seed=7).free(["127.0.0.1"])
+    wanted = LabPorts(seed=7).free(["127.0.0.1"])
     with socket.create_server(("127.0.0.1", wanted)):
-        assert Ports(seed=7).free(["127.0.0.1"]) != wanted
-        assert Ports(seed=7).free(["127.3.2.1"]) == wanted, "another address has the port free"
+        assert LabPorts(seed=7).free(["127.0.0.1"]) != wanted
+        assert LabPorts(seed=7).free(["127.3.2.1"]) == wanted, "another address has the port free"
 
 
 def test_a_socket_path_that_would_be_too_long_goes_to_the_spare_folder(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_path_that_configuration_files_would_misread_is_refused(tmp_path: Path
         Places.of(tmp_path / 'a"b', token="")
 
 
-def test_lab_json_has_what_the_contract_names(topology: Topology, tmp_path: Path) -> None:
+def test_lab_json_has_what_the_contract_names(topology: LabTopology, tmp_path: Path) -> None:
     (tmp_path / "artifacts").mkdir()
     found = lab_json(topology, write_artifacts(tmp_path / "artifacts"))
     assert set(found) == {
@@ -121,7 +121,7 @@ def test_lab_json_has_what_the_contract_names(topology: Topology, tmp_path: Path
     assert json.loads(json.dumps(found)) == found
 
 
-def test_inventory_and_settings_are_toml_that_says_the_same_as_the_environment(topology: Topology) -> None:
+def test_inventory_and_settings_are_toml_that_says_the_same_as_the_environment(topology: LabTopology) -> None:
     hosts = tomllib.loads(inventory(topology))
     assert hosts["groups"] == {"shop-web": {"hosts": ["web[1:2]"]}, "shop-lb": {"hosts": ["lb1", "lb2"]}}
     assert hosts["hosts"]["web2"]["variables"]["health_url"] == "http://127.9.8.12:8000/"

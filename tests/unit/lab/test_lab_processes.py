@@ -14,7 +14,7 @@ from vesemir.lab import proc
 from vesemir.lab.ending import end, stop_owner
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH
-from vesemir.lab.roster import Entry, Program, Roster
+from vesemir.lab.roster import Roster, RosterEntry, RosterProgram
 
 STAYS = """
 import os, signal, sys, time
@@ -35,8 +35,8 @@ def roster(tmp_path: Path) -> Iterator[Roster]:
     end(made)
 
 
-def program(tmp_path: Path, *words: str, name: str = "p") -> Program:
-    return Program(name, words, log=tmp_path / f"{name}.log", environment={"PATH": PATH})
+def program(tmp_path: Path, *words: str, name: str = "p") -> RosterProgram:
+    return RosterProgram(name, words, log=tmp_path / f"{name}.log", environment={"PATH": PATH})
 
 
 def wait_for(condition: object, seconds: float = 10.0) -> None:
@@ -58,10 +58,10 @@ def test_a_program_never_begins_when_its_starter_dies_before_it_was_recorded(tmp
     code = f"""
 import os
 from pathlib import Path
-from vesemir.lab.roster import Program, Roster
+from vesemir.lab.roster import Roster, RosterProgram
 roster = Roster.new(Path({str(tmp_path / "processes.json")!r}), token="t")
 roster.save = lambda: os._exit(9)
-roster.start([Program("p", ["/bin/touch", {str(tmp_path / "began")!r}], log=Path({str(tmp_path / "log")!r}))])
+roster.start([RosterProgram("p", ["/bin/touch", {str(tmp_path / "began")!r}], log=Path({str(tmp_path / "log")!r}))])
 """
     starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert starter.wait(30) == 9
@@ -92,7 +92,7 @@ def test_an_id_that_now_belongs_to_somebody_else_is_left_alone(roster: Roster) -
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
         seen = proc.look(stranger.pid)
         assert seen is not None
-        roster.entries.append(Entry("p", stranger.pid, seen.started - 1))
+        roster.entries.append(RosterEntry("p", stranger.pid, seen.started - 1))
         assert end(roster).entries == ()
         assert stranger.poll() is None
         stranger.kill()
@@ -102,7 +102,7 @@ def test_after_a_reboot_nothing_is_ended(roster: Roster) -> None:
     with subprocess.Popen(["/bin/sleep", "600"]) as stranger:
         seen = proc.look(stranger.pid)
         assert seen is not None
-        roster.entries.append(Entry("p", stranger.pid, seen.started))
+        roster.entries.append(RosterEntry("p", stranger.pid, seen.started))
         roster.boot = "another"
         assert end(roster).entries == ()
         assert stranger.poll() is None
@@ -113,7 +113,7 @@ def test_an_owner_that_still_starts_the_lab_is_stopped_first(roster: Roster) -> 
     with subprocess.Popen(["/bin/sleep", "600"]) as owner:
         seen = proc.look(owner.pid)
         assert seen is not None
-        roster.owner = Entry("up", owner.pid, seen.started)
+        roster.owner = RosterEntry("up", owner.pid, seen.started)
         assert stop_owner(roster)
         assert owner.wait(10) == -15
 

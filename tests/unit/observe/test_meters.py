@@ -14,7 +14,7 @@ from vesemir.adapters.observe import PrometheusMeters, gc_spared, gc_watched, wa
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import FINAL, DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
-from vesemir.engine.ports.observe import Backlog, Meters, Outcome, Phase, SilentLog, SilentMeters, WaitsFor
+from vesemir.engine.ports.observe import Backlog, IntakeOutcome, Meters, Phase, SilentLog, SilentMeters, WaitsFor
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
@@ -42,9 +42,9 @@ def value(meters: PrometheusMeters, name: str, **labels: str) -> float:
 
 def report_everything(meters: Meters) -> None:
     """Each measure of the port once, twice or with each of its meanings."""
-    meters.event_received(Outcome.ACCEPTED)
-    meters.event_received(Outcome.REJECTED, FailureCode.REQUEST_INVALID)
-    meters.event_received(Outcome.REPEATED)
+    meters.event_received(IntakeOutcome.ACCEPTED)
+    meters.event_received(IntakeOutcome.REJECTED, FailureCode.REQUEST_INVALID)
+    meters.event_received(IntakeOutcome.REPEATED)
     meters.control_received("cancel", accepted=True)
     meters.deployment_finished(DeploymentState.FAILED, FailureCode.STEP_FAILED, seconds=12)
     meters.deployment_finished(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, seconds=None)
@@ -129,7 +129,7 @@ def test_the_series_are_the_same_on_the_last_day_as_on_the_first() -> None:
     before = samples(meters).keys()
     report_everything(meters)
     for code in FailureCode:
-        meters.event_received(Outcome.REJECTED, code)
+        meters.event_received(IntakeOutcome.REJECTED, code)
         meters.target_finished(TargetState.FAILED, code, seconds=1)
         for status in FINAL:
             meters.deployment_finished(status, code, seconds=1)

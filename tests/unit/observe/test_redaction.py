@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vesemir.adapters.observe.redaction import _patterns as patterns
-from vesemir.domain.hiding import HIDDEN, Hiding, told_by_name
+from vesemir.domain.hiding import HIDDEN, Redactor, told_by_name
 
 
 @pytest.mark.parametrize(
@@ -34,20 +34,20 @@ def test_what_carries_a_password_is_known_by_its_form(text: str, hidden: str) ->
 
 
 def test_registered_values_are_hidden_as_they_are_and_as_in_a_url() -> None:
-    secrets = Hiding()
+    secrets = Redactor()
     secrets.add(["p/ss wörd"])
     assert secrets("p/ss wörd, p%2Fss%20w%C3%B6rd") == f"{HIDDEN}, {HIDDEN}"
 
 
 def test_every_line_of_a_key_is_hidden_and_the_longest_first() -> None:
-    secrets = Hiding()
+    secrets = Redactor()
     secrets.add(["BEGIN KEY\nabcdefgh\nEND KEY"])
     secrets.add(["abcd"])
     assert secrets("abcdefgh then abcd") == f"{HIDDEN} then {HIDDEN}"
 
 
 def test_a_value_too_short_to_guard_anything_hides_nothing() -> None:
-    secrets = Hiding()
+    secrets = Redactor()
     secrets.add(["a"])
     secrets.add([""])
     assert secrets("a banana") == "a banana"
@@ -55,14 +55,14 @@ def test_a_value_too_short_to_guard_anything_hides_nothing() -> None:
 
 @pytest.mark.parametrize("spelling", ['pass"wörd', 'pass\\"w\\u00f6rd', "pass%22w%C3%B6rd", "cGFzcyJ3w7ZyZA=="])
 def test_the_forms_in_which_programs_print_a_secret_are_known(spelling: str) -> None:
-    secrets = Hiding()
+    secrets = Redactor()
     secrets.add(['pass"wörd'])
     assert secrets(f"<{spelling}>") in {f"<{HIDDEN}>", f"<{HIDDEN}==>"}
 
 
 @pytest.mark.parametrize("cut", range(len("correct-horse")))
 def test_the_end_of_an_output_may_begin_in_the_middle_of_a_secret(cut: int) -> None:
-    secrets = Hiding()
+    secrets = Redactor()
     secrets.add(["correct-horse"])
     rest = "correct-horse"[cut:]
     assert secrets.tail(f"{rest} and more") == (f"{HIDDEN} and more" if len(rest) >= 4 else f"{rest} and more")
@@ -87,7 +87,7 @@ def test_a_variables_name_tells_whether_its_value_is_a_secret(name: str, value: 
 @given(st.text(st.characters(codec="utf-8"), min_size=4), st.text(), st.text())
 def test_a_secret_on_one_line_never_survives(secret: str, before: str, after: str) -> None:
     lines = [line.strip() for line in secret.splitlines()]
-    secrets = Hiding()
+    secrets = Redactor()
     secrets.add([secret])
     shown = secrets(before + secret + after)
     # What the replacement itself is made of may of course appear.

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from vesemir.domain.freeze import Ending
-from vesemir.domain.permission import ChefPermission, Names, Permission, Scope, TargetPermission
+from vesemir.domain.freeze import FreezeEnd
+from vesemir.domain.permission import ChefPermission, Names, Permission, PermissionScope, TargetPermission
 from vesemir.domain.policy import ALLOW_ALL, REQUIRABLE, Freeze, Limit, Policy
 from vesemir.domain.request import Analysis, DeployRequest, Rollout, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector
@@ -144,7 +144,7 @@ def test_the_ways_to_select_that_are_allowed_are_named() -> None:
 
 
 def test_what_no_rule_covers_is_refused_unless_it_is_said_to_be_allowed() -> None:
-    policy = Policy((Permission("ours", Scope(names("till"))),), contact="#platform")
+    policy = Policy((Permission("ours", PermissionScope(names("till"))),), contact="#platform")
     ((field, message),) = asked(policy)
     assert (field, message) == (
         "application",
@@ -156,7 +156,7 @@ def test_what_no_rule_covers_is_refused_unless_it_is_said_to_be_allowed() -> Non
 
 def test_one_of_the_rules_that_cover_it_is_enough() -> None:
     anna, bot = Permission("anna", users=names("anna"), teams=names("x")), Permission("bot", users=names("bot"))
-    elsewhere = Permission("staging", Scope(environments=names("staging")), users=names("eve"))
+    elsewhere = Permission("staging", PermissionScope(environments=names("staging")), users=names("eve"))
     policy = Policy((anna, bot, elsewhere))
     assert asked(policy, "bot") == []
     refused = asked(policy, "eve")
@@ -180,8 +180,8 @@ def test_without_haproxy_there_is_no_backend_to_judge() -> None:
 
 
 class Always:
-    def end_after(self, now: float) -> Ending | None:
-        return Ending(2_000.0, "then") if now < 2_000 else None
+    def end_after(self, now: float) -> FreezeEnd | None:
+        return FreezeEnd(2_000.0, "then") if now < 2_000 else None
 
 
 FROZEN = Freeze("quiet", (Always(),), reason="holidays")
@@ -197,7 +197,7 @@ def test_a_freeze_says_until_when_and_why() -> None:
 @pytest.mark.parametrize(
     "freeze",
     [
-        replace(FROZEN, scope=Scope(environments=names("staging"))),
+        replace(FROZEN, scope=PermissionScope(environments=names("staging"))),
         replace(FROZEN, except_users=names("bot")),
         replace(FROZEN, except_teams=names("pay*")),
         replace(FROZEN, except_requesters=names("orchestrator")),
@@ -244,7 +244,7 @@ def test_a_limit_that_is_exceeded_is_named(limit: dict[str, Any], rollout: Rollo
     assert (found, "[limit most]" in message) == (field, True)
     generous = Rollout(on_failure="rollback", min_available=Share(99, percent=True))
     assert asked(policy, rollout=generous) == []
-    elsewhere = Policy(limits=(Limit("most", Scope(names("till")), **limit),))
+    elsewhere = Policy(limits=(Limit("most", PermissionScope(names("till")), **limit),))
     assert asked(elsewhere, rollout=rollout) == []
 
 
@@ -259,7 +259,9 @@ def test_what_is_required_must_be_there() -> None:
 
 
 def test_how_many_targets_only_resolving_can_tell() -> None:
-    policy = Policy(limits=(Limit("few", max_targets=10), Limit("other", Scope(names("till")), max_targets=1)))
+    policy = Policy(
+        limits=(Limit("few", max_targets=10), Limit("other", PermissionScope(names("till")), max_targets=1))
+    )
     assert policy.judge_targets(REQUEST, 10) == []
     (problem,) = policy.judge_targets(REQUEST, 11)
     assert problem.message.startswith("must select at most 10 targets, and finds 11 [limit few]")

@@ -12,7 +12,7 @@ from tests.unit.recipes.recipe_runs import PATH, carry_out
 from vesemir.adapters.recipes import load_recipes
 from vesemir.domain.action import CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import check_parameters
-from vesemir.domain.render import Scope, render_steps
+from vesemir.domain.render import RenderScope, render_steps
 from vesemir.domain.step import Command, Direction
 from vesemir.domain.target import Target
 from vesemir.shipped import recipes_folder
@@ -44,7 +44,7 @@ class Host:
         values, problems = check_parameters(recipe, parameters)
         assert problems == []
         target = Target("web1", "127.0.0.1", variables={"state": str(self.state), "sudo": "false"})
-        scope = Scope("shop", "production", version, deployment, target, parameters=values, step_seconds=30)
+        scope = RenderScope("shop", "production", version, deployment, target, parameters=values, step_seconds=30)
         return render_steps(recipe, Direction.BACK if back else Direction.FORWARD, scope)
 
     def carry_out(

@@ -11,7 +11,7 @@ from vesemir.adapters.recipes import RecipeBook, RecipeFileError, RecipeFolder, 
 from vesemir.adapters.reloading import watch_files
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
-from vesemir.settings import Recipes
+from vesemir.settings import RecipesSettings
 from vesemir.shipped import recipes_folder
 
 STEP = '[[steps]]\nname = "one"\ncommand = ["true"]\n'
@@ -142,12 +142,12 @@ def test_a_folder_without_the_right_to_sudo(folder: Path, text: str) -> None:
 
 
 def test_which_folders_may_sudo_is_a_setting(folder: Path) -> None:
-    settings = Recipes(folders=(folder, folder / "b"))
+    settings = RecipesSettings(folders=(folder, folder / "b"))
     assert [each.sudo for each in recipe_folders(settings)] == [True, True, True]
-    settings = Recipes(folders=(folder, folder / "b"), sudo_folders=(folder / "b",))
+    settings = RecipesSettings(folders=(folder, folder / "b"), sudo_folders=(folder / "b",))
     assert [each.sudo for each in recipe_folders(settings)] == [True, False, True]
     with pytest.raises(ValueError, match=r"not among recipes\.folders"):
-        Recipes(folders=(folder,), sudo_folders=(folder / "b",))
+        RecipesSettings(folders=(folder,), sudo_folders=(folder / "b",))
 
 
 def test_a_file_that_cannot_be_read_is_told(folder: Path) -> None:

@@ -14,7 +14,7 @@ from tests.unit.recipes.recipe_runs import carry_out, tree
 from vesemir.adapters.recipes import load_recipes
 from vesemir.domain.action import CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import ParameterValue, check_parameters
-from vesemir.domain.render import Scope, render_steps
+from vesemir.domain.render import RenderScope, render_steps
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.shipped import recipes_folder
@@ -93,7 +93,7 @@ class Host:
         values, problems = check_parameters(recipe, given)
         assert problems == []
         target = Target("web1", "127.0.0.1", variables=self.variables)
-        scope = Scope("shop", "production", version, deployment, target, parameters=values, step_seconds=30)
+        scope = RenderScope("shop", "production", version, deployment, target, parameters=values, step_seconds=30)
         return render_steps(recipe, direction, scope)
 
     def step(self, name: str, version: str, artifact: Path, *, deployment: str) -> "subprocess.CompletedProcess[str]":

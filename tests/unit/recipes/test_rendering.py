@@ -36,7 +36,7 @@ from vesemir.domain.recipe import (
     check_parameters,
     secret_texts,
 )
-from vesemir.domain.render import RenderError, Scope, hidden_values, render_steps
+from vesemir.domain.render import RenderError, RenderScope, hidden_values, render_steps
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.template import Template
@@ -58,7 +58,7 @@ def recipe_of(*steps: Step, **variables: Variable) -> Recipe:
 def rendered(step: Step, text: str = "", **variables: str) -> RenderedStep:
     recipe = recipe_of(step, **{name: Variable(name) for name in variables})
     target = Target("web1", "10.0.0.1", variables=variables)
-    scope = Scope("shop", "production", "1.4.2", "d1", target, parameters={"text": text}, step_seconds=60)
+    scope = RenderScope("shop", "production", "1.4.2", "d1", target, parameters={"text": text}, step_seconds=60)
     return render_steps(recipe, Direction.FORWARD, scope)[0]
 
 
@@ -147,18 +147,18 @@ def test_a_default_is_rendered_with_the_request_and_checked() -> None:
         "mine", parameters={"tag": PARAMETERS["tag"]}, steps=(Step("s", Words((Template.parse("{tag}"),))),)
     )
     target = Target("web1", "10.0.0.1")
-    (step,) = render_steps(recipe, Direction.FORWARD, Scope("shop", "production", "1.4.2", "d1", target))
+    (step,) = render_steps(recipe, Direction.FORWARD, RenderScope("shop", "production", "1.4.2", "d1", target))
     assert isinstance(step.action, RunAction)
     assert step.action.command.argv == ("shop-1.4.2",)
     with pytest.raises(RenderError, match=r"parameter tag .* must match"):
-        render_steps(recipe, Direction.FORWARD, Scope("shop", "production", "1:2", "d1", target))
+        render_steps(recipe, Direction.FORWARD, RenderScope("shop", "production", "1:2", "d1", target))
 
 
 def test_a_missing_variable_names_host_variable_and_where_to_set_it() -> None:
     recipe = recipe_of(Step("s", Script("true")), root=Variable("root"), port=Variable("port", pattern="[0-9]+"))
     target = Target("web1", "10.0.0.1", variables={"port": "80 81"})
     with pytest.raises(RenderError) as caught:
-        render_steps(recipe, Direction.FORWARD, Scope("shop", "production", "1", "d1", target))
+        render_steps(recipe, Direction.FORWARD, RenderScope("shop", "production", "1", "d1", target))
     assert "web1 has no variable root" in str(caught.value)
     assert "variable port of web1 must match [0-9]+" in str(caught.value)
     assert "[hosts.web1.variables]" in str(caught.value)
@@ -169,7 +169,7 @@ def test_the_inventory_wins_over_the_default_of_a_variable() -> None:
     recipe = recipe_of(Step("s", Words((Template.parse("{root}"),))), root=default)
     argv: list[Any] = []
     for variables in ({}, {"root": "/opt"}):
-        scope = Scope("shop", "production", "1", "d1", Target("web1", "10.0.0.1", variables=variables))
+        scope = RenderScope("shop", "production", "1", "d1", Target("web1", "10.0.0.1", variables=variables))
         action = render_steps(recipe, Direction.FORWARD, scope)[0].action
         assert isinstance(action, RunAction)
         argv.append(action.command.argv)
@@ -321,7 +321,9 @@ def test_a_lone_brace_is_an_error(text: str) -> None:
 def test_a_required_parameter_that_was_never_given_is_told_and_not_left_empty() -> None:
     recipe = Recipe("mine", parameters={"word": Parameter("word")}, steps=(Step("s", Script("true")),))
     with pytest.raises(RenderError, match="parameter word of recipe mine is required"):
-        render_steps(recipe, Direction.FORWARD, Scope("shop", "production", "1", "d1", Target("web1", "10.0.0.1")))
+        render_steps(
+            recipe, Direction.FORWARD, RenderScope("shop", "production", "1", "d1", Target("web1", "10.0.0.1"))
+        )
 
 
 def test_without_json_the_status_is_enough() -> None:

@@ -22,7 +22,7 @@ from vesemir.adapters.recipes import load_recipes
 from vesemir.contract import stored_request
 from vesemir.domain.action import CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import check_parameters
-from vesemir.domain.render import Scope, render_steps
+from vesemir.domain.render import RenderScope, render_steps
 from vesemir.domain.request import Timeouts
 from vesemir.domain.step import Command, Direction
 from vesemir.domain.target import Target
@@ -98,7 +98,7 @@ class Host:
             "health_url": f"http://127.0.0.1:{self._port}/health",
         }
         target = Target("one", "127.0.0.1", variables=variables)
-        scope = Scope("vesemir", "production", version, "d1", target, parameters=values, step_seconds=30)
+        scope = RenderScope("vesemir", "production", version, "d1", target, parameters=values, step_seconds=30)
         return render_steps(recipe, Direction.BACK if back else Direction.FORWARD, scope)
 
     def carry_out(self, artifact: Path, version: str, *, back: bool = False) -> dict[str, str]:

@@ -7,6 +7,6 @@ have one behaviour for each fault.
 """
 
 from vesemir.adapters.amqp.broker import PUBLISH_PART, AmqpBroker
-from vesemir.adapters.amqp.topology import Topology
+from vesemir.adapters.amqp.topology import QueueTopology
 
-__all__ = ["PUBLISH_PART", "AmqpBroker", "Topology"]
+__all__ = ["PUBLISH_PART", "AmqpBroker", "QueueTopology"]

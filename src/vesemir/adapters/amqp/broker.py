@@ -9,10 +9,10 @@ from functools import partial
 from vesemir.adapters.amqp.consuming import Consumer
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.publishing import Publisher
-from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.ports.broker import Handler, Outgoing, PublishOutcome
+from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.engine.ports.broker import Handler, OutgoingMessage, PublishOutcome
 from vesemir.engine.upkeep.health import Gate, HealthRegistry
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 PUBLISH_PART = "broker.publish"
 CONSUME_PART = "broker.consume"
@@ -24,10 +24,10 @@ class AmqpBroker:
     Stopping has two stages: ``stop_consuming``, then, when nothing is to be published any more, ``close``.
     """
 
-    def __init__(self, settings: Amqp, *, health: HealthRegistry, instance: str) -> None:
+    def __init__(self, settings: AmqpSettings, *, health: HealthRegistry, instance: str) -> None:
         health.expect(PUBLISH_PART)
         health.expect(CONSUME_PART)
-        self.topology = Topology(settings.namespace)
+        self.topology = QueueTopology(settings.namespace)
         self._settings = settings
         publishing = partial(health.report, PUBLISH_PART)
         self._publish_link = Link(settings, name=f"{instance} publish", report=publishing)
@@ -43,7 +43,7 @@ class AmqpBroker:
             tasks.create_task(self._consume_link.run(), name="amqp consume link")
             tasks.create_task(self._publisher.run(), name="amqp publisher")
 
-    async def publish(self, message: Outgoing) -> PublishOutcome:
+    async def publish(self, message: OutgoingMessage) -> PublishOutcome:
         """Persistent, confirmed, within ``publish_timeout_seconds``. Raises ``BrokerAwayError``."""
         return await self._publisher.publish(message)
 

@@ -14,11 +14,11 @@ from pamqp.commands import Basic
 from vesemir.adapters.amqp.awaiting import Backoff, any_of
 from vesemir.adapters.amqp.dialing import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link
-from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.ports.broker import BrokerAwayError, Handler, Incoming
+from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.upkeep.health import Gate
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 FIRST_PAUSE_SECONDS = 0.25
 LONGEST_PAUSE_SECONDS = 10.0
@@ -34,10 +34,12 @@ GHOST_PROBES = 2
 class Consumer:
     """``run`` is its life: consume while the gate is open and a connection is there, until ``stop``."""
 
-    def __init__(self, settings: Amqp, link: Link, *, queue: str, handler: Handler, gate: Gate, prefetch: int) -> None:
+    def __init__(
+        self, settings: AmqpSettings, link: Link, *, queue: str, handler: Handler, gate: Gate, prefetch: int
+    ) -> None:
         self._settings = settings
         self._link = link
-        self._topology = Topology(settings.namespace)
+        self._topology = QueueTopology(settings.namespace)
         self._queue = queue
         self._handler = handler
         self._gate = gate
@@ -183,7 +185,7 @@ class Consumer:
                 return
             await self._requeue_later(message, incoming, channel)
 
-    async def _requeue_later(self, message: DeliveredMessage, incoming: Incoming, channel: LiveChannel) -> None:
+    async def _requeue_later(self, message: DeliveredMessage, incoming: IncomingMessage, channel: LiveChannel) -> None:
         """Give it back after a pause that grows with its tries, so that it never spins, whatever is wrong."""
         self._failures += 1
         tries = incoming.headers.get("x-delivery-count", 0)
@@ -210,9 +212,9 @@ class Consumer:
             logger.debug("A message of {} comes again: {}", self._queue, error)
 
 
-def _as_incoming(message: DeliveredMessage) -> Incoming:
+def _as_incoming(message: DeliveredMessage) -> IncomingMessage:
     properties = message.header.properties
-    return Incoming(
+    return IncomingMessage(
         body=message.body,
         reply_to=properties.reply_to,
         correlation_id=properties.correlation_id,

@@ -17,7 +17,7 @@ from loguru import logger
 from vesemir.adapters.amqp.lenient import LenientTransport
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 CLOSE_SECONDS = 5.0
 """How long a close may take before the socket is dropped."""
@@ -136,7 +136,7 @@ class LiveChannel:
         self.drop("closed")
 
 
-async def dial(settings: Amqp, *, name: str) -> LiveConnection:
+async def dial(settings: AmqpSettings, *, name: str) -> LiveConnection:
     """Connect and log in, within ``connect_timeout_seconds``. Raises ``BrokerAwayError``."""
     try:
         # For aiormq the heartbeat is a part of the URL. It takes a silent peer for dead after 3 x (heartbeat + 1) s.

@@ -8,10 +8,10 @@ from loguru import logger
 
 from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
 from vesemir.adapters.amqp.dialing import LiveConnection, dial
-from vesemir.adapters.amqp.topology import Topology
+from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.upkeep.health import PartState
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 Report = Callable[[PartState, str], None]
 
@@ -19,10 +19,10 @@ Report = Callable[[PartState, str], None]
 class Link:
     """``run`` is its life; it never ends because the broker is away. ``live`` holds the connection while it lasts."""
 
-    def __init__(self, settings: Amqp, *, name: str, report: Report) -> None:
+    def __init__(self, settings: AmqpSettings, *, name: str, report: Report) -> None:
         self._settings = settings
         self._name = name
-        self._topology = Topology(settings.namespace)
+        self._topology = QueueTopology(settings.namespace)
         self._report = report
         self._stopping = asyncio.Event()
         self.live: Slot[LiveConnection] = Slot()

@@ -10,10 +10,10 @@ from pamqp.commands import Basic
 from vesemir.adapters.amqp.awaiting import Slot, any_of
 from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link, Report
-from vesemir.adapters.amqp.topology import Topology
-from vesemir.engine.ports.broker import BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome
 from vesemir.engine.upkeep.health import PartState
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 APP_ID = "vesemir"
 PERSISTENT = 2
@@ -25,10 +25,10 @@ LONGEST_NAME = 255
 class Publisher:
     """``run`` keeps a channel on the link's connection; ``publish`` may be called by any number of tasks."""
 
-    def __init__(self, settings: Amqp, link: Link, *, report: Report) -> None:
+    def __init__(self, settings: AmqpSettings, link: Link, *, report: Report) -> None:
         self._settings = settings
         self._link = link
-        self._topology = Topology(settings.namespace)
+        self._topology = QueueTopology(settings.namespace)
         self._report = report
         self._channel: Slot[LiveChannel] = Slot()
         self._in_flight: dict[str, asyncio.Event] = {}
@@ -51,7 +51,7 @@ class Publisher:
     def stop(self) -> None:
         self._stopping.set()
 
-    async def publish(self, message: Outgoing) -> PublishOutcome:
+    async def publish(self, message: OutgoingMessage) -> PublishOutcome:
         """See ``engine.broker.Broker``."""
         if self._stopping.is_set():
             raise BrokerAwayError(f"publishing {message.type}: the connection was closed on purpose")
@@ -93,7 +93,7 @@ class Publisher:
             if not channel.gone.is_set() and not await connection.blocked():
                 connection.drop(str(error))
 
-    async def _publish_alone(self, message: Outgoing) -> PublishOutcome:
+    async def _publish_alone(self, message: OutgoingMessage) -> PublishOutcome:
         """Never two of one ``message_id`` in flight: aiormq matches a returned message to its confirm by that alone."""
         while (earlier := self._in_flight.get(message.message_id)) is not None:
             await earlier.wait()
@@ -115,7 +115,7 @@ class Publisher:
                 self._channel.empty()
 
     @staticmethod
-    async def _publish_on(live: LiveChannel, message: Outgoing) -> PublishOutcome:
+    async def _publish_on(live: LiveChannel, message: OutgoingMessage) -> PublishOutcome:
         """Straight on aiormq's channel: aio-pika's own message costs as much again, and takes one at a time."""
         if len(message.routing_key.encode()) > LONGEST_NAME:
             return PublishOutcome.RETURNED
@@ -136,7 +136,7 @@ class Publisher:
         return PublishOutcome.CONFIRMED
 
 
-def _properties(message: Outgoing) -> Basic.Properties:
+def _properties(message: OutgoingMessage) -> Basic.Properties:
     return Basic.Properties(
         headers=dict(message.headers),
         content_type=message.content_type,

@@ -24,10 +24,10 @@ from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import any_of
 from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss, dial
-from vesemir.adapters.amqp.topology import Topology
+from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
-from vesemir.settings import Amqp
+from vesemir.settings import AmqpSettings
 
 APP_ID = "vesemir-cli"
 
@@ -55,9 +55,9 @@ class QueueDepth:
 class Requester:
     """One connection with its reply queue. Made by ``connected``."""
 
-    def __init__(self, settings: Amqp, connection: LiveConnection, channel: LiveChannel) -> None:
+    def __init__(self, settings: AmqpSettings, connection: LiveConnection, channel: LiveChannel) -> None:
         self._settings = settings
-        self._topology = Topology(settings.namespace)
+        self._topology = QueueTopology(settings.namespace)
         self._connection = connection
         self._channel = channel
         self._replies: deque[Reply] = deque()
@@ -68,7 +68,7 @@ class Requester:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, settings: Amqp, *, name: str) -> AsyncIterator[Self]:
+    async def connected(cls, settings: AmqpSettings, *, name: str) -> AsyncIterator[Self]:
         """Log in and make the reply queue, within ``connect_timeout_seconds`` each. Raises ``BrokerAwayError``."""
         connection = await _dialed(settings, name=name)
         try:
@@ -166,16 +166,16 @@ def _as_reply(message: DeliveredMessage) -> Reply | None:
     return Reply(body, message.header.properties.correlation_id) if isinstance(body, dict) else None
 
 
-async def depths(settings: Amqp, *, name: str) -> Mapping[str, QueueDepth | None]:
+async def depths(settings: AmqpSettings, *, name: str) -> Mapping[str, QueueDepth | None]:
     """How full Vesemir's queues are, None for one that is not there. Declares nothing. Raises ``BrokerAwayError``."""
     connection = await _dialed(settings, name=name)
     try:
-        return {queue: await _depth(connection, queue, settings) for queue in Topology(settings.namespace).queues}
+        return {queue: await _depth(connection, queue, settings) for queue in QueueTopology(settings.namespace).queues}
     finally:
         await connection.close()
 
 
-async def _depth(connection: LiveConnection, queue: str, settings: Amqp) -> QueueDepth | None:
+async def _depth(connection: LiveConnection, queue: str, settings: AmqpSettings) -> QueueDepth | None:
     """On a channel of its own, because the broker closes the one on which a queue was not found."""
     seconds = settings.connect_timeout_seconds
     live = await connection.channel(confirms=False, seconds=seconds)
@@ -193,7 +193,7 @@ async def _depth(connection: LiveConnection, queue: str, settings: Amqp) -> Queu
     return QueueDepth(found.message_count or 0, found.consumer_count or 0)
 
 
-async def _dialed(settings: Amqp, *, name: str) -> LiveConnection:
+async def _dialed(settings: AmqpSettings, *, name: str) -> LiveConnection:
     try:
         return await dial(settings, name=name)
     except BrokerAwayError as error:

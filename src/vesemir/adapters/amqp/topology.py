@@ -17,7 +17,7 @@ QUORUM = {"x-queue-type": "quorum"}
 
 
 @dataclass(frozen=True, slots=True)
-class Topology:
+class QueueTopology:
     """The names within one namespace."""
 
     namespace: str

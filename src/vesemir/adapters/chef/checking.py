@@ -3,12 +3,12 @@
 from vesemir.adapters.chef.inventory import clusters_of
 from vesemir.adapters.chef.server import ChefServer, ChefSettingsError
 from vesemir.domain.failure import FailedError, VesemirError
-from vesemir.settings import Inventory
+from vesemir.settings import InventorySettings
 
 _EVERYTHING = "*:*"
 
 
-async def check_chef(settings: Inventory) -> list[str]:
+async def check_chef(settings: InventorySettings) -> list[str]:
     """A line for each Chef server, none without one. Raises ``VesemirError`` with a line for each that fails."""
     lines: list[str] = []
     problems: list[str] = []

@@ -16,8 +16,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import ChefSelector, Selector
 from vesemir.domain.target import Target
-from vesemir.settings import ChefCluster
-from vesemir.settings import Inventory as InventorySettings
+from vesemir.settings import ChefClusterSettings, InventorySettings
 
 _NAMED = 5
 """How many nodes a message names before it says how many more there are."""
@@ -28,11 +27,11 @@ Warn = Callable[[str], None]
 @dataclass(frozen=True, slots=True)
 class _Cluster:
     name: str
-    settings: ChefCluster
+    settings: ChefClusterSettings
     server: ChefServer
 
 
-def clusters_of(settings: InventorySettings) -> dict[str, ChefCluster]:
+def clusters_of(settings: InventorySettings) -> dict[str, ChefClusterSettings]:
     """Every Chef server of the settings by name, the default one first."""
     default = {} if settings.chef is None else {settings.chef.name: settings.chef}
     return {**default, **settings.chef_clusters}

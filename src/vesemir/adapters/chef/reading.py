@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
-from vesemir.domain.chef_query import Belonging
+from vesemir.domain.chef_query import ChefMembership
 from vesemir.domain.login import DEFAULT_PORT, refuse_address, refuse_port, refuse_user
 from vesemir.domain.selector import HOST_NAME
 from vesemir.domain.target import Target
-from vesemir.settings import ChefCluster
+from vesemir.settings import ChefClusterSettings
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Node:
     """A node as a target, with what selectors name and how long ago it converged."""
 
     target: Target
-    belonging: Belonging
+    belonging: ChefMembership
     idle_seconds: float | None
     """None: it has never told."""
 
@@ -51,7 +51,7 @@ class Node:
 class NodeReader:
     """Which attributes to ask one cluster for, and what to make of them. ``cluster`` is its name."""
 
-    def __init__(self, settings: ChefCluster, *, cluster: str) -> None:
+    def __init__(self, settings: ChefClusterSettings, *, cluster: str) -> None:
         self._settings = settings
         self._cluster = cluster
 
@@ -68,10 +68,10 @@ class NodeReader:
         ]
         return {key: list(path) for key, path in _OWN.items()} | {_key(path): path.split(".") for path in paths}
 
-    def belonging(self, row: Mapping[str, Any]) -> Belonging:
+    def belonging(self, row: Mapping[str, Any]) -> ChefMembership:
         """What the node is part of; anything that is no list of texts counts as nothing."""
         environment = _present(row.get("environment"))
-        return Belonging(
+        return ChefMembership(
             tags=_texts(row.get("tags")),
             roles=_texts(row.get("roles")),
             recipes=_texts(row.get("recipes")),

@@ -27,7 +27,7 @@ from vesemir.adapters.chef.paging import Page, Row
 from vesemir.adapters.chef.reading import NAME
 from vesemir.adapters.chef.signing import canonical_path, signed_headers
 from vesemir.domain.failure import FailedError, VesemirError
-from vesemir.settings import ChefCluster
+from vesemir.settings import ChefClusterSettings
 
 _PASSING = frozenset({429, 500, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.3
@@ -67,7 +67,13 @@ class ChefServer:
     """Made by ``opened``. ``text`` names it in messages, with its address."""
 
     def __init__(
-        self, settings: ChefCluster, *, cluster: str, key: RSAPrivateKey, session: aiohttp.ClientSession, clock: Clock
+        self,
+        settings: ChefClusterSettings,
+        *,
+        cluster: str,
+        key: RSAPrivateKey,
+        session: aiohttp.ClientSession,
+        clock: Clock,
     ) -> None:
         self._settings = settings
         self._key = key
@@ -81,7 +87,9 @@ class ChefServer:
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, settings: ChefCluster, *, cluster: str, clock: Clock = utc_now) -> AsyncIterator[Self]:
+    async def opened(
+        cls, settings: ChefClusterSettings, *, cluster: str, clock: Clock = utc_now
+    ) -> AsyncIterator[Self]:
         """Nothing is asked yet. Raises ``ChefSettingsError`` for a key or a CA file that cannot be used."""
         key = _read_key(settings.client_key, cluster)
         connector = aiohttp.TCPConnector(ssl=_tls(settings.ca_file, cluster), limit=_CONNECTIONS)

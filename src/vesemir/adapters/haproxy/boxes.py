@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 
 from vesemir.adapters.haproxy.line import Line
-from vesemir.adapters.haproxy.sharing import SharedReading
+from vesemir.adapters.haproxy.sharing import SharedAnswer
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.haproxy_reply import (
     checked_name,
@@ -20,7 +20,7 @@ from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 from vesemir.engine.ports.hosts import Hosts
 from vesemir.engine.ports.load_balancer import LoadBalancer
-from vesemir.settings import Haproxy
+from vesemir.settings import HaproxySettings
 
 REPLACED_SECONDS = 10.0
 """How long a process that is being replaced may still take our connections."""
@@ -35,9 +35,9 @@ class HaproxyBox:
         self._name = name
         self._line = line
         self._numbers: dict[str, str] = {}
-        self._readings: dict[str, SharedReading[Mapping[str, ServerState]]] = {}
-        self._countings: dict[str, SharedReading[BoxCounters]] = {}
-        self._identity = SharedReading(self._read_process)
+        self._readings: dict[str, SharedAnswer[Mapping[str, ServerState]]] = {}
+        self._countings: dict[str, SharedAnswer[BoxCounters]] = {}
+        self._identity = SharedAnswer(self._read_process)
 
     @property
     def name(self) -> str:
@@ -46,12 +46,12 @@ class HaproxyBox:
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         """As they are after the call; everybody who asks at the same time shares one reading."""
         if backend not in self._readings:
-            self._readings[backend] = SharedReading(partial(self._read_servers, backend))
+            self._readings[backend] = SharedAnswer(partial(self._read_servers, backend))
         return await self._readings[backend].get()
 
     async def counters(self, backend: str) -> BoxCounters:
         if backend not in self._countings:
-            self._countings[backend] = SharedReading(partial(self._read_counters, backend))
+            self._countings[backend] = SharedAnswer(partial(self._read_counters, backend))
         return await self._countings[backend].get()
 
     async def _read_servers(self, backend: str) -> Mapping[str, ServerState]:
@@ -121,7 +121,7 @@ class HaproxyBox:
 class HaproxyBoxes:
     """Implements ``LoadBalancers``."""
 
-    def __init__(self, hosts: Hosts, settings: Haproxy) -> None:
+    def __init__(self, hosts: Hosts, settings: HaproxySettings) -> None:
         self._hosts = hosts
         self._settings = settings
 

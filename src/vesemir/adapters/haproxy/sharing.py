@@ -16,7 +16,7 @@ _PAUSE_FACTOR = 1.0
 _LONGEST_PAUSE_SECONDS = 0.25
 
 
-class SharedReading(Generic[T]):
+class SharedAnswer(Generic[T]):
     """``read`` is run once at a time; whoever is cancelled while waiting leaves the others undisturbed."""
 
     def __init__(self, read: Callable[[], Awaitable[T]]) -> None:

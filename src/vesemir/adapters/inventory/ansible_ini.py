@@ -16,7 +16,7 @@ _KINDS = frozenset({"hosts", "children", "vars"})
 
 def build_ansible_ini(text: str, findings: Findings) -> HostGraph:
     """Raises ``InventoryFileError``."""
-    reader = _Reader()
+    reader = _IniReader()
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if stripped and not stripped.startswith(("#", ";")):
@@ -34,7 +34,7 @@ def build_ansible_ini(text: str, findings: Findings) -> HostGraph:
     return graph
 
 
-class _Reader:
+class _IniReader:
     def __init__(self) -> None:
         self.graph = HostGraph()
         self.first_lines: dict[str, int] = {}

@@ -25,7 +25,7 @@ def build_ansible_yaml(document: Mapping[str, object], lines: dict[KeyPath, int]
     """Raises ``InventoryFileError``."""
     if "plugin" in document:
         raise findings.fatal(lines.get(("plugin",)), f"inventory plugins ({document['plugin']}) are not supported")
-    reader = _Reader(lines, findings)
+    reader = _AnsibleYamlReader(lines, findings)
     for name, group in document.items():
         reader.group(name, group, (name,))
     reader.graph.check(lambda path, reason: findings.add(reader.first_lines.get(path[1]), reason))
@@ -34,7 +34,7 @@ def build_ansible_yaml(document: Mapping[str, object], lines: dict[KeyPath, int]
     return reader.graph
 
 
-class _Reader:
+class _AnsibleYamlReader:
     def __init__(self, lines: dict[KeyPath, int], findings: Findings) -> None:
         self.graph = HostGraph()
         self.first_lines: dict[str, int | None] = {}

@@ -27,7 +27,7 @@ class Layer:
 
 
 @dataclass(slots=True)
-class Group:
+class HostGroup:
     hosts: list[str] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     layer: Layer = field(default_factory=Layer)
@@ -38,15 +38,15 @@ class HostGraph:
     """``default_port`` and ``default_user`` (the settings') apply where no layer says anything."""
 
     everything: Layer = field(default_factory=Layer)
-    groups: dict[str, Group] = field(default_factory=dict)
+    groups: dict[str, HostGroup] = field(default_factory=dict)
     hosts: dict[str, Layer] = field(default_factory=dict)
 
     def add_host(self, name: str) -> Layer:
         """The host's own layer; hosts keep the order in which they were first named."""
         return self.hosts.setdefault(name, Layer())
 
-    def add_group(self, name: str) -> Group:
-        return self.groups.setdefault(name, Group())
+    def add_group(self, name: str) -> HostGroup:
+        return self.groups.setdefault(name, HostGroup())
 
     def check(self, report: Report) -> None:
         """Report children that are no groups, and groups that contain themselves."""

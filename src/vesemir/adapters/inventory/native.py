@@ -36,11 +36,11 @@ def _accepted(refuse: Callable[[T], str | None]) -> Callable[[T], T]:
     return check
 
 
-class _Table(BaseModel):
+class _InventoryTomlTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class LayerTable(_Table):
+class LayerTable(_InventoryTomlTable):
     port: Annotated[int, AfterValidator(_accepted(refuse_port))] | None = None
     user: Annotated[str, AfterValidator(_accepted(refuse_user))] | None = None
     variables: dict[str, Annotated[str, BeforeValidator(_text)]] = {}
@@ -61,7 +61,7 @@ class HostTable(LayerTable):
         return Layer(variables=dict(self.variables), address=self.address, port=self.port, user=self.user)
 
 
-class InventoryTable(_Table):
+class InventoryTable(_InventoryTomlTable):
     everything: LayerTable = Field(default=LayerTable(), alias="all")
     groups: dict[str, GroupTable] = {}
     hosts: dict[str, HostTable] = {}

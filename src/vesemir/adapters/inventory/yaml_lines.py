@@ -21,7 +21,7 @@ def read_yaml(text: str) -> tuple[object, dict[KeyPath, int]]:
     loader = yaml.SafeLoader(text)
     try:
         node = loader.get_single_node()
-        reader = _Reader(loader)
+        reader = _YamlReader(loader)
         return (None if node is None else reader.value(node, ())), reader.lines
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -34,7 +34,7 @@ def read_yaml(text: str) -> tuple[object, dict[KeyPath, int]]:
         loader.dispose()
 
 
-class _Reader:
+class _YamlReader:
     def __init__(self, loader: yaml.SafeLoader) -> None:
         self._loader = loader
         self._nodes = 0

@@ -26,7 +26,7 @@ from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import FINAL, TARGET_TRANSITIONS, DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
 from vesemir.engine.ports.broker import PublishOutcome
-from vesemir.engine.ports.observe import Backlog, Outcome, Phase, WaitsFor
+from vesemir.engine.ports.observe import Backlog, IntakeOutcome, Phase, WaitsFor
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 COMMANDS = ("cancel", "pause", "resume")
@@ -63,7 +63,7 @@ class PrometheusMeters:
 
     # --- the engine's Meters ---------------------------------------------------------------------------------------
 
-    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None:
+    def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None:
         self._events.labels(outcome.value).inc()
         if code is not None:
             self._events_rejected.labels(code.value).inc()
@@ -207,7 +207,7 @@ class PrometheusMeters:
     def _begin_at_zero(self) -> None:
         ends = [state for state, following in TARGET_TRANSITIONS.items() if not following]
         for meter, values in (
-            (self._events, Outcome),
+            (self._events, IntakeOutcome),
             (self._events_rejected, FailureCode),
             (self._deployments, FINAL),
             (self._dry_runs, FINAL),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from vesemir.domain.hiding import HIDDEN, Hiding
+from vesemir.domain.hiding import HIDDEN, Redactor
 
 _IN_URL = re.compile(r"(://[^\s/:@]{0,256}:)[^\s/]{1,1024}@")
 _IN_DSN = re.compile(
@@ -32,7 +32,7 @@ def _patterns(text: str) -> str:
 
 
 # The one registry of the process, as loguru's logger is the one log: a secret is secret wherever it is printed.
-_SECRETS = Hiding(_patterns)
+_SECRETS = Redactor(_patterns)
 _HERE: ContextVar[Callable[[str], str] | None] = ContextVar("hiding", default=None)
 
 

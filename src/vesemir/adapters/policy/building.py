@@ -17,7 +17,7 @@ from vesemir.adapters.policy.models import (
 )
 from vesemir.adapters.policy.windows import DAY_MINUTES, DAYS, WEEK_MINUTES, Span, Weekly
 from vesemir.domain.freeze import Window
-from vesemir.domain.permission import ChefPermission, Names, Permission, Scope, TargetPermission
+from vesemir.domain.permission import ChefPermission, Names, Permission, PermissionScope, TargetPermission
 from vesemir.domain.policy import Freeze, Limit, Policy
 from vesemir.domain.share import Share
 
@@ -145,8 +145,8 @@ def _names(given: Sequence[str] | None) -> Names | None:
     return None if given is None else Names(tuple(given))
 
 
-def _scope(table: ScopeTable) -> Scope:
-    return Scope(_names(table.applications), _names(table.environments))
+def _scope(table: ScopeTable) -> PermissionScope:
+    return PermissionScope(_names(table.applications), _names(table.environments))
 
 
 def _permission(table: AllowTable) -> Permission:

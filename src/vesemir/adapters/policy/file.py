@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from vesemir.adapters.policy.building import PolicyBuilder
 from vesemir.adapters.policy.models import PolicyTable
-from vesemir.adapters.reloading import Reloading, stamp_of
+from vesemir.adapters.reloading import ReloadedFiles, stamp_of
 from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy
@@ -61,7 +61,7 @@ class PolicyFile:
         self._log = log
         first = ALLOW_ALL if file is None else read_policy(file)
         files = [] if file is None else [file]
-        self._reloading = Reloading(
+        self._reloading = ReloadedFiles(
             lambda: stamp_of(files), lambda before: (first, "") if before is None else self._again(files[0], before)
         )
 

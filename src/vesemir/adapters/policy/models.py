@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from vesemir.domain.policy import REQUIRABLE
 
 
-class _Table(BaseModel):
+class _PolicyTomlTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
@@ -40,14 +40,14 @@ ShareValue = Annotated[
 ]
 
 
-class ScopeTable(_Table):
+class ScopeTable(_PolicyTomlTable):
     name: RuleName
     applications: NameList | None = None
     environments: NameList | None = None
     contact: str = ""
 
 
-class ChefTable(_Table):
+class ChefTable(_PolicyTomlTable):
     tags: NameList | None = None
     roles: NameList | None = None
     recipes: NameList | None = None
@@ -56,13 +56,13 @@ class ChefTable(_Table):
     query: bool = False
 
 
-class TargetsTable(_Table):
+class TargetsTable(_PolicyTomlTable):
     hosts: NameList | None = None
     groups: NameList | None = None
     chef: ChefTable | None = None
 
 
-class HaproxyTable(_Table):
+class HaproxyTable(_PolicyTomlTable):
     backends: NameList | None = None
     targets: TargetsTable | None = None
 
@@ -76,7 +76,7 @@ class AllowTable(ScopeTable):
     haproxy: HaproxyTable | None = None
 
 
-class ExceptTable(_Table):
+class ExceptTable(_PolicyTomlTable):
     users: NameList | None = None
     teams: NameList | None = None
     requesters: NameList | None = None
@@ -102,7 +102,7 @@ class LimitTable(ScopeTable):
     on_failure: list[Literal["stop", "rollback", "continue"]] = []
 
 
-class PolicyTable(_Table):
+class PolicyTable(_PolicyTomlTable):
     contact: str = ""
     otherwise: Literal["refuse", "allow"] = "refuse"
     allow: list[AllowTable] = []

@@ -6,15 +6,15 @@ A weekly window follows its zone through changes to and from summer time: it is 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from vesemir.domain.freeze import Ending
+from vesemir.domain.freeze import FreezeEnd
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES = 24 * 60
 WEEK_MINUTES = 7 * DAY_MINUTES
 
 
-def _ending(at: datetime) -> Ending:
-    return Ending(at.timestamp(), at.isoformat(timespec="minutes"))
+def _ending(at: datetime) -> FreezeEnd:
+    return FreezeEnd(at.timestamp(), at.isoformat(timespec="minutes"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Span:
     start: datetime
     end: datetime
 
-    def end_after(self, now: float) -> Ending | None:
+    def end_after(self, now: float) -> FreezeEnd | None:
         return _ending(self.end) if self.start.timestamp() <= now < self.end.timestamp() else None
 
 
@@ -36,7 +36,7 @@ class Weekly:
     minutes: int
     zone: tzinfo
 
-    def end_after(self, now: float) -> Ending | None:
+    def end_after(self, now: float) -> FreezeEnd | None:
         wall = datetime.fromtimestamp(now, UTC).astimezone(self.zone).replace(tzinfo=None, second=0, microsecond=0)
         minute = wall.weekday() * DAY_MINUTES + wall.hour * 60 + wall.minute
         passed = (minute - self.start) % WEEK_MINUTES

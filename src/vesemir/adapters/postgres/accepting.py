@@ -14,7 +14,7 @@ from vesemir.engine.ports.store import AcceptKind
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Asked:
+class Arrival:
     """One message's deployment."""
 
     new: NewDeployment
@@ -25,9 +25,9 @@ class Asked:
         return f"{self.new.application}/{self.new.environment}"
 
 
-async def accept(connection: Connection, group: Sequence[Asked], *, instance: str) -> list[AcceptKind]:
+async def accept(connection: Connection, group: Sequence[Arrival], *, instance: str) -> list[AcceptKind]:
     """Within a transaction. A repeat changes nothing but its destination, also one of the same group."""
-    first: dict[str, Asked] = {}
+    first: dict[str, Arrival] = {}
     for asked in group:
         first.setdefault(asked.new.deployment_id, asked)
     rows = await statements().remember_requests.rows(
@@ -45,7 +45,7 @@ async def accept(connection: Connection, group: Sequence[Asked], *, instance: st
     ]
 
 
-async def _insert(connection: Connection, group: Sequence[Asked], *, instance: str) -> None:
+async def _insert(connection: Connection, group: Sequence[Arrival], *, instance: str) -> None:
     """``ahead``: how many of the same group and lane come before."""
     total = Counter(asked.lane for asked in group)
     rows = await statements().new_arrivals.rows(connection, lanes=list(total), counts=list(total.values()))

@@ -18,7 +18,7 @@ import asyncpg
 from vesemir.adapters.postgres.errors import is_away, translated
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.engine.ports.store import StoreAwayError
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ async def _keep(connection: asyncpg.Connection) -> None:
 class Database:
     """Owns the pool. Made by ``opened``; connects at first use, so it may be opened while the server is away."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: Postgres, *, retry_seconds: float) -> None:
+    def __init__(self, pool: asyncpg.Pool, settings: PostgresSettings, *, retry_seconds: float) -> None:
         self._pool = pool
         self._settings = settings
         self._retry_seconds = retry_seconds
@@ -76,7 +76,7 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: Postgres, *, retry_seconds: float = RETRY_SECONDS, size: int | None = None
+        cls, settings: PostgresSettings, *, retry_seconds: float = RETRY_SECONDS, size: int | None = None
     ) -> AsyncIterator[Self]:
         """``size``: connections at most (default: the setting)."""
         pool = asyncpg.create_pool(
@@ -164,7 +164,7 @@ class Database:
             connection.terminate()
 
 
-def _server_settings(settings: Postgres) -> dict[str, str]:
+def _server_settings(settings: PostgresSettings) -> dict[str, str]:
     milliseconds = 1000
     return {
         "application_name": "vesemir",

@@ -18,12 +18,12 @@ GROUP_LIMIT = 100
 
 
 @dataclass(eq=False, slots=True)
-class _Asked(Generic[Question, Answer]):
+class _WaitingQuestion(Generic[Question, Answer]):
     question: Question
     answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class Grouping(Generic[Question, Answer]):
+class GroupedQuestions(Generic[Question, Answer]):
     """``together`` answers each of a group's questions, in their order, or raises for all of them.
 
     ``at_once``: how many groups may be under way; with more than one they may pass each other.
@@ -33,12 +33,12 @@ class Grouping(Generic[Question, Answer]):
         self, together: Callable[[Sequence[Question]], Awaitable[Sequence[Answer]]], *, at_once: int = 1
     ) -> None:
         self._together = together
-        self._waiting: list[_Asked[Question, Answer]] = []
+        self._waiting: list[_WaitingQuestion[Question, Answer]] = []
         self._turn = asyncio.Semaphore(at_once)
 
     async def ask(self, question: Question) -> Answer:
         """In the order in which it was called. Raises what ``together`` raised."""
-        asked: _Asked[Question, Answer] = _Asked(question)
+        asked: _WaitingQuestion[Question, Answer] = _WaitingQuestion(question)
         self._waiting.append(asked)
         await asyncio.sleep(0)  # whoever asks in the same turn of the loop asks along
         async with self._turn:
@@ -47,7 +47,7 @@ class Grouping(Generic[Question, Answer]):
                 await self._ask_all(group)
         return await asked.answer
 
-    async def _ask_all(self, group: Sequence[_Asked[Question, Answer]]) -> None:
+    async def _ask_all(self, group: Sequence[_WaitingQuestion[Question, Answer]]) -> None:
         try:
             answers = await self._together([asked.question for asked in group])
         except StoreAwayError as error:
@@ -66,7 +66,7 @@ class Grouping(Generic[Question, Answer]):
                 asked.answer.set_result(answer)
 
 
-def _fail(group: Sequence[_Asked[Question, Answer]], error: Exception) -> None:
+def _fail(group: Sequence[_WaitingQuestion[Question, Answer]], error: Exception) -> None:
     for asked in group:
         if not asked.answer.done():
             asked.answer.set_exception(error)

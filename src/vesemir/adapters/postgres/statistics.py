@@ -6,7 +6,15 @@ from asyncpg import Record as Row
 
 from vesemir.adapters.postgres.rows import timestamp
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.domain.statistics import Day, Group, Grouping, Question, Statistics, Tally, in_order
+from vesemir.domain.statistics import (
+    Day,
+    Question,
+    Statistics,
+    StatisticsGroup,
+    StatisticsGrouping,
+    StatisticsTally,
+    in_order,
+)
 
 
 async def statistics(connection: Connection, question: Question) -> Statistics:
@@ -32,7 +40,7 @@ async def statistics(connection: Connection, question: Question) -> Statistics:
     if period["before"] < period["since"]:
         previous = await _totals(connection, which, since=period["before"], until=period["since"])
     days = await statements().statistics_days.rows(connection, **within, **which)
-    groups: dict[Grouping, Sequence[Group]] = {}
+    groups: dict[StatisticsGrouping, Sequence[StatisticsGroup]] = {}
     for grouping in question.by:
         before = period["since"] if grouping.is_time else period["before"]
         rows = await statements().statistics_groups.rows(
@@ -50,21 +58,26 @@ async def statistics(connection: Connection, question: Question) -> Statistics:
     )
 
 
-async def _totals(connection: Connection, which: Mapping[str, object], *, since: object, until: object) -> Tally:
+async def _totals(
+    connection: Connection, which: Mapping[str, object], *, since: object, until: object
+) -> StatisticsTally:
     (row,) = await statements().statistics_totals.rows(connection, since=since, until=until, **which)
     return _tally(row)
 
 
-def _groups(rows: Sequence[Row]) -> Sequence[Group]:
-    found: dict[str, dict[bool, Tally]] = {}
+def _groups(rows: Sequence[Row]) -> Sequence[StatisticsGroup]:
+    found: dict[str, dict[bool, StatisticsTally]] = {}
     for row in rows:
         found.setdefault(row["name"], {})[row["is_now"]] = _tally(row)
-    return [Group(name, of.get(True, Tally()), of.get(False, Tally())) for name, of in found.items()]
+    return [
+        StatisticsGroup(name, of.get(True, StatisticsTally()), of.get(False, StatisticsTally()))
+        for name, of in found.items()
+    ]
 
 
-def _tally(row: Row) -> Tally:
+def _tally(row: Row) -> StatisticsTally:
     durations, waits = row["durations"] or (None, None), row["waits"] or (None, None)
-    return Tally(
+    return StatisticsTally(
         succeeded=row["succeeded"],
         failed=row["failed"],
         timed_out=row["timed_out"],

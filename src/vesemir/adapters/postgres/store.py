@@ -8,9 +8,9 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from vesemir.adapters.postgres import cleaning, control, leases, progress
-from vesemir.adapters.postgres.accepting import Asked, accept
+from vesemir.adapters.postgres.accepting import Arrival, accept
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
-from vesemir.adapters.postgres.grouping import Grouping
+from vesemir.adapters.postgres.grouping import GroupedQuestions
 from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.reading import EventsAfter, Reader, events_after
 from vesemir.adapters.postgres.rows import deployment_of, step_of, target_of, wishes_of
@@ -32,7 +32,7 @@ from vesemir.engine.ports.store import (
     DrainedServer,
     StoredEvent,
 )
-from vesemir.settings import Postgres
+from vesemir.settings import PostgresSettings
 
 LEASE_CONNECTIONS = 3
 """For claims, renewals, wishes and the ping."""
@@ -55,16 +55,16 @@ class PostgresStore(Reader):
         # Renewals never wait behind the writes of what they are for.
         self._leases_database = leases_database
         self._instance = instance
-        self._accepting = Grouping(self._accept_together)
-        self._events = Grouping(self._events_together, at_once=4)
-        self._advancing = Grouping(self._advance_together, at_once=4)  # different destinations: in no order
+        self._accepting = GroupedQuestions(self._accept_together)
+        self._events = GroupedQuestions(self._events_together, at_once=4)
+        self._advancing = GroupedQuestions(self._advance_together, at_once=4)  # different destinations: in no order
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
         self._one_at_a_time: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @classmethod
     @asynccontextmanager
     async def connected(
-        cls, settings: Postgres, *, instance: str, retry_seconds: float = RETRY_SECONDS
+        cls, settings: PostgresSettings, *, instance: str, retry_seconds: float = RETRY_SECONDS
     ) -> AsyncIterator[Self]:
         """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``.
 
@@ -87,11 +87,11 @@ class PostgresStore(Reader):
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
-        kind = await self._accepting.ask(Asked(new, destination))
+        kind = await self._accepting.ask(Arrival(new, destination))
         self._announcer.tell("outbox", "work")
         return kind
 
-    async def _accept_together(self, group: Sequence[Asked]) -> Sequence[AcceptKind]:
+    async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptKind]:
         async with self._database.transaction() as connection:
             return await accept(connection, group, instance=self._instance)
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vesemir.adapters.recipes.reading import RecipeFileError, RecipeProblem, read_recipe, recipe_of
-from vesemir.adapters.reloading import Reloading, Stamp, stamp_of
+from vesemir.adapters.reloading import ReloadedFiles, Stamp, stamp_of
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.ports.observe import Log, SilentLog
-from vesemir.settings import Recipes
+from vesemir.settings import RecipesSettings
 from vesemir.shipped import recipes_folder
 
 
@@ -42,7 +42,7 @@ class _Shelf:
     problems: tuple[RecipeProblem, ...] = ()
 
 
-def recipe_folders(settings: Recipes) -> list[RecipeFolder]:
+def recipe_folders(settings: RecipesSettings) -> list[RecipeFolder]:
     """The shipped recipes, then the operator's folders in their order."""
     may_sudo = settings.folders if settings.sudo_folders is None else settings.sudo_folders
     return [RecipeFolder(recipes_folder()), *(RecipeFolder(path, sudo=path in may_sudo) for path in settings.folders)]
@@ -56,7 +56,7 @@ class RecipeBook:
         self._folders = tuple(folders)
         self._log = log or SilentLog()
         self._recipes: dict[str, Recipe | None] = {}
-        self._reloading: Reloading[_Shelf] = Reloading(self._look, self._read)
+        self._reloading: ReloadedFiles[_Shelf] = ReloadedFiles(self._look, self._read)
 
     @property
     def names(self) -> Sequence[str]:

@@ -36,11 +36,11 @@ Flag = Annotated[Any, BeforeValidator(_flag)]
 Scalar = Annotated[Any, BeforeValidator(_scalar)]
 
 
-class _Table(BaseModel):
+class _RecipeTomlTable(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class ParameterTable(_Table):
+class ParameterTable(_RecipeTomlTable):
     type: Annotated[ParameterType, Field(strict=False)] = ParameterType.STRING
     pattern: str | None = None
     required: bool = False
@@ -58,7 +58,7 @@ class ParameterTable(_Table):
         return self
 
 
-class VariableTable(_Table):
+class VariableTable(_RecipeTomlTable):
     default: str | None = None
     pattern: str | None = None
     required: bool = False
@@ -75,7 +75,7 @@ def _one_of_required_and_default(*, required: bool, has_default: bool) -> None:
         raise ValueError("set either required = true or a default")
 
 
-class PutTable(_Table):
+class PutTable(_RecipeTomlTable):
     source: NonEmpty | None = None
     content: str | None = None
     destination: NonEmpty
@@ -91,7 +91,7 @@ class PutTable(_Table):
         return self
 
 
-class FetchTable(_Table):
+class FetchTable(_RecipeTomlTable):
     url: NonEmpty
     sha256: NonEmpty
     destination: NonEmpty
@@ -100,7 +100,7 @@ class FetchTable(_Table):
     group: str | None = None
 
 
-class CheckTable(_Table):
+class CheckTable(_RecipeTomlTable):
     http: NonEmpty | None = None
     status: int = Field(default=200, ge=100, le=599)
     contains: str | None = None
@@ -121,7 +121,7 @@ class CheckTable(_Table):
         return self
 
 
-class StepTable(_Table):
+class StepTable(_RecipeTomlTable):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
     command: list[str] | None = Field(default=None, min_length=1)
     script: NonEmpty | None = None
@@ -146,7 +146,7 @@ class StepTable(_Table):
         return self
 
 
-class RecipeTable(_Table):
+class RecipeTable(_RecipeTomlTable):
     description: str = ""
     parameters: dict[Annotated[str, Field(pattern=f"^{NAME}$")], ParameterTable] = {}
     variables: dict[Annotated[str, Field(pattern=f"^{NAME}$")], VariableTable] = {}

@@ -24,7 +24,7 @@ from asyncssh.public_key import SigningKey
 from vesemir.adapters.ssh.trouble import translated, unreachable
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
-from vesemir.settings import Ssh
+from vesemir.settings import SshSettings
 
 RESOLVERS: Final = 8
 """Threads for names: slow ones must not hold up connections to plain addresses."""
@@ -38,7 +38,7 @@ _Address = tuple[int, tuple[str | int, ...]]
 class Credentials:
     """Client key, known hosts and connection options; read again when one of the two files changes."""
 
-    def __init__(self, settings: Ssh) -> None:
+    def __init__(self, settings: SshSettings) -> None:
         self._settings = settings
         self._stamps: tuple[int, int] | None = None
         self._options: asyncssh.SSHClientConnectionOptions | None = None
@@ -98,7 +98,7 @@ class Credentials:
         )
 
 
-class Connection(asyncssh.SSHClientConnection):
+class HostConnection(asyncssh.SSHClientConnection):
     """Logs in and begins a session without waiting more often than the protocol asks for.
 
     Both methods are asyncssh's own, which calls them; should a later one not, it only waits as often as usual.
@@ -138,7 +138,7 @@ def _string(content: bytes) -> bytes:
 class Dialer:
     """Opens connections. One for the whole instance."""
 
-    def __init__(self, settings: Ssh, resolvers: ThreadPoolExecutor) -> None:
+    def __init__(self, settings: SshSettings, resolvers: ThreadPoolExecutor) -> None:
         self._settings = settings
         self._credentials = Credentials(settings)
         self._handshakes = asyncio.Semaphore(settings.max_handshakes)
@@ -146,7 +146,7 @@ class Dialer:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, settings: Ssh) -> AsyncIterator["Dialer"]:
+    async def started(cls, settings: SshSettings) -> AsyncIterator["Dialer"]:
         """Reads key and known hosts. Raises ``FailedError`` when they cannot be read."""
         resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
         try:
@@ -157,7 +157,7 @@ class Dialer:
             resolvers.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.asynccontextmanager
-    async def connection(self, target: Target) -> AsyncIterator[Connection]:
+    async def connection(self, target: Target) -> AsyncIterator[HostConnection]:
         """A connection that is logged in, and closed at the end, within ``CLOSE_SECONDS``. Raises ``FailedError``."""
         connection = await self.dial(target)
         try:
@@ -165,7 +165,7 @@ class Dialer:
         finally:
             await close(connection)
 
-    async def dial(self, target: Target) -> Connection:
+    async def dial(self, target: Target) -> HostConnection:
         """The same; the caller closes it.
 
         A connection that the host drops before the login smells of sshd's ``MaxStartups`` (sshd_config(5)): tried again
@@ -202,7 +202,7 @@ class Dialer:
             raise unreachable(target, f"its name does not resolve ({reason}); check the inventory and DNS") from error
         return [(int(family), (str(place[0]), target.port, *place[2:])) for family, _, _, _, place in found]
 
-    async def _login(self, target: Target, addresses: list[_Address]) -> Connection:
+    async def _login(self, target: Target, addresses: list[_Address]) -> HostConnection:
         """One try. Raises ``FailedError``, and as they are the errors that call for another try."""
         options = copy.copy(await self._credentials.options())
         options.host = options.orig_host = target.address
@@ -213,7 +213,7 @@ class Dialer:
         options.waiter = loop.create_future()
         plug = await self._plug(target, addresses)
         try:
-            connection = Connection(loop, options, wait="auth")
+            connection = HostConnection(loop, options, wait="auth")
             await loop.create_connection(lambda: connection, sock=plug)
         except BaseException:
             plug.close()

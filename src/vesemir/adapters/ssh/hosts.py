@@ -11,7 +11,7 @@ import asyncssh
 from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import SupervisorChannel
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialing import Connection, Dialer, close
+from vesemir.adapters.ssh.dialing import Dialer, HostConnection, close
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
@@ -21,7 +21,7 @@ from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
 from vesemir.engine.ports.hosts import Host, Relay, Ticket
 from vesemir.engine.ports.observe import Meters, SilentMeters
-from vesemir.settings import Ssh
+from vesemir.settings import SshSettings
 
 LEAVE_SECONDS: Final = 10.0
 """For a supervisor to end what still runs once its input is closed; then the connection is closed under it."""
@@ -32,7 +32,7 @@ WELCOME_SECONDS: Final = 20.0
 class SshHosts:
     """Opens sessions; at most ``ssh.max_sessions`` supervised ones at once, of all deployments of this instance."""
 
-    def __init__(self, settings: Ssh, dialer: Dialer, meters: Meters) -> None:
+    def __init__(self, settings: SshSettings, dialer: Dialer, meters: Meters) -> None:
         self._settings = settings
         self._dialer = dialer
         self._meters = meters
@@ -44,7 +44,7 @@ class SshHosts:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, settings: Ssh, *, meters: Meters | None = None) -> AsyncIterator["SshHosts"]:
+    async def started(cls, settings: SshSettings, *, meters: Meters | None = None) -> AsyncIterator["SshHosts"]:
         """Raises ``FailedError`` when the client key or the known hosts cannot be read."""
         async with Dialer.started(settings) as dialer:
             yield cls(settings, dialer, meters or SilentMeters())
@@ -85,7 +85,7 @@ class SshHosts:
             finally:
                 await self._leave(channel)
 
-    async def _begun(self, target: Target, ticket: Ticket, connection: Connection) -> SupervisorChannel:
+    async def _begun(self, target: Target, ticket: Ticket, connection: HostConnection) -> SupervisorChannel:
         """The supervisor, greeted. So many start at once as may shake hands at once: where hosts share a machine, a
         hundred interpreters that start together all come too late."""
         async with self._starts:
@@ -97,7 +97,7 @@ class SshHosts:
                 raise
         return channel
 
-    async def _supervised(self, target: Target, ticket: Ticket, connection: Connection) -> SupervisorChannel:
+    async def _supervised(self, target: Target, ticket: Ticket, connection: HostConnection) -> SupervisorChannel:
         nonce = new_nonce()
         try:
             async with asyncio.timeout(self._settings.login_timeout_seconds):
@@ -182,7 +182,7 @@ def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:
 class SshRelay:
     """``vesemir.engine.ports.hosts.Relay``; a connection that was lost is opened again by the next question."""
 
-    def __init__(self, target: Target, dialer: Dialer, connection: Connection) -> None:
+    def __init__(self, target: Target, dialer: Dialer, connection: HostConnection) -> None:
         self._target = target
         self._dialer = dialer
         self._connection = connection

@@ -6,12 +6,12 @@ from pathlib import Path
 import asyncssh
 
 from vesemir.domain.failure import VesemirError
-from vesemir.settings import CREDENTIALS, Ssh
+from vesemir.settings import CREDENTIALS, SshSettings
 
 _OTHERS = 0o077
 
 
-def check_client_key(settings: Ssh) -> str:
+def check_client_key(settings: SshSettings) -> str:
     """What kind of key it is. Raises ``VesemirError`` when it cannot be used, or when others may read it."""
     file = settings.client_key
     try:
@@ -38,7 +38,7 @@ def _is_credential(file: Path) -> bool:
     return folder is not None and file.is_relative_to(folder)
 
 
-def check_known_hosts(settings: Ssh) -> str:
+def check_known_hosts(settings: SshSettings) -> str:
     """How many lines it has. Raises ``VesemirError`` when it cannot be read or names nobody."""
     file = settings.known_hosts
     try:

@@ -4,7 +4,7 @@ import asyncssh
 
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError, VesemirError
 from vesemir.domain.target import Target
-from vesemir.settings import Ssh
+from vesemir.settings import SshSettings
 
 
 def place(target: Target) -> str:
@@ -30,7 +30,7 @@ def known_hosts_name(target: Target) -> str:
     return target.address if target.port == asyncssh.DEFAULT_PORT else f"[{target.address}]:{target.port}"
 
 
-def translated(error: Exception, target: Target, *, user: str, settings: Ssh) -> FailedError:
+def translated(error: Exception, target: Target, *, user: str, settings: SshSettings) -> FailedError:
     """What went wrong between the first packet and the end of the login."""
     if isinstance(error, asyncssh.PermissionDenied):
         text = (

@@ -10,13 +10,13 @@ from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.deployment.give_up import for_each
-from vesemir.engine.deployment.prepare import Prepared
+from vesemir.engine.deployment.prepare import PreparedDeployment
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
 
 
-async def rehearse(deployment: Deployment, prepared: Prepared) -> Failure | None:
+async def rehearse(deployment: Deployment, prepared: PreparedDeployment) -> Failure | None:
     """The first obstacle in the plan's order, or None. Each target's own is recorded on its row.
 
     Raises ``LeaseLostError``.
@@ -46,7 +46,7 @@ async def _record(deployment: Deployment, row: Row, failure: Failure) -> None:
     await deployment.recorder.write(row.move(TargetState.RUNNING), row.move(state, finished=True, failure=failure))
 
 
-def plan_told(deployment: Deployment, prepared: Prepared) -> Mapping[str, Any]:
+def plan_told(deployment: Deployment, prepared: PreparedDeployment) -> Mapping[str, Any]:
     """``plan`` of ``deployment.finished``: the batches, and per target its address, server and steps in order."""
     request = deployment.request
     return {

@@ -18,7 +18,7 @@ from vesemir.domain.request import Rollout
 from vesemir.engine.limits import EngineLimits
 
 
-class Gate:
+class BatchGate:
     """Asked for each batch that would open. ``on_change`` is called when a pause has passed.
 
     ``approved`` is the last batch whose gate was opened; batches open in order, so those before it were too.

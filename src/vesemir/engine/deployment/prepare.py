@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode
-from vesemir.domain.hiding import Hiding
+from vesemir.domain.hiding import Redactor
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
@@ -27,13 +27,13 @@ from vesemir.engine.ownership.secret_parameters import (
 from vesemir.engine.ports.changes import Emit, Start
 from vesemir.engine.ports.observe import Phase
 from vesemir.engine.ports.records import DeploymentRecord, Json, TargetRecord
-from vesemir.engine.target.context import Ports
+from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Claimed:
     """``hopeless`` is why nothing more can be done for it but to put right what is in work."""
 
     request: DeployRequest
@@ -42,8 +42,8 @@ class Asked:
 
 
 def asked_for(
-    record: DeploymentRecord, *, ports: Ports, read_request: Callable[[Json], DeployRequest], redact: Hiding
-) -> Asked:
+    record: DeploymentRecord, *, ports: EnginePorts, read_request: Callable[[Json], DeployRequest], redact: Redactor
+) -> Claimed:
     """Its secrets are hidden from now on."""
     hopeless = None
     try:
@@ -55,17 +55,17 @@ def asked_for(
     if known is None:
         hopeless = unknown_recipe(request.recipe, recorded=record.recipe_source is not None)
     redact.add(secrets_of(recipe, request, shown=record.request))
-    return Asked(request, recipe, hopeless)
+    return Claimed(request, recipe, hopeless)
 
 
-def _recipe(record: DeploymentRecord, request: DeployRequest, ports: Ports) -> Recipe | None:
+def _recipe(record: DeploymentRecord, request: DeployRequest, ports: EnginePorts) -> Recipe | None:
     """What has begun goes on with the recipe that it began with, whatever the folders hold by now."""
     if record.recipe_source is not None:
         return ports.recipes.recorded(request.recipe, record.recipe_source)
     return ports.recipes.get(request.recipe)
 
 
-class Prepared:
+class PreparedDeployment:
     """The targets as rows, the plan over them, and the load balancer boxes."""
 
     def __init__(self, plan: Plan, rows: Mapping[str, Row], balancers: Sequence[Target]) -> None:
@@ -74,12 +74,12 @@ class Prepared:
         self.balancers = balancers
 
 
-def again(record: DeploymentRecord, request: DeployRequest) -> Prepared:
+def again(record: DeploymentRecord, request: DeployRequest) -> PreparedDeployment:
     """What an earlier owner prepared, as it was recorded: the inventory is not asked twice."""
     rows = [Row.of(each) for each in record.targets if each.direction is Direction.FORWARD]
     rows.sort(key=lambda row: row.position)
     plan = make_plan([row.target for row in rows], request.rollout)
-    return Prepared(plan, {row.name: row for row in rows}, record.balancers)
+    return PreparedDeployment(plan, {row.name: row for row in rows}, record.balancers)
 
 
 async def prepare(
@@ -88,9 +88,9 @@ async def prepare(
     *,
     user_id: str | None,
     recorder: Recorder,
-    ports: Ports,
+    ports: EnginePorts,
     limits: EngineLimits,
-) -> tuple[Prepared, float]:
+) -> tuple[PreparedDeployment, float]:
     """Resolve, plan and record it with ``deployment.started``; with the seconds that resolving took.
 
     The policy is asked again: rules and hour may be others than when the request was accepted.
@@ -124,7 +124,7 @@ async def prepare(
         seconds=seconds,
         batches=len(plan.batches),
     )
-    return Prepared(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
+    return PreparedDeployment(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
 
 
 def _known(target: Target, recipe: Recipe, request: DeployRequest) -> Target:

@@ -11,14 +11,14 @@ from vesemir.domain.step import Direction
 from vesemir.engine.ownership.recorder import Recorder
 from vesemir.engine.ports.changes import Emit, MoveDeployment, SkipPending
 from vesemir.engine.ports.records import DeploymentRecord
-from vesemir.engine.target.context import Ports
+from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.target.row import Row
 
 
-class Closing:
+class ResultWriter:
     """``close`` once. ``record`` is the deployment as it was loaded by this owner."""
 
-    def __init__(self, record: DeploymentRecord, recorder: Recorder, ports: Ports) -> None:
+    def __init__(self, record: DeploymentRecord, recorder: Recorder, ports: EnginePorts) -> None:
         self._record = record
         self._recorder = recorder
         self._ports = ports

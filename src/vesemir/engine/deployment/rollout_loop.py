@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 
 from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, Tally
+from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally
 from vesemir.domain.states import DeploymentState, deployment_move
 from vesemir.engine.deployment.failures import stop_failure
-from vesemir.engine.deployment.pauses import DeploymentClock, Gate, PauseLimit
+from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock, PauseLimit
 from vesemir.engine.ownership.scope import StopReason
 from vesemir.engine.ports.changes import Emit, MoveDeployment
 from vesemir.engine.ports.records import DeploymentRecord, Wishes
@@ -28,7 +28,7 @@ class HandedOverError(Exception):
     """Everything in work has ended or was left for the next owner; the lease may be handed back."""
 
 
-class Rolling:
+class RolloutLoop:
     """One direction of one deployment, until ``Halt``, ``Complete`` or a stop.
 
     ``earlier`` is the deployment as it was loaded, for its pauses and approvals; None on the way back, which has none.
@@ -48,7 +48,7 @@ class Rolling:
         self._told_batches: set[int] = set()
         self._rows = rows
         self._canaries = plan.canaries
-        self._tally = Tally(plan, {name: rows[name].standing for name in plan.names})
+        self._tally = RolloutTally(plan, {name: rows[name].standing for name in plan.names})
         self.state = state
         self.stopped: StopReason | None = None
         self._sessions: dict[str, TargetSession] = {}
@@ -57,7 +57,7 @@ class Rolling:
         self._awaits_approval = earlier is not None and earlier.awaits_approval
         self._paused_before = 0.0 if earlier is None else earlier.paused_seconds
         self._pause_limit = PauseLimit(deployment.limits, on_overdue=self._changed.set)
-        self._gate = Gate(
+        self._gate = BatchGate(
             deployment.request.rollout,
             plan,
             approved=0 if earlier is None else earlier.approved_batch,

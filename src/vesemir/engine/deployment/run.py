@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
-from vesemir.domain.hiding import Hiding
+from vesemir.domain.hiding import Redactor
 from vesemir.domain.plan import Plan
 from vesemir.domain.recipe import Recipe
 from vesemir.domain.request import DeployRequest, TrafficRequest
@@ -17,9 +17,9 @@ from vesemir.engine.deployment.dry_run import plan_told, rehearse
 from vesemir.engine.deployment.failures import outlived, rollback_failed, stop_failure, where_each_stands
 from vesemir.engine.deployment.give_up import give_up
 from vesemir.engine.deployment.pauses import DeploymentClock
-from vesemir.engine.deployment.prepare import Prepared, again, asked_for, prepare
-from vesemir.engine.deployment.result import Closing
-from vesemir.engine.deployment.rollout_loop import HandedOverError, Rolling
+from vesemir.engine.deployment.prepare import PreparedDeployment, again, asked_for, prepare
+from vesemir.engine.deployment.result import ResultWriter
+from vesemir.engine.deployment.rollout_loop import HandedOverError, RolloutLoop
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.leases import HeldLease
 from vesemir.engine.ownership.recorder import Recorder
@@ -28,7 +28,7 @@ from vesemir.engine.ports.changes import AddTargets, Emit, MoveDeployment, SkipP
 from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.engine.ports.observe import Phase
 from vesemir.engine.ports.records import DeploymentRecord, Json, TargetRecord
-from vesemir.engine.target.context import Deployment, Ports
+from vesemir.engine.target.context import Deployment, EnginePorts
 from vesemir.engine.target.row import Row
 from vesemir.engine.traffic.traffic import Traffic
 
@@ -47,7 +47,7 @@ class DeploymentRun:
         self,
         lease: HeldLease,
         *,
-        ports: Ports,
+        ports: EnginePorts,
         limits: EngineLimits,
         read_request: Callable[[Json], DeployRequest],
         on_event: Callable[[], None],
@@ -58,10 +58,10 @@ class DeploymentRun:
         self._read_request = read_request
         self._recorder = Recorder(ports.store, lease, on_event=on_event)
         self._before_rolling = Scope(None)
-        self._rolling: Rolling | None = None
+        self._rolling: RolloutLoop | None = None
         self._handing_over = False
         self._leaving = False
-        self._redact = Hiding(ports.redact)
+        self._redact = Redactor(ports.redact)
         self._rows: Sequence[Row] = ()
         lease.on_change = self._woken
 
@@ -96,7 +96,7 @@ class DeploymentRun:
         if self._lease.claim.previous is None:
             self._ports.meters.phase_finished(Phase.QUEUE, seconds=record.queued_seconds)
         async with self._recorder:
-            self._closing = Closing(record, self._recorder, self._ports)
+            self._closing = ResultWriter(record, self._recorder, self._ports)
             self._state = record.state
             if not record.started:
                 await asyncio.to_thread(self._refresh)
@@ -168,7 +168,7 @@ class DeploymentRun:
         self._ports.recipes.refresh()
         self._ports.policies.refresh()
 
-    async def _prepared(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe) -> Prepared:
+    async def _prepared(self, record: DeploymentRecord, request: DeployRequest, recipe: Recipe) -> PreparedDeployment:
         if record.started:
             return again(record, request)
         prepared, seconds = await prepare(
@@ -198,7 +198,7 @@ class DeploymentRun:
             self._rows = tuple(again(record, request).rows.values())
         await self._close(_STATES_OF_STOP[reason], stop_failure(reason, request))
 
-    async def _work(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
+    async def _work(self, record: DeploymentRecord, deployment: Deployment, prepared: PreparedDeployment) -> None:
         if deployment.request.dry_run:
             await self._rehearse(record, deployment, prepared)
         elif record.state is DeploymentState.ROLLING_BACK:
@@ -211,7 +211,7 @@ class DeploymentRun:
         await give_up(deployment, [*self._rows, *back.values()])
         await self._close(DeploymentState.FAILED, failure, back=back)
 
-    async def _rehearse(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
+    async def _rehearse(self, record: DeploymentRecord, deployment: Deployment, prepared: PreparedDeployment) -> None:
         request = deployment.request
         self._before_rolling = Scope(max(0.0, request.timeouts.deployment - record.clock_seconds))
         self._woken()
@@ -226,10 +226,10 @@ class DeploymentRun:
         told = {"plan": plan_told(deployment, prepared)}
         await self._close(DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED, failure, more=told)
 
-    async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: Prepared) -> None:
+    async def _forward(self, record: DeploymentRecord, deployment: Deployment, prepared: PreparedDeployment) -> None:
         if not record.started and deployment.traffic is not None:
             await _refuse_weights(deployment.traffic, prepared.plan)
-        rolling = Rolling(deployment, prepared.plan, prepared.rows, state=self._state, earlier=record)
+        rolling = RolloutLoop(deployment, prepared.plan, prepared.rows, state=self._state, earlier=record)
         move = await self._roll(rolling, deployment, elapsed=record.clock_seconds)
         if rolling.stopped is not None:
             await self._close(_STATES_OF_STOP[rolling.stopped], rolling.failure_of(rolling.stopped))
@@ -241,7 +241,7 @@ class DeploymentRun:
         else:
             await self._close(DeploymentState.FAILED, Failure(move.code, move.message))
 
-    async def _roll(self, rolling: Rolling, deployment: Deployment, *, elapsed: float) -> Halt | Complete | None:
+    async def _roll(self, rolling: RolloutLoop, deployment: Deployment, *, elapsed: float) -> Halt | Complete | None:
         self._rolling = rolling
         if self._handing_over:
             rolling.hand_over()
@@ -288,7 +288,7 @@ class DeploymentRun:
         rows = {each.name: Row.of(each) for each in records}
         broken = frozenset(row.name for row in self._rows if row.state is not TargetState.SUCCEEDED)
         plan_back = plan.way_back(frozenset(rows), broken=broken)
-        rolling = Rolling(deployment, plan_back, rows, state=DeploymentState.ROLLING_BACK)
+        rolling = RolloutLoop(deployment, plan_back, rows, state=DeploymentState.ROLLING_BACK)
         await self._roll(rolling, deployment, elapsed=0.0 if fresh is not None else record.clock_seconds)
         state: DeploymentState
         failure: Failure | None

@@ -15,7 +15,7 @@ from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.leases import HeldLease, Leases
 from vesemir.engine.ports.records import Json
 from vesemir.engine.ports.store import StoreAwayError
-from vesemir.engine.target.context import Ports
+from vesemir.engine.target.context import EnginePorts
 
 SCAN_SECONDS = 1.0
 """Between two looks for expired leases and work that no hint told of; follows the lease when that is short."""
@@ -24,14 +24,14 @@ CLAIM_SECONDS = 2.0
 Should it have been committed all the same, its lease expires."""
 
 
-class Working:
+class Worker:
     """``run`` for ever; ``drain`` to stop in stages."""
 
     def __init__(
         self,
         leases: Leases,
         *,
-        ports: Ports,
+        ports: EnginePorts,
         limits: EngineLimits,
         read_request: Callable[[Json], DeployRequest],
         on_event: Callable[[], None],

@@ -15,7 +15,7 @@ from vesemir.contract import CommonFields, Refusal
 from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
 from vesemir.engine.messages.event_message import event_message
-from vesemir.engine.ports.broker import Broker, Incoming, Outgoing, PublishOutcome
+from vesemir.engine.ports.broker import Broker, IncomingMessage, OutgoingMessage, PublishOutcome
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.store import StoredEvent
 
@@ -32,27 +32,27 @@ class Answers:
         self._instance = instance
         self._log = log
 
-    async def rejected(self, message: Incoming, refusal: Refusal) -> None:
+    async def rejected(self, message: IncomingMessage, refusal: Refusal) -> None:
         """``deployment.rejected`` to the requester and the listeners; a copy of the message to the rejected queue."""
         await self._copy(message, refusal)
         body = self._body("deployment.rejected", refusal.common) | {"failure": refusal.failure_json()}
         await self._tell(message, body, refusal)
 
     async def control(
-        self, message: Incoming, common: CommonFields, command: str | None, failure: Failure | None
+        self, message: IncomingMessage, common: CommonFields, command: str | None, failure: Failure | None
     ) -> None:
         """``control.accepted`` or ``control.rejected``."""
         name = "control.rejected" if failure else "control.accepted"
         told = {"command": command, "failure": failure.as_json() if failure else None}
         await self._tell(message, self._body(name, common) | told, failure)
 
-    async def control_refused(self, message: Incoming, refusal: Refusal) -> None:
+    async def control_refused(self, message: IncomingMessage, refusal: Refusal) -> None:
         """A control message that could not be read: ``control.rejected``, and a copy to the rejected queue."""
         await self._copy(message, refusal)
         told = {"command": refusal.command, "failure": refusal.failure_json()}
         await self._tell(message, self._body("control.rejected", refusal.common) | told, refusal)
 
-    async def result_again(self, message: Incoming, result: StoredEvent) -> None:
+    async def result_again(self, message: IncomingMessage, result: StoredEvent) -> None:
         """``deployment.finished`` of a deployment that is not in the record any more, to who repeats the request."""
         if message.reply_to:
             again = event_message(
@@ -72,11 +72,11 @@ class Answers:
             "instance": self._instance,
         }
 
-    async def _copy(self, message: Incoming, refusal: Refusal) -> None:
+    async def _copy(self, message: IncomingMessage, refusal: Refusal) -> None:
         reason = refusal.message.encode("ascii", "replace")[:_HEADER_BYTES].decode()
         queue = f"{self._namespace}.rejected"
         await self._broker.publish(
-            Outgoing(
+            OutgoingMessage(
                 exchange="",
                 routing_key=queue,
                 body=message.body,
@@ -88,18 +88,20 @@ class Answers:
             )
         )
 
-    async def _tell(self, message: Incoming, body: Mapping[str, Any], why: Refusal | Failure | None) -> None:
+    async def _tell(self, message: IncomingMessage, body: Mapping[str, Any], why: Refusal | Failure | None) -> None:
         encoded = json.dumps(body, ensure_ascii=False).encode()
         name, code = str(body["event"]), why.code.value if why else ""
         key = routing_key(body["application"], body["environment"], name)
         exchange = f"{self._namespace}.events"
         await self._broker.publish(
-            Outgoing(exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id)
+            OutgoingMessage(
+                exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id
+            )
         )
         if not message.reply_to or message.reply_to.startswith(f"{self._namespace}."):
             return  # never into Vesemir's own queues, whatever the message was refused for first
         await self._to_requester(
-            Outgoing(
+            OutgoingMessage(
                 exchange="",
                 routing_key=message.reply_to,
                 body=encoded,
@@ -110,7 +112,7 @@ class Answers:
             )
         )
 
-    async def _to_requester(self, told: Outgoing) -> None:
+    async def _to_requester(self, told: OutgoingMessage) -> None:
         outcome = await self._broker.publish(told)
         if outcome is not PublishOutcome.CONFIRMED:
             self._log.warning(
@@ -121,6 +123,6 @@ class Answers:
             )
 
 
-def _message_id(message: Incoming, *parts: str) -> str:
+def _message_id(message: IncomingMessage, *parts: str) -> str:
     digest = hashlib.sha256(message.body).hexdigest()
     return str(uuid.uuid5(_IDS, "/".join((digest, message.correlation_id or "", *parts))))

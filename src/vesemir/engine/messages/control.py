@@ -6,7 +6,7 @@ from vesemir.contract import CommonFields, ControlRequest, Refusal, parse_contro
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.messages.answers import Answers
-from vesemir.engine.ports.broker import Incoming
+from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity, Store
 
@@ -35,7 +35,7 @@ class Control:
         self._redact = redact
         self._on_wish = on_wish
 
-    async def handle(self, message: Incoming) -> None:
+    async def handle(self, message: IncomingMessage) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
         parsed = parse_control(
             message.body, max_bytes=self._max_bytes, namespace=self._namespace, reply_to=message.reply_to

@@ -18,9 +18,9 @@ from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.answers import Answers
 from vesemir.engine.ownership.secret_parameters import Secrecy, is_placeholder
-from vesemir.engine.ports.broker import Incoming
+from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.inventory import Inventory
-from vesemir.engine.ports.observe import Log, Meters, Outcome
+from vesemir.engine.ports.observe import IntakeOutcome, Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.recipes import Recipes
 from vesemir.engine.ports.records import Destination, NewDeployment
@@ -51,7 +51,7 @@ class IntakeRules:
     namespace: str
     secrecy: Secrecy
 
-    def judge(self, message: Incoming, now: float) -> Judged | Refusal:
+    def judge(self, message: IncomingMessage, now: float) -> Judged | Refusal:
         """The request, or the one clear reason why it is refused. ``now`` in seconds since the epoch."""
         parsed = parse_deploy_event(
             message.body,
@@ -136,7 +136,7 @@ class Intake:
         self._meters = meters
         self._on_accepted = on_accepted
 
-    async def handle(self, message: Incoming) -> None:
+    async def handle(self, message: IncomingMessage) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
         # In a thread: it may have to read changed files.
         judged = await asyncio.to_thread(self._rules.judge, message, time.time())
@@ -156,7 +156,7 @@ class Intake:
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
             await self._answers.result_again(message, result)
-        self._meters.event_received(Outcome.ACCEPTED if kind is AcceptKind.ACCEPTED else Outcome.REPEATED)
+        self._meters.event_received(IntakeOutcome.ACCEPTED if kind is AcceptKind.ACCEPTED else IntakeOutcome.REPEATED)
         self._log.info(
             "{kind}: {version} of {application} in {environment}, recipe {recipe}",
             kind=kind.value,
@@ -168,7 +168,7 @@ class Intake:
         )
         self._on_accepted()
 
-    def _new(self, judged: Judged, message: Incoming) -> NewDeployment:
+    def _new(self, judged: Judged, message: IncomingMessage) -> NewDeployment:
         parsed, secrecy = judged.parsed, self._rules.secrecy
         request, recipe = parsed.request, judged.recipe
         shown, sealed = secrecy.kept(request.deployment_id, parsed.raw, recipe=recipe, given=request.parameters)
@@ -190,8 +190,8 @@ class Intake:
         """What was accepted once is never refused later: rules, recipes and hosts may have changed since."""
         return await self._store.known(parsed.request.deployment_id) == parsed.body_hash
 
-    async def _refuse(self, message: Incoming, refusal: Refusal) -> None:
-        self._meters.event_received(Outcome.REJECTED, refusal.code)
+    async def _refuse(self, message: IncomingMessage, refusal: Refusal) -> None:
+        self._meters.event_received(IntakeOutcome.REJECTED, refusal.code)
         self._log.warning(
             "deploy event refused: {code}: {reason}",
             code=refusal.code.value,
@@ -206,5 +206,5 @@ def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) 
     return refusal(code, tuple(problems), common)
 
 
-def _destination(message: Incoming) -> Destination | None:
+def _destination(message: IncomingMessage) -> Destination | None:
     return Destination(message.reply_to, message.correlation_id) if message.reply_to else None

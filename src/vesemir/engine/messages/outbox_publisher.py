@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.event_message import event_message
-from vesemir.engine.ports.broker import Broker, BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.ports.broker import Broker, BrokerAwayError, OutgoingMessage, PublishOutcome
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.store import Delivery, Outbox, StoreAwayError, StoredEvent
 from vesemir.engine.upkeep.health import Gate
@@ -22,7 +22,7 @@ DESTINATIONS = 32
 LONGEST_WAIT_SECONDS = 30.0
 
 
-class Publishing:
+class OutboxPublisher:
     """``run`` for ever; ``wake`` when something was written; ``flush`` before the instance ends.
 
     ``gate`` is open while this instance can publish; closed, it leaves the destinations to the others.
@@ -168,7 +168,7 @@ class Publishing:
                 return count, f"queue {_place(delivery)} refused it; it may be full", False
         return len(outcomes), None, False
 
-    def _message(self, delivery: Delivery, event: StoredEvent) -> Outgoing:
+    def _message(self, delivery: Delivery, event: StoredEvent) -> OutgoingMessage:
         return event_message(
             event, reply_to=delivery.reply_to, correlation_id=delivery.correlation_id, namespace=self._namespace
         )

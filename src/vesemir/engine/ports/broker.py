@@ -13,7 +13,7 @@ class BrokerAwayError(VesemirError):
 
 
 @dataclass(frozen=True, slots=True)
-class Incoming:
+class IncomingMessage:
     """A message as it came. ``user_id`` is verified by RabbitMQ where present."""
 
     body: bytes
@@ -25,7 +25,7 @@ class Incoming:
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """``exchange`` "" is the default exchange, where ``routing_key`` names a queue. ``type`` is the event's name."""
 
     exchange: str
@@ -47,11 +47,11 @@ class PublishOutcome(StrEnum):
     REFUSED = "refused"
 
 
-Handler = Callable[[Incoming], Awaitable[None]]
+Handler = Callable[[IncomingMessage], Awaitable[None]]
 """Returns when the message is dealt with and may be acknowledged; raises when it must come again."""
 
 
 class Broker(Protocol):
-    async def publish(self, message: Outgoing) -> PublishOutcome:
+    async def publish(self, message: OutgoingMessage) -> PublishOutcome:
         """Persistent, confirmed. May be called many times at once (confirms in flight). Raises ``BrokerAwayError``."""
         ...

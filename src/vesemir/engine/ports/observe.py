@@ -11,7 +11,7 @@ from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
 
 
-class Outcome(StrEnum):
+class IntakeOutcome(StrEnum):
     """What became of a deploy event that was read."""
 
     ACCEPTED = "accepted"
@@ -63,7 +63,7 @@ class Meters(Protocol):
     Never an id, a host or an application: whoever sends requests could make up any number of them.
     """
 
-    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None: ...
+    def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None: ...
 
     def control_received(self, command: str, *, accepted: bool) -> None: ...
 
@@ -123,7 +123,7 @@ class Meters(Protocol):
 class SilentMeters:
     """Measures nothing."""
 
-    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None: ...
+    def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None: ...
 
     def control_received(self, command: str, *, accepted: bool) -> None: ...
 

@@ -7,20 +7,20 @@ from vesemir.domain.canary import Judge
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic_prior import Prior
 from vesemir.engine.ownership.scope import Scope
-from vesemir.engine.target.canary_hold import Judging, refuse_regressed
+from vesemir.engine.target.canary_hold import CanaryHold, refuse_regressed
 from vesemir.engine.target.context import Deployment
-from vesemir.engine.target.recorded_steps import Stepping
+from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
 from vesemir.engine.traffic.traffic import Traffic
 
 BEGUN_ANEW = "counted since an instance went on with this target; what an earlier one counted is not part of it"
 
 
-class Returning:
+class TrafficReturn:
     """The steps ``health``, ``enable`` and ``analysis`` of one target. ``canaries`` are all of the deployment."""
 
     def __init__(
-        self, deployment: Deployment, row: Row, steps: Stepping, scope: Scope, *, canaries: frozenset[str]
+        self, deployment: Deployment, row: Row, steps: RecordedSteps, scope: Scope, *, canaries: frozenset[str]
     ) -> None:
         self._deployment = deployment
         self._row = row
@@ -54,18 +54,18 @@ class Returning:
         if not self._steps.succeeded("analysis"):
             await self._analyse(traffic, prior, await self._judging(traffic))
 
-    async def _judging(self, traffic: Traffic) -> Judging | None:
+    async def _judging(self, traffic: Traffic) -> CanaryHold | None:
         """Its window begins here. None for a target that is not to be judged."""
         asked, rules = self._deployment.request.rollout.analysis, self._deployment.limits.analysis
         if asked is None or self._row.name not in self._canaries:
             return None
         canaries = map(traffic.server_of, self._canaries)
         judge = Judge(asked, rules, canary=traffic.server_of(self._row.name), canaries=canaries)
-        judging = Judging(traffic.counters, judge, note=BEGUN_ANEW if self._row.resumed else "")
+        judging = CanaryHold(traffic.counters, judge, note=BEGUN_ANEW if self._row.resumed else "")
         await judging.begin()
         return judging
 
-    async def _analyse(self, traffic: Traffic, prior: Prior, judging: Judging | None) -> None:
+    async def _analyse(self, traffic: Traffic, prior: Prior, judging: CanaryHold | None) -> None:
         """The step ``analysis``: at 100 % for ``hold_seconds``, then the verdict on all that was seen."""
         if judging is None:
             return
@@ -80,7 +80,7 @@ class Returning:
 
         await self._steps.own("analysis", work)
 
-    async def _hold(self, judging: Judging | None, seconds: float, percent: int) -> None:
+    async def _hold(self, judging: CanaryHold | None, seconds: float, percent: int) -> None:
         """Serve at a share of the weight for a while; the target's budget stands still."""
         with self._scope.standing_still():
             if judging is None:

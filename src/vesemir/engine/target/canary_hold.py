@@ -14,7 +14,7 @@ LOOK_SECONDS = 1.0
 """Between two looks at the counters: so long a regression goes on after it is beyond doubt."""
 
 
-class Judging:
+class CanaryHold:
     """One window over all holds of one canary. ``counters`` gives those of every HAProxy that answers just then.
 
     ``note`` is a line for the end of the report.

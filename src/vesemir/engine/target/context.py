@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from vesemir.domain.hiding import Hiding
+from vesemir.domain.hiding import Redactor
 from vesemir.domain.recipe import Recipe
 from vesemir.domain.request import DeployRequest
 from vesemir.engine.limits import EngineLimits
@@ -22,7 +22,7 @@ from vesemir.engine.traffic.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
-class Ports:
+class EnginePorts:
     """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored.
 
     ``artifact`` gives the file of this instance that a ``file://`` address means; raises ``FailedError``.
@@ -53,10 +53,10 @@ class Deployment:
     recipe: Recipe
     lease: HeldLease
     recorder: Recorder
-    ports: Ports
+    ports: EnginePorts
     limits: EngineLimits
     traffic: Traffic | None
-    redact: Hiding
+    redact: Redactor
 
     def ticket(self) -> Ticket:
         """The right to work on a host, for this claim."""

@@ -20,7 +20,7 @@ from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import StepRunner
 
 
-class Stepping:
+class RecordedSteps:
     """``began`` tells whether anything was asked of the host or of HAProxy in this session; ``doing`` the last step."""
 
     def __init__(self, deployment: Deployment, row: Row, scope: Scope) -> None:

@@ -21,9 +21,9 @@ from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDraine
 from vesemir.engine.ports.hosts import Host
 from vesemir.engine.ports.observe import Phase
 from vesemir.engine.ports.store import StoreAwayError
-from vesemir.engine.target.back_in_traffic import Returning
+from vesemir.engine.target.back_in_traffic import TrafficReturn
 from vesemir.engine.target.context import Deployment
-from vesemir.engine.target.recorded_steps import Stepping
+from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
 
@@ -43,8 +43,8 @@ class TargetSession:
         self._left_drained = False
         self._begun: asyncio.Future[None] | None = None
         self.scope = Scope(deployment.request.timeouts.target)
-        self._steps = Stepping(deployment, row, self.scope)
-        self._returning = Returning(deployment, row, self._steps, self.scope, canaries=canaries)
+        self._steps = RecordedSteps(deployment, row, self.scope)
+        self._returning = TrafficReturn(deployment, row, self._steps, self.scope, canaries=canaries)
 
     def begin(self) -> None:
         """From now on it is in work. Called for a fresh target, which is connected while that is being recorded: to

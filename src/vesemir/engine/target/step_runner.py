@@ -9,8 +9,7 @@ from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction
 from vesemir.domain.placing import fetch_command, place_command
 from vesemir.domain.probe import refuse_answer
 from vesemir.domain.recipe import Recipe
-from vesemir.domain.render import Scope as RenderScope
-from vesemir.domain.render import render_steps
+from vesemir.domain.render import RenderScope, render_steps
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepStatus
 from vesemir.domain.target import Target

@@ -17,7 +17,7 @@ LOOK_SECONDS = 30.0
 """For all load balancers of one server."""
 
 
-class LeftOut:
+class DrainedServers:
     """``watch`` for ever, looking every ``seconds``; with nothing left drained a look is one query."""
 
     def __init__(self, store: Store, balancers: LoadBalancers, *, log: Log, seconds: float) -> None:

@@ -27,7 +27,7 @@ class Retention:
     keep_good: int = KEEP_GOOD
 
 
-class Cleaning:
+class RecordCleanup:
     """``run`` for ever. Without a ``retention`` everything is kept."""
 
     def __init__(self, cleaner: Cleaner, retention: Retention | None, *, log: Log) -> None:

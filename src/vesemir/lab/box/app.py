@@ -23,7 +23,7 @@ def _json(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-class Connection:
+class BoxConnection:
     """One client: what came and is not yet answered, what is not yet sent, and what is to be sent when it is due."""
 
     __slots__ = ("closing", "due", "incoming", "late", "outgoing", "socket")
@@ -49,7 +49,7 @@ class Application:
         self.errors = errors
         self.owed = 0
         self.epoll = select.epoll()
-        self.connections: dict[int, Connection] = {}
+        self.connections: dict[int, BoxConnection] = {}
         self.waiting: set[int] = set()
         """Connections with an answer that is to come late."""
         self.stopping = 0.0
@@ -104,10 +104,10 @@ class Application:
         except OSError:  # the client went away again
             return
         accepted.settimeout(0)
-        self.connections[accepted.fileno()] = Connection(accepted)
+        self.connections[accepted.fileno()] = BoxConnection(accepted)
         self.epoll.register(accepted.fileno(), select.EPOLLIN)
 
-    def serve(self, number: int, connection: Connection, events: int) -> None:
+    def serve(self, number: int, connection: BoxConnection, events: int) -> None:
         try:
             if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
                 received = connection.socket.recv(65536)
@@ -131,7 +131,7 @@ class Application:
         else:
             self.epoll.modify(number, select.EPOLLIN)
 
-    def reply(self, number: int, connection: Connection) -> None:
+    def reply(self, number: int, connection: BoxConnection) -> None:
         """Answer every whole request that has come, in their order; requests have no body here."""
         while b"\r\n\r\n" in connection.incoming and not connection.closing and not connection.late:
             head, connection.incoming = connection.incoming.split(b"\r\n\r\n", 1)
@@ -166,7 +166,7 @@ class Application:
             return b"200 OK", b'{"healthy": true}\n'
         return b"404 Not Found", b'{"error": "no such page"}\n'
 
-    def close(self, number: int, connection: Connection) -> None:
+    def close(self, number: int, connection: BoxConnection) -> None:
         del self.connections[number]
         self.waiting.discard(number)
         self.epoll.unregister(number)

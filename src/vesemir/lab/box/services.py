@@ -21,7 +21,7 @@ _MARK = {name: value for name, value in os.environ.items() if name.startswith("V
 """What `vesemir lab down` knows its processes by; every service carries it."""
 
 
-class Service:
+class BoxService:
     """One service of one box."""
 
     def __init__(self, name: str, *, command: str, folder: str, environment: dict[str, str], log: str) -> None:
@@ -121,7 +121,7 @@ class Service:
         return (0 if self.state == "active" else 3), text
 
 
-async def answer(services: dict[tuple[str, str], Service], line: str) -> tuple[int, str]:
+async def answer(services: dict[tuple[str, str], BoxService], line: str) -> tuple[int, str]:
     """Do what one line asks: exit status and text of systemctl(1)."""
     box, verb, name = (*line.split(" ", 2), "", "")[:3]
     service = services.get((box, name))
@@ -147,7 +147,7 @@ def _not_found(verb: str, name: str) -> tuple[int, str]:
     return 5, f"Failed to {verb} {name}.service: Unit {name}.service not found."
 
 
-async def serve(services: dict[tuple[str, str], Service], path: str) -> None:
+async def serve(services: dict[tuple[str, str], BoxService], path: str) -> None:
     """Start everything, answer until SIGTERM, stop everything."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -180,7 +180,7 @@ def main() -> None:
     services = {}
     for each in json.loads(Path(file).read_text()):
         box, name = each.pop("box"), each.pop("name")
-        services[box, name] = Service(name, **each)
+        services[box, name] = BoxService(name, **each)
     asyncio.run(serve(services, path))
 
 

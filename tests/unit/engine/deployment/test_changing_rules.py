@@ -6,7 +6,7 @@ from tests.fakes.hosts import HANGS, SUCCEEDED
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import RELEASE, World, one_instance
 
-from vesemir.domain.freeze import Ending
+from vesemir.domain.freeze import FreezeEnd
 from vesemir.domain.policy import Freeze, Limit, Policy
 from vesemir.domain.recipe import Parameter, Step
 
@@ -14,8 +14,8 @@ from vesemir.domain.recipe import Parameter, Step
 class Frozen:
     """A freeze's window without end."""
 
-    def end_after(self, now: float) -> Ending | None:
-        return Ending(now + 1, "spring")
+    def end_after(self, now: float) -> FreezeEnd | None:
+        return FreezeEnd(now + 1, "spring")
 
 
 async def test_the_policy_is_asked_again_when_a_deployment_begins() -> None:

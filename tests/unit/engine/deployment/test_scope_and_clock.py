@@ -11,7 +11,7 @@ from tests.unit.engine.virtual_time import until
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.request import Rollout
 from vesemir.engine import failpoints
-from vesemir.engine.deployment.pauses import DeploymentClock, Gate
+from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock
 from vesemir.engine.failpoints import EXIT_STATUS, Failpoint, reach
 from vesemir.engine.ownership.scope import Scope, StoppedError, StopReason
 
@@ -155,7 +155,7 @@ PLAN = Plan(
     ("approve_after", "needed"), [("batch", [True, True]), ("canary", [True, False]), (None, [False, False])]
 )
 async def test_which_batches_need_an_approval(approve_after: str | None, needed: list[bool]) -> None:
-    gate = Gate(Rollout(approve_after=approve_after), PLAN, on_change=lambda: None)  # type: ignore[arg-type]
+    gate = BatchGate(Rollout(approve_after=approve_after), PLAN, on_change=lambda: None)  # type: ignore[arg-type]
     assert [gate.needs_approval(batch) for batch in PLAN.batches[1:]] == needed
     for batch in PLAN.batches[1:]:
         gate.approve(batch.number)
@@ -164,7 +164,7 @@ async def test_which_batches_need_an_approval(approve_after: str | None, needed:
 
 async def test_a_pause_begins_with_the_first_question_and_tells_when_it_is_over() -> None:
     told: list[float] = []
-    gate = Gate(Rollout(pause_seconds=30), PLAN, on_change=lambda: told.append(now()))
+    gate = BatchGate(Rollout(pause_seconds=30), PLAN, on_change=lambda: told.append(now()))
     await asyncio.sleep(5)
     assert gate.paused(PLAN.batches[1])
     await asyncio.sleep(10)
@@ -172,7 +172,7 @@ async def test_a_pause_begins_with_the_first_question_and_tells_when_it_is_over(
     await until(lambda: told)
     assert told == [pytest.approx(35)]
     assert not gate.paused(PLAN.batches[1])
-    assert not Gate(Rollout(), PLAN, on_change=lambda: None).paused(PLAN.batches[1])
+    assert not BatchGate(Rollout(), PLAN, on_change=lambda: None).paused(PLAN.batches[1])
 
 
 @pytest.fixture

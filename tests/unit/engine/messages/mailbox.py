@@ -10,15 +10,15 @@ from vesemir.contract.events import validate_event
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.messages.answers import Answers
-from vesemir.engine.ports.broker import Incoming, Outgoing
-from vesemir.engine.ports.observe import Outcome, SilentMeters
+from vesemir.engine.ports.broker import IncomingMessage, OutgoingMessage
+from vesemir.engine.ports.observe import IntakeOutcome, SilentMeters
 
 NAMESPACE = "vesemir"
 
 
-def incoming(body: object, *, reply_to: str | None = "answers", correlation_id: str | None = "c-1") -> Incoming:
+def incoming(body: object, *, reply_to: str | None = "answers", correlation_id: str | None = "c-1") -> IncomingMessage:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Incoming(
+    return IncomingMessage(
         body=raw, reply_to=reply_to, correlation_id=correlation_id, user_id="orchestrator", redelivered=False
     )
 
@@ -27,12 +27,12 @@ class Counted(SilentMeters):
     """What was counted."""
 
     def __init__(self) -> None:
-        self.events: list[Outcome] = []
+        self.events: list[IntakeOutcome] = []
         self.codes: list[FailureCode] = []
         self.controls: list[tuple[str, bool]] = []
         self.finished: list[tuple[DeploymentState, FailureCode | None, float | None]] = []
 
-    def event_received(self, outcome: Outcome, code: FailureCode | None = None) -> None:
+    def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None:
         self.events.append(outcome)
         self.codes.extend([code] if code else [])
 
@@ -52,7 +52,7 @@ class Post:
         self.log = Lines()
         self.answers = Answers(self.broker, namespace=NAMESPACE, instance="host/1", log=self.log)
 
-    def to(self, place: str) -> list[Outgoing]:
+    def to(self, place: str) -> list[OutgoingMessage]:
         """What went to a queue, or to an exchange."""
         return [each for each in self.broker.published if place in {each.exchange, each.routing_key}]
 

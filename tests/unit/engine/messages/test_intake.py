@@ -20,7 +20,7 @@ from vesemir.domain.selector import Selector
 from vesemir.engine.messages.intake import Intake, IntakeRules
 from vesemir.engine.ownership.secret_parameters import Seal, Secrecy
 from vesemir.engine.ports.broker import BrokerAwayError
-from vesemir.engine.ports.observe import Outcome
+from vesemir.engine.ports.observe import IntakeOutcome
 from vesemir.engine.ports.store import ControlCommand, StoreAwayError
 
 ASKS = Recipe("asks", parameters={"size": Parameter("size", max_length=3)}, steps=RELEASE.steps)
@@ -71,7 +71,7 @@ async def test_a_good_event_is_stored_with_its_destination(door: Door) -> None:
     assert door.world.names() == ["deployment.accepted"]
     places = [each.where for each in door.world.record.destinations]
     assert [(each.reply_to, each.correlation_id) for each in places if each] == [("answers", "c-1")]
-    assert (door.woken, door.meters.events, door.broker.published) == (1, [Outcome.ACCEPTED], [])
+    assert (door.woken, door.meters.events, door.broker.published) == (1, [IntakeOutcome.ACCEPTED], [])
 
 
 async def test_without_reply_to_only_the_exchange_hears_of_it(door: Door) -> None:
@@ -85,7 +85,7 @@ async def test_a_repeat_is_no_second_deployment(door: Door) -> None:
     spaced = json.dumps(door.event(), indent=3, sort_keys=True).encode()
     await door.intake.handle(incoming(spaced))
     assert list(door.world.record.rows) == ["d1"]
-    assert door.meters.events == [Outcome.ACCEPTED, *[Outcome.REPEATED] * 3]
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, *[IntakeOutcome.REPEATED] * 3]
     assert door.broker.published == []
 
 
@@ -96,7 +96,7 @@ async def test_the_same_id_with_another_body_is_a_conflict_and_the_first_stays(d
     assert answer["failure"]["code"] == "request.conflict"
     assert answer["failure"]["details"][0]["field"] == "deployment_id"
     assert door.world.row().new.version == "2.0.0"
-    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REJECTED]
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REJECTED]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ async def test_each_refusal_has_its_code_and_its_place(door: Door, change: Chang
     (copy,) = door.to("vesemir.rejected")
     assert (copy.body, copy.headers["x-vesemir-code"]) == (message.body, code)
     assert not door.world.record.rows
-    assert (door.meters.events, door.woken) == ([Outcome.REJECTED], 0)
+    assert (door.meters.events, door.woken) == ([IntakeOutcome.REJECTED], 0)
     assert door.meters.codes == [code]
     assert code in door.log.of("warning")[0]
 
@@ -185,7 +185,7 @@ async def test_what_is_secret_is_stored_sealed() -> None:
     assert "s3cret" not in str(new)
     assert "hunter22" not in str(new)
     await door.intake.handle(incoming(door.event(recipe="hush", parameters=GIVEN, requested_by="amqp://u:hunter22@x/")))
-    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REPEATED], "it is compared as it came"
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REPEATED], "it is compared as it came"
 
 
 async def test_without_a_key_a_secret_is_refused_and_not_repeated(door: Door) -> None:
@@ -219,7 +219,7 @@ async def test_a_repeat_after_the_clean_up_gets_the_result_again(door: Door) -> 
     assert json.loads(first.body) == row.events[-1].body
     assert (first.type, first.correlation_id, first.mandatory) == ("deployment.finished", "c-1", True)
     assert first.message_id == second.message_id
-    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REPEATED, Outcome.REPEATED]
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REPEATED, IntakeOutcome.REPEATED]
     assert "d1" not in door.world.record.rows
 
     await door.intake.handle(incoming(door.event(), reply_to=None))
@@ -253,15 +253,15 @@ async def test_what_was_accepted_once_is_not_refused_when_it_comes_again(door: D
     await door.intake.handle(incoming(door.event()))
     door.world.book.known.clear()
     await door.intake.handle(incoming(door.event()))
-    assert door.meters.events == [Outcome.ACCEPTED, Outcome.REPEATED, Outcome.REPEATED]
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REPEATED, IntakeOutcome.REPEATED]
     assert door.broker.published == []
     await door.intake.handle(incoming(door.event(version="9.9.9")))
-    assert door.meters.events[-1] is Outcome.REJECTED
+    assert door.meters.events[-1] is IntakeOutcome.REJECTED
 
 
 async def test_an_event_that_moves_no_traffic(door: Door) -> None:
     await door.intake.handle(incoming(door.world.event(targets={"hosts": ["web1"]})))
-    assert door.meters.events == [Outcome.ACCEPTED]
+    assert door.meters.events == [IntakeOutcome.ACCEPTED]
 
 
 async def test_changed_files_are_looked_at_before_a_request_is_judged(door: Door) -> None:

@@ -15,8 +15,8 @@ from tests.unit.engine.world import InstanceStore, Lines, World
 
 from vesemir.contract.events import validate_event
 from vesemir.engine.messages import outbox_publisher as engine_publishing
-from vesemir.engine.messages.outbox_publisher import Publishing
-from vesemir.engine.ports.broker import BrokerAwayError, Outgoing, PublishOutcome
+from vesemir.engine.messages.outbox_publisher import OutboxPublisher
+from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome
 from vesemir.engine.ports.observe import SilentMeters
 from vesemir.engine.ports.records import Destination
 from vesemir.engine.ports.store import Delivery
@@ -30,12 +30,12 @@ class Broker(FakeBroker):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decides: Callable[[Outgoing], PublishOutcome | None] = lambda _message: None
-        self.tried: list[Outgoing] = []
+        self.decides: Callable[[OutgoingMessage], PublishOutcome | None] = lambda _message: None
+        self.tried: list[OutgoingMessage] = []
         self.in_flight = self.most_in_flight = 0
         self.seconds = 0.01
 
-    async def publish(self, message: Outgoing) -> PublishOutcome:
+    async def publish(self, message: OutgoingMessage) -> PublishOutcome:
         self.tried.append(message)
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
@@ -61,8 +61,8 @@ class Office:
         self.publishing = self.publisher("host/1", self.store)
         self.tasks: list[asyncio.Task[None]] = []
 
-    def publisher(self, name: str, store: FakeStore) -> Publishing:
-        return Publishing(
+    def publisher(self, name: str, store: FakeStore) -> OutboxPublisher:
+        return OutboxPublisher(
             store,
             self.broker,
             gate=self.gate,
@@ -86,15 +86,15 @@ class Office:
         self.record.add_destination("d1", Destination(reply_to, correlation_id))
         return self.record.destinations[-1]
 
-    def run(self, publishing: Publishing | None = None) -> None:
+    def run(self, publishing: OutboxPublisher | None = None) -> None:
         self.tasks.append(asyncio.create_task((publishing or self.publishing).run()))
 
-    def sequences(self, queue: str, published: Sequence[Outgoing] | None = None) -> list[int]:
+    def sequences(self, queue: str, published: Sequence[OutgoingMessage] | None = None) -> list[int]:
         found = [each for each in (published or self.broker.published) if queue in {each.exchange, each.routing_key}]
         return [self.body(each)["sequence"] for each in found]
 
     @staticmethod
-    def body(message: Outgoing) -> dict[str, Any]:
+    def body(message: OutgoingMessage) -> dict[str, Any]:
         body: dict[str, Any] = json.loads(message.body)
         validate_event(body)
         return body
@@ -180,7 +180,7 @@ async def test_exactly_one_piece_is_published_and_released(office: Office) -> No
 async def test_the_cursor_stops_at_the_first_that_was_not_confirmed(office: Office, trouble: PublishOutcome) -> None:
     """What came after it is published again, under the same message_id."""
 
-    def decides(message: Outgoing) -> PublishOutcome | None:
+    def decides(message: OutgoingMessage) -> PublishOutcome | None:
         if office.body(message)["sequence"] != 3:
             return None
         return trouble
@@ -203,7 +203,7 @@ async def test_the_cursor_stops_at_the_first_that_was_not_confirmed(office: Offi
 async def test_a_broker_that_is_away_is_no_fault_of_the_destination(office: Office) -> None:
     """Another instance may publish at once; nothing is parked for it, however long it lasts."""
 
-    def decides(message: Outgoing) -> None:
+    def decides(message: OutgoingMessage) -> None:
         if office.body(message)["sequence"] == 3:
             raise BrokerAwayError("the broker did not answer")
 
@@ -288,7 +288,7 @@ async def test_another_publisher_goes_on_when_one_dies(office: Office) -> None:
 async def test_who_lost_its_destination_to_another_stops(office: Office) -> None:
     office.tell(120)
 
-    def decides(_message: Outgoing) -> None:
+    def decides(_message: OutgoingMessage) -> None:
         office.record.destinations[0].publisher = "host/2"
 
     office.broker.decides = decides
@@ -353,7 +353,7 @@ async def test_a_flush_ends_when_nothing_is_due(office: Office) -> None:
 
 
 async def test_a_bug_is_not_taken_for_a_broker_that_is_away(office: Office) -> None:
-    def decides(_message: Outgoing) -> None:
+    def decides(_message: OutgoingMessage) -> None:
         raise ZeroDivisionError
 
     office.broker.decides = decides

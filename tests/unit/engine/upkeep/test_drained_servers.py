@@ -12,7 +12,7 @@ from tests.unit.engine.world import DRAINED, Lines, World
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepResult, StepStatus
 from vesemir.domain.traffic import AdminState
-from vesemir.engine.upkeep.drained_servers import LeftOut
+from vesemir.engine.upkeep.drained_servers import DrainedServers
 
 KEY = ("shop/production", "web1")
 BROKEN = StepResult(StepStatus.FAILED, 1, b"no", 2)
@@ -36,7 +36,7 @@ async def log(world: World) -> AsyncIterator[Lines]:
     """Somebody looks, every 10 seconds."""
     log = Lines()
     store = FakeStore(world.record, instance="host/9")
-    watch = LeftOut(store, FakeLoadBalancers(*world.lbs), log=log, seconds=10)
+    watch = DrainedServers(store, FakeLoadBalancers(*world.lbs), log=log, seconds=10)
     task = asyncio.create_task(watch.watch())
     yield log
     task.cancel()

@@ -7,7 +7,7 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import Lines
 
 from vesemir.engine.ports.store import Cleaned, StoreAwayError
-from vesemir.engine.upkeep.retention import Cleaning, Retention
+from vesemir.engine.upkeep.retention import RecordCleanup, Retention
 
 KEPT = Retention(seconds=86400, rows=100, every=3600)
 Answer = Cleaned | Exception | None
@@ -31,7 +31,7 @@ class Scripted:
 
 async def test_batch_after_batch_until_nothing_is_left() -> None:
     cleaner, log = Scripted(Cleaned(0, 100), Cleaned(0, 100), Cleaned(2, 40)), Lines()
-    await Cleaning(cleaner, KEPT, log=log).clean(KEPT)
+    await RecordCleanup(cleaner, KEPT, log=log).clean(KEPT)
     assert cleaner.asked == [(86400, 100)] * 4
     assert log.of("info") == ["cleaned up 2 deployments, 240 rows in all"]
 
@@ -39,7 +39,7 @@ async def test_batch_after_batch_until_nothing_is_left() -> None:
 @pytest.mark.parametrize("answer", [None, StoreAwayError("away"), ZeroDivisionError("a bug")])
 async def test_what_stops_it_stops_it_until_the_next_time(answer: Answer) -> None:
     cleaner, log = Scripted(answer), Lines()
-    running = asyncio.create_task(Cleaning(cleaner, KEPT, log=log).run())
+    running = asyncio.create_task(RecordCleanup(cleaner, KEPT, log=log).run())
     await until(lambda: len(cleaner.asked) > 1)
     assert not running.done()
     assert asyncio.get_running_loop().time() >= KEPT.every
@@ -51,5 +51,5 @@ async def test_what_stops_it_stops_it_until_the_next_time(answer: Answer) -> Non
 
 async def test_without_a_retention_everything_stays() -> None:
     cleaner = Scripted()
-    await Cleaning(cleaner, None, log=Lines()).run()
+    await RecordCleanup(cleaner, None, log=Lines()).run()
     assert cleaner.asked == []

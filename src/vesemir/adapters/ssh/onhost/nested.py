@@ -12,7 +12,7 @@ import sys
 import time
 
 from vesemir.adapters.ssh.onhost.kernel import read_file
-from vesemir.adapters.ssh.onhost.step import Order, Outcome
+from vesemir.adapters.ssh.onhost.step import Order, StepOutcome
 from vesemir.adapters.ssh.onhost.wire import (
     BEAT,
     GREETING,
@@ -153,9 +153,9 @@ class SudoStep:
         nested.send(KILL)
 
 
-def without_sudo(nested: Nested, installed: str) -> Outcome:
+def without_sudo(nested: Nested, installed: str) -> StepOutcome:
     """The outcome of a step for which sudo did not do its part."""
-    outcome = Outcome(b"failed", None, "")
+    outcome = StepOutcome(b"failed", None, "")
     said = nested.complaint()
     if nested.greeted:
         outcome.reason = "sudo: the supervisor under sudo was killed; what the command had done by then is not known"

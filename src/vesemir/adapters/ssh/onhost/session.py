@@ -15,7 +15,7 @@ from vesemir.adapters.ssh.onhost.kernel import complain
 from vesemir.adapters.ssh.onhost.nested import SUDO_SECONDS, Nested, SudoStep, beat_nested, without_sudo
 from vesemir.adapters.ssh.onhost.records import mark_result, mark_started, read_trace
 from vesemir.adapters.ssh.onhost.rules import RULES, refusal
-from vesemir.adapters.ssh.onhost.step import Order, Outcome, Step
+from vesemir.adapters.ssh.onhost.step import HostStep, Order, StepOutcome
 from vesemir.adapters.ssh.onhost.tree import Reaper
 from vesemir.adapters.ssh.onhost.wire import (
     ANSWER,
@@ -54,7 +54,7 @@ class Supervisor(Session):
     def __init__(self) -> None:
         super().__init__()
         self.reaper = Reaper()
-        self.step: Step | None = None
+        self.step: HostStep | None = None
         self.nested: Nested | None = None
         self.sudo_step: SudoStep | None = None
         self.held: tuple[list[bytes], list[bytes]] | None = None  # of an ended step: the fields of ENDED, its output
@@ -157,9 +157,9 @@ class Supervisor(Session):
             return
         refused = refusal(order, RULES) if INSTALLED and os.geteuid() == 0 else ""
         if refused:
-            self.tell(Outcome(b"failed", None, refused).fields(), [])
+            self.tell(StepOutcome(b"failed", None, refused).fields(), [])
         else:
-            self.step = Step(order)
+            self.step = HostStep(order)
 
     # -- a step of our own
 
@@ -185,7 +185,7 @@ class Supervisor(Session):
         if self.reaper.nothing_left() or now >= self.patience:
             self.finish(step)
 
-    def finish(self, step: Step) -> None:
+    def finish(self, step: HostStep) -> None:
         killed, ended = self.reaper.end_family()
         seconds = time.monotonic() - step.begun
         step.close()
@@ -193,7 +193,7 @@ class Supervisor(Session):
         outcome = step.outcome(status)
         if self.cause:
             words = "cancelled" if self.cause == b"cancelled" else f"not done after {step.order.timeout:g} s"
-            outcome = Outcome(self.cause, None, words)
+            outcome = StepOutcome(self.cause, None, words)
         else:
             outcome.leftovers = killed
         outcome.printed, outcome.seconds, outcome.ended = step.printed, seconds, ended

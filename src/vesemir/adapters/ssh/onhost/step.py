@@ -50,7 +50,7 @@ class Order:
         return whole
 
 
-class Outcome:
+class StepOutcome:
     """How a step ended; the fields of ENDED."""
 
     def __init__(self, status: bytes, exit_status: int | None, reason: str) -> None:
@@ -74,7 +74,7 @@ class Outcome:
         ]
 
 
-class Step:
+class HostStep:
     """A running step; ``tail`` is the end of what it printed, ``printed`` how much that was in all."""
 
     def __init__(self, order: Order) -> None:
@@ -88,7 +88,7 @@ class Step:
         os.set_blocking(self.output, False)
         os.set_blocking(self._trouble, False)
         # All that can be made before the fork is: each page that the child writes to is copied for it.
-        start = Start(order, inner, trouble)
+        start = StepStart(order, inner, trouble)
         # A signal between fork and exec would run this program's handler in the child, and be lost: they wait.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         self.pid = os.fork()
@@ -123,7 +123,7 @@ class Step:
             self.output = -1
         del self.tail[: max(len(self.tail) - self.order.limit, 0)]
 
-    def outcome(self, status: int) -> Outcome:
+    def outcome(self, status: int) -> StepOutcome:
         """What a wait status means, with what kept the program from starting."""
         try:
             trouble = os.read(self._trouble, 4096)
@@ -132,13 +132,13 @@ class Step:
         finally:
             os.close(self._trouble)
         if os.WIFSIGNALED(status):
-            return Outcome(b"failed", None, f"ended by signal {os.WTERMSIG(status)}")
+            return StepOutcome(b"failed", None, f"ended by signal {os.WTERMSIG(status)}")
         code = os.WEXITSTATUS(status)
         reason = trouble.decode("utf-8", "replace")
-        return Outcome(b"succeeded" if code == 0 else b"failed", code, reason)
+        return StepOutcome(b"succeeded" if code == 0 else b"failed", code, reason)
 
 
-class Start:
+class StepStart:
     """What turns a fresh child into the step's program."""
 
     def __init__(self, order: Order, output: int, trouble: int) -> None:

@@ -110,7 +110,7 @@ async def test_a_stopped_instance_is_missed(server: Sshd) -> None:
     """SIGSTOP keeps the connection open; only the beat tells."""
     mark = uuid.uuid4().hex
     program = (
-        "import asyncio, sys\nfrom vesemir.adapters.ssh.hosts import SshHosts\nfrom vesemir.settings import Ssh\n"
+        "import asyncio, sys\nfrom vesemir.adapters.ssh.hosts import SshHosts\nfrom vesemir.settings import SshSettings\n"
         "from vesemir.domain.target import Target\nfrom tests.integration.ssh_sessions import ticket, key\n"
         "from tests.integration.test_ssh_trees import HARD, hard\n"
         "async def main():\n"

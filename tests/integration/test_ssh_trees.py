@@ -114,7 +114,7 @@ async def test_a_stopped_instance_is_missed(server: Sshd) -> None:
         "from vesemir.domain.target import Target\nfrom tests.integration.ssh_sessions import ticket, key\n"
         "from tests.integration.test_ssh_trees import HARD, hard\n"
         "async def main():\n"
-        f"    async with SshHosts.started(Ssh.model_validate_json({server.settings().model_dump_json()!r})) as hosts:\n"
+        f"    async with SshHosts.started(SshSettings.model_validate_json({server.settings().model_dump_json()!r})) as hosts:\n"
         f"        async with hosts.open({server.target!r}, ticket()) as host:\n"
         f"            await host.run(key('stopped'), hard(HARD, {mark!r}))\n"
         "asyncio.run(main())\n"

@@ -1,7 +1,7 @@
 """docs/contract.md is what other teams build against: models, enums, schemas and the command line must say the same.
 
 The page is read as a reader would: its tables, lists and example. A heading or table that is not found is an error, so
-that a page which was rearranged does not pass unread.
+that a page which was rearranged does not pass unread. What is not true yet stands in ``not_yet.py``, with its issue.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any, get_args
 
 import jsonschema
 import pytest
+from tests.contract.not_yet import NOT_YET, NotYet, names
 from typer.testing import CliRunner
 
 from vesemir.cli.program import app
@@ -80,6 +81,11 @@ def test_the_copy_is_the_original() -> None:
     assert ORIGINAL.read_text(encoding="utf-8") == PAGE, "docs/contract.md must stay the page that was agreed"
 
 
+@pytest.mark.parametrize("line", NOT_YET, ids=lambda line: f"{line.issue}: {line.text[:40]}")
+def test_what_is_not_true_yet_stands_on_the_page(line: NotYet) -> None:
+    assert line.text in PAGE, f"docs/contract.md does not say {line.text!r}"
+
+
 def test_the_example_is_a_valid_deploy_event() -> None:
     body = json.dumps(example()).encode()
     parsed = parse_deploy_event(body, max_bytes=1 << 20, caps=Timeouts(), namespace="vesemir", reply_to="answers")
@@ -96,13 +102,17 @@ def test_every_field_that_the_page_names_exists_and_no_other() -> None:
     text = section("Deploy event")
     event = example()
     optional = ticked(sentence(text, "Optional in `rollout`: ", "\n- "))
-    rollout = {name for name in optional if name in RolloutPart.model_fields}
-    assert set(RolloutPart.model_fields) == set(event["rollout"]) | rollout
-    assert {"mode", "order_by", "approve_after", "min_targets", "analysis"} <= rollout
+    first = {name for name in optional if name in {"mode", "order_by", "approve_after", "min_targets", "analysis"}}
+    later = set(ticked(sentence(text, "Also optional in `rollout`: ", ". An instance")))
+    missing = names(prefix="rollout:")
+    assert len(first) == 5
+    assert missing <= later
+    assert set(RolloutPart.model_fields) == set(event["rollout"]) | first | (later - missing)
     assert set(HaproxyPart.model_fields) == set(event["haproxy"]) | {"on_drain_timeout"}
     assert "`on_drain_timeout`" in text
     assert set(TimeoutsPart.model_fields) == set(event["timeouts"])
-    assert {field.alias or name for name, field in DeployEvent.model_fields.items()} == set(event)
+    top = set(ticked(re.sub(r"\([^()]*\)", "", sentence(text, "Optional at the top level: ", ". Optional in"))))
+    assert {field.alias or name for name, field in DeployEvent.model_fields.items()} == set(event) | (top - names())
 
 
 def test_the_defaults_are_those_of_the_page() -> None:
@@ -111,13 +121,15 @@ def test_the_defaults_are_those_of_the_page() -> None:
     assert "at least 1; default 1" in text
     assert rollout.concurrency == 1
     assert "`canary` and `max_failures`: a number from 0 or a percentage; default 0" in text
-    assert (rollout.canary, rollout.max_failures, rollout.min_available) == (0, 0, 0)
+    assert (rollout.canary, rollout.max_failures) == (0, 0)
+    assert rollout.min_available == 0, "the page's new default is in not_yet.py until issue 3"
+    assert "default min_available" in names()
     assert "`stop` (default:" in text
     assert "(`batch`: fixed batches, default;" in text
     assert (rollout.on_failure, rollout.mode) == ("stop", "batch")
     limits = sentence(text, "`timeouts`, in seconds,", "\n- ")
-    said = [int(number) for number in re.findall(r"\((?:default )?(\d+)\)", limits)]
-    assert said == [timeouts.step, timeouts.target, timeouts.deployment]
+    defaults = [int(number) for number in re.findall(r"\((?:default )?(\d+)\)", limits)]
+    assert defaults == [timeouts.step, timeouts.target, timeouts.deployment]
     assert f"`drain_seconds` (default {HaproxyPart.model_fields['drain_seconds'].default})" in text
     assert f"`{HaproxyPart.model_fields['on_drain_timeout'].default}` (default, `haproxy.drain_timed_out`)" in text
 
@@ -151,7 +163,8 @@ def test_the_limit_of_a_body_is_that_of_the_page() -> None:
 
 def test_the_events_are_those_of_the_page() -> None:
     control = [name for name in EVENTS if name.startswith("control.")]
-    assert [name for name in EVENTS if name not in control] == list(EVENT_ROWS)
+    assert [name for name in EVENTS if name not in control] == [name for name in EVENT_ROWS if name not in names()]
+    assert not names() & set(EVENTS)
     text = section("Control message")
     assert control == [name for name in ticked(text) if name in {"control.accepted", "control.rejected"}][:2]
 
@@ -162,15 +175,17 @@ def test_the_common_fields_are_those_of_the_page() -> None:
     assert all(set(common) <= set(model.model_fields) for model in EVENTS.values())
 
 
-@pytest.mark.parametrize("name", list(EVENT_ROWS))
+@pytest.mark.parametrize("name", [name for name in EVENT_ROWS if name not in names()])
 def test_every_event_carries_what_the_page_says(name: str) -> None:
     carried = EVENT_ROWS[name]
     own = [field for field in EVENTS[name].model_fields if field not in Event.model_fields]
     words = {word for text in ticked(carried) for word in re.findall(r"[a-z_]+", text)}
     # `plan` is promised by the paragraph on dry runs.
     assert {field for field in own if field != "plan"} <= words
-    top_level = re.sub(r"\([^()]*\)|`\{[^`]*\}`|, with `details`.*|: `forward`.*", "", carried)
-    assert set(re.findall(r"`([a-z_]+)`", top_level)) <= set(own) | {"null"}
+    top_level = re.sub(r"\([^()]*\)|`\{[^`]*\}`|, with `details`.*|: `forward`.*|left out by `[a-z_]+`", "", carried)
+    missing = names(prefix=f"{name}:")
+    assert set(re.findall(r"`([a-z_]+)`", top_level)) <= set(own) | missing | {"null"}
+    assert not missing & set(own), "became true: not_yet.py is to say so"
 
 
 def test_the_parts_of_events_are_those_of_the_page() -> None:
@@ -178,7 +193,8 @@ def test_the_parts_of_events_are_those_of_the_page() -> None:
     assert list(FailureBody.model_fields) == re.findall(r'"(\w+)"', sentence(text, "- `failure`: ", ";"))
     for name, model in (("deployment.started", TargetPlace), ("deployment.finished", TargetResult)):
         fields = sentence(EVENT_ROWS[name], "`targets`: list of `{", "}`")
-        assert list(model.model_fields) == fields.split(", ")
+        missing = names(prefix=f"{name}:targets:")
+        assert list(model.model_fields) == [field for field in fields.split(", ") if field not in missing]
 
 
 def test_the_statuses_are_those_of_the_page() -> None:
@@ -201,8 +217,10 @@ def test_the_metrics_are_those_of_the_page() -> None:
 def test_the_failure_codes_are_those_of_the_page() -> None:
     said = [word for word in ticked(section("3. Failure codes")) if re.fullmatch(r"[a-z]+\.[a-z_]+", word)]
     assert len(said) > 30
-    assert [code.value for code in FailureCode if code.value in said] == said
-    added = {code.value for code in FailureCode} - set(said)
+    known = {code.value for code in FailureCode}
+    assert [code.value for code in FailureCode if code.value in said] == [code for code in said if code not in names()]
+    assert not names() & known
+    added = known - set(said)
     assert all(re.fullmatch(r"[a-z]+\.[a-z]+(_[a-z]+)*", code) for code in added), "new codes keep the style"
 
 
@@ -237,15 +255,12 @@ def test_queues_and_exchanges_are_those_of_the_page() -> None:
     assert all(f"`{header}`" in section("2. AMQP") for header in headers)
 
 
-BEYOND_THE_PAGE = {"explain"}
-"""Commands that were added since."""
-
-
 def test_the_commands_are_those_of_the_page() -> None:
-    names = sentence(section("6. Command line"), "`vesemir` with: ", "Every command has")
-    said = set(re.findall(r"`([a-z]+)`", re.sub(r"\([^()]*\)", "", names)))
+    listing = sentence(section("6. Command line"), "`vesemir` with: ", "Every command has")
+    said = set(re.findall(r"`([a-z]+)`", re.sub(r"\([^()]*\)", "", listing)))
     assert {"run", "deploy", "schema", "lab", "rollback"} <= said
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0, result.output
     listed = set(re.findall(r"^  ([a-z]+)  ", result.output.partition("Commands:")[2], re.MULTILINE))
-    assert listed - BEYOND_THE_PAGE == said
+    assert listed == said - names()
+    assert not listed & names()

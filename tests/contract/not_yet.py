@@ -1,0 +1,159 @@
+"""Sentences of docs/contract.md that are not true yet, each with the issue that makes it true.
+
+The list gets shorter with every issue and is empty at the end. ``text`` is how the sentence begins on the page, word
+for word. ``names`` are those of its names that the tests of the page would miss in the models: a name must be missing
+there, so a line that became true has to go.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """``issue`` counts from 1 to 12. ``names``: events, fields (``event:field``), codes, commands, control commands."""
+
+    issue: int
+    text: str
+    names: tuple[str, ...] = ()
+
+
+NOT_YET: tuple[NotYet, ...] = (
+    # 1. Vocabulary and 2. AMQP
+    NotYet(3, "a `prepare` step, `drain`, a recipe step"),
+    NotYet(3, "| prepare | steps of a recipe that change nothing that serves"),
+    NotYet(6, "| run-once step | a step of a recipe's list"),
+    NotYet(8, "| fleet | the hosts of a lane"),
+    NotYet(5, "| identity | who asks, as proved"),
+    NotYet(5, "in: cancel, pause, resume, lock, unlock |", ("lock", "unlock")),
+    NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
+    NotYet(2, "kept for `amqp.rejected_days` (default 30)"),
+    NotYet(2, "`user_id` is the daemon's own AMQP user"),
+    NotYet(5, "Events carry CloudEvents 1.0 attributes as AMQP headers"),
+    NotYet(4, "A message that the broker confirmed is not lost"),
+    # Deploy event
+    NotYet(5, "- A repeat from another identity is a repeat"),
+    NotYet(4, "- The message's `content_encoding` may be `gzip`"),
+    NotYet(3, "default 1, but 0 for a backend of one server.", ("default min_available",)),
+    NotYet(6, "A rollout `succeeded` if and only if"),
+    NotYet(5, "or `group`, a value of `order_by`"),
+    NotYet(3, "`backend` is a name, a list of 1–20 names"),  # noqa: RUF001 - the page's own dash
+    NotYet(3, "holds at a weight and `min_healthy_seconds` (900)"),
+    NotYet(5, "one whose `not_before` is not reached holds up nobody"),
+    NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),
+    NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),
+    NotYet(8, "Optional in `targets`: `only`, `except`.", ("targets:only", "targets:except")),
+    NotYet(3, "Also optional in `rollout`: `prepare`", ("rollout:prepare", "rollout:min_healthy_seconds")),
+    NotYet(
+        8,
+        "`max_unreachable`, `only_outdated`, `new_hosts`. An instance",
+        ("rollout:max_unreachable", "rollout:only_outdated", "rollout:new_hosts"),
+    ),
+    NotYet(3, "- `prepare`: `target` (default: each target"),
+    NotYet(3, "- `min_healthy_seconds` (0–3600, default 2)"),  # noqa: RUF001 - the page's own dash
+    NotYet(3, "- *A finished target is looked at again*"),
+    NotYet(8, "- `max_unreachable`: a number or percentage"),
+    NotYet(8, "- `only`, `except`: host names that narrow"),
+    NotYet(8, "- `retry_of`: the id of a finished deployment"),
+    NotYet(8, "- `only_outdated`: hosts are left out"),
+    NotYet(8, "- `new_hosts`: `ignore` (default) or `deploy`"),
+    NotYet(8, "- With `retry_of` or `only_outdated`, nothing left to do"),
+    NotYet(5, "- `not_before`, `not_after`: RFC 3339 with offset"),
+    NotYet(5, "- `break_glass`: goes past a lock"),
+    # The lists of a recipe
+    NotYet(6, "`before`, `prepare`, `before_batch`, `steps`, `after_batch`"),
+    NotYet(8, "(`identify`, whose last line of output"),
+    NotYet(6, "- Order: prepare of all targets"),
+    NotYet(6, "- A run-once step names its host with `on`"),
+    NotYet(6, "- In run-once lists `idempotent` defaults to false"),
+    NotYet(6, "- A run-once step is limited by its own `timeout`"),
+    NotYet(6, "- A failed `before` (or the failed prepare of its host)"),
+    NotYet(6, "- A dry run logs in to the hosts of run-once steps"),
+    # Events
+    NotYet(
+        5,
+        "active or wait before it; `not_before`, `dry_run`, `break_glass` |",
+        ("deployment.accepted:not_before", "deployment.accepted:dry_run", "deployment.accepted:break_glass"),
+    ),
+    NotYet(8, "`current`: names left out by `only_outdated`", ("deployment.started:current",)),
+    NotYet(6, "`once`: list of `{phase, step, host}` |", ("deployment.started:once",)),
+    NotYet(8, "| `deployment.extended` |", ("deployment.extended",)),
+    NotYet(6, "| `once.started` |", ("once.started",)),
+    NotYet(6, "| `once.finished` |", ("once.finished",)),
+    NotYet(3, "`phase` (`prepare`, `target` or `rollback`)", ("step.finished:phase",)),
+    NotYet(3, "`duration_seconds`, `in_traffic` |", ("target.finished:in_traffic",)),
+    NotYet(3, "| `target.regressed` |", ("target.regressed",)),
+    NotYet(3, "failure, duration_seconds, in_traffic}`", ("deployment.finished:targets:in_traffic",)),
+    NotYet(6, "`once`: list of `{phase, step, host, batch, status, failure}`", ("deployment.finished:once",)),
+    NotYet(3, "- `in_traffic`: true only if the server is UP"),
+    NotYet(3, '- With `prepare: "all"`, `step.finished` of phase'),
+    # Control message
+    NotYet(5, '(`resume` may have `once`); or `"command": "lock"'),
+    NotYet(5, "While a lane is locked its deploy events are refused"),
+    NotYet(5, "The identity is recorded beside `requested_by`."),
+    NotYet(5, "a `cancel` for an id that is not known is kept for a day"),
+    # 3. Failure codes
+    NotYet(7, "`artifact.signature_invalid` `control.unknown_deployment`", ("artifact.signature_invalid",)),
+    NotYet(5, "`control.forbidden` `internal.error`", ("control.forbidden",)),
+    NotYet(
+        6,
+        "`before.failed` `batch.failed` `after.failed`",
+        ("before.failed", "batch.failed", "after.failed", "once.state_unknown"),
+    ),
+    NotYet(
+        5,
+        "`request.expired` `request.unauthenticated`",
+        ("request.expired", "request.too_many_waiting", "lane.locked", "promotion.missing"),
+    ),
+    NotYet(7, "`request.unauthenticated` `request.too_many_waiting`", ("request.unauthenticated",)),
+    NotYet(4, "`promotion.missing` `ssh.jump_unreachable`", ("ssh.jump_unreachable",)),
+    # 4. HTTP
+    NotYet(7, "The API is a second way into the same intake"),
+    NotYet(4, "broker or database away, the record cannot be written)"),
+    NotYet(4, "| `GET /health/api` |"),
+    NotYet(7, "| `GET /api/v1/deployments`, `/ID`, `/ID/events`, `/ID/steps` |"),
+    NotYet(3, "`/ID` has `doing`: a list of"),
+    NotYet(7, "| `POST /api/v1/deployments` |"),
+    NotYet(7, "| `POST /api/v1/deployments/ID/cancel`"),
+    NotYet(7, "| `GET /api/v1/lanes`"),
+    NotYet(8, "| `GET /api/v1/lanes/APPLICATION/ENVIRONMENT/fleet` |"),
+    NotYet(7, "| `POST /api/v1/lanes/APPLICATION/ENVIRONMENT/lock`"),
+    NotYet(7, "| `GET /api/v1/statistics`, `/failures/CODE`"),
+    NotYet(7, "| `POST /api/v1/policy/test` |"),
+    NotYet(7, "| `GET`, `POST /api/v1/tokens`"),
+    NotYet(7, "| `GET /api/v1/audit` |"),
+    NotYet(9, "| `GET /` | the console (HTML) |"),
+    NotYet(7, "- Errors have the `failure` as body"),
+    NotYet(7, "- Identity: `Authorization: Bearer` with a token"),
+    NotYet(9, "The console has a session cookie"),
+    NotYet(7, "- Roles are of HTTP only"),
+    NotYet(7, "- On loopback, reading without identity is possible"),
+    NotYet(2, "`http.hosts` lists accepted `Host` names"),
+    # 5. What is left behind
+    NotYet(3, "| failed, was cancelled or timed out in `prepare`"),
+    NotYet(3, "| was left drained by an earlier deployment"),
+    NotYet(3, "| failed after it had succeeded (`target.regressed`)"),
+    NotYet(3, "| was in drain or maint before otherwise"),
+    # 6. Command line
+    NotYet(3, "that no instance consumes is a warning where none ever ran"),
+    NotYet(3, "`fleet` · `reconcile` · `ready` · `drain`", ("ready", "drain")),
+    NotYet(5, "`lock` · `unlock` ·", ("lock", "unlock", "audit", "policy")),
+    NotYet(6, "`recipe` · `policy` · `notify`", ("recipe",)),
+    NotYet(
+        7,
+        "`login` · `logout` · `whoami` · `token`",
+        ("follow", "login", "logout", "whoami", "token", "completion", "help"),
+    ),
+    NotYet(8, "`rollback` · `retry` ·", ("retry", "fleet", "reconcile")),
+    NotYet(10, "`notify` · `schema`", ("notify", "init")),
+    NotYet(7, "All but `run`, `check`, `migrate`"),
+    # 7. The lab
+    NotYet(4, "- `vesemir lab up --ha` has a cluster"),
+    NotYet(7, "- `lab.json` has `tokens`"),
+    NotYet(3, "min_healthy_seconds 0, no weight"),
+)
+
+
+def names(*, prefix: str = "") -> set[str]:
+    """The names that are not there yet, of those that begin so; without the prefix."""
+    found = (name for each in NOT_YET for name in each.names)
+    return {name.removeprefix(prefix) for name in found if name.startswith(prefix)}

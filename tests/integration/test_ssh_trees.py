@@ -110,11 +110,13 @@ async def test_a_stopped_instance_is_missed(server: Sshd) -> None:
     """SIGSTOP keeps the connection open; only the beat tells."""
     mark = uuid.uuid4().hex
     program = (
-        "import asyncio, sys\nfrom vesemir.adapters.ssh.hosts import SshHosts\nfrom vesemir.settings import SshSettings\n"
+        "import asyncio, sys\nfrom vesemir.adapters.ssh.hosts import SshHosts\n"
+        "from vesemir.settings import SshSettings\n"
         "from vesemir.domain.target import Target\nfrom tests.integration.ssh_sessions import ticket, key\n"
         "from tests.integration.test_ssh_trees import HARD, hard\n"
         "async def main():\n"
-        f"    async with SshHosts.started(SshSettings.model_validate_json({server.settings().model_dump_json()!r})) as hosts:\n"
+        f"    settings = SshSettings.model_validate_json({server.settings().model_dump_json()!r})\n"
+        "    async with SshHosts.started(settings) as hosts:\n"
         f"        async with hosts.open({server.target!r}, ticket()) as host:\n"
         f"            await host.run(key('stopped'), hard(HARD, {mark!r}))\n"
         "asyncio.run(main())\n"

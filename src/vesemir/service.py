@@ -92,7 +92,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._hurried = asyncio.Event()
         self._looks: asyncio.TimerHandle | None = None
-        self._systemd = Notifier.from_environment()
+        self._systemd = Notifier.from_environment(log=ports.log)
         namespace = settings.amqp.namespace
         answers = Answers(broker, namespace=namespace, instance=instance, log=ports.log)
         self._leases = Leases(store, owner=instance, seconds=settings.lease.seconds, log=ports.log, meters=ports.meters)
@@ -152,7 +152,7 @@ class Service:
             )
             store = await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance))
             hosts = await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters))
-            broker = AmqpBroker(settings.amqp, health=health, instance=instance)
+            broker = AmqpBroker(settings.amqp, health=health, instance=instance, log=log)
             seal = RecordSeal.of(settings.secrets.key)
             ports = EnginePorts(
                 store=store,
@@ -176,8 +176,8 @@ class Service:
                 settings.amqp.namespace,
                 Secrecy(redact, seal),
             )
-            app = http_app(health=health, meters=meters, reader=store, token=settings.http.token)
-            await stack.enter_async_context(serving(app, settings.http.host, settings.http.port))
+            app = http_app(health=health, meters=meters, reader=store, token=settings.http.token, log=log)
+            await stack.enter_async_context(serving(app, settings.http.host, settings.http.port, log=log))
             stack.enter_context(gc_spared())
             yield cls(
                 settings,

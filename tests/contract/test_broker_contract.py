@@ -13,6 +13,7 @@ from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
 from vesemir.adapters.amqp import AmqpBroker
 from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage, OutgoingMessage, PublishOutcome
+from vesemir.engine.ports.observe import SilentLog
 from vesemir.engine.upkeep.health import Gate, HealthRegistry
 from vesemir.settings import AmqpSettings
 
@@ -93,7 +94,7 @@ class RabbitBench:
 async def rabbit_bench(server: RabbitServer) -> AsyncIterator[RabbitBench]:
     namespace = f"t{uuid.uuid4().hex[:8]}"
     settings = AmqpSettings(url=server.url, namespace=namespace, publish_timeout_seconds=3)
-    broker = AmqpBroker(settings, health=HealthRegistry(), instance="contract/1")
+    broker = AmqpBroker(settings, health=HealthRegistry(), instance="contract/1", log=SilentLog())
     async with await aio_pika.connect(server.url) as connection, asyncio.TaskGroup() as tasks:
         tasks.create_task(broker.run())
         # Published to the void: returns as soon as the connection is there and everything is declared.

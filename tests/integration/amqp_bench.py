@@ -12,6 +12,7 @@ from tests.integration.rabbit_server import RabbitServer
 from vesemir.adapters.amqp import AmqpBroker
 from vesemir.adapters.amqp.broker import CONSUME_PART, PUBLISH_PART
 from vesemir.engine.ports.broker import Handler, IncomingMessage, OutgoingMessage
+from vesemir.engine.ports.observe import SilentLog
 from vesemir.engine.upkeep.health import Gate, HealthRegistry, PartState
 from vesemir.settings import AmqpSettings
 
@@ -21,7 +22,7 @@ class RunningBroker:
 
     def __init__(self, settings: AmqpSettings, tasks: asyncio.TaskGroup) -> None:
         self.health = HealthRegistry()
-        self.broker = AmqpBroker(settings, health=self.health, instance="test/1")
+        self.broker = AmqpBroker(settings, health=self.health, instance="test/1", log=SilentLog())
         self.seen: asyncio.Queue[IncomingMessage] = asyncio.Queue()
         self.gate = Gate()
         self.gate.set_open()

@@ -14,6 +14,7 @@ from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
 from vesemir.adapters.amqp.lenient import UNREADABLE_HEADER, LenientReader
 from vesemir.engine.ports.broker import IncomingMessage, PublishOutcome
+from vesemir.engine.ports.observe import SilentLog
 
 __all__ = ["rabbit_server"]
 
@@ -136,7 +137,7 @@ async def test_a_reader_hands_out_the_same_bytes_in_the_same_pieces() -> None:
     inner = asyncio.StreamReader()
     inner.feed_data(frames)
     inner.feed_eof()
-    reader = LenientReader(inner)
+    reader = LenientReader(inner, log=SilentLog())
     taken = b""
     while not reader.at_eof():
         head = await reader.readexactly(1) + await reader.readexactly(6)

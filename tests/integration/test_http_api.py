@@ -9,13 +9,16 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 from loguru import logger
 from pydantic import SecretStr
 
 from vesemir import __version__
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
+from vesemir.adapters.observe.logs import EngineLog
 from vesemir.domain.failure import VesemirError
+from vesemir.engine.ports.observe import SilentLog
 from vesemir.engine.ports.store import StoreAwayError, StoredEvent
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
@@ -85,9 +88,10 @@ class Site:
 async def site(*deployments: Json, token: str | None = None) -> AsyncIterator[Site]:
     health, reader = HealthRegistry(), MemoryReader(*deployments)
     one = Site(None, reader, health)  # type: ignore[arg-type]
-    app = http_app(health=health, meters=one.meters, reader=reader, token=token and SecretStr(token))
+    log, secret = EngineLog(debugs=False), token and SecretStr(token)
+    app = http_app(health=health, meters=one.meters, reader=reader, token=secret, log=log)
     async with (
-        serving(app, "127.0.0.1", 0) as port,
+        serving(app, "127.0.0.1", 0, log=log) as port,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(20)) as session,
     ):
         one.session = session
@@ -373,10 +377,15 @@ async def test_a_listener_that_leaves_is_no_bug() -> None:
     assert said == []
 
 
+def app_on(reader: MemoryReader) -> web.Application:
+    health, meters = HealthRegistry(), PrometheusMeters()
+    return http_app(health=health, meters=meters, reader=reader, token=None, log=SilentLog())
+
+
 async def test_stopping_ends_streams_at_once() -> None:
-    app = http_app(health=HealthRegistry(), meters=PrometheusMeters(), reader=MemoryReader(row(1)), token=None)
+    app = app_on(MemoryReader(row(1)))
     async with asyncio.timeout(5), aiohttp.ClientSession() as session:
-        async with serving(app, "127.0.0.1", 0) as port:
+        async with serving(app, "127.0.0.1", 0, log=SilentLog()) as port:
             url = f"http://127.0.0.1:{port}/api/v1/deployments/d1/events"
             answer = await session.get(url, headers=STREAM)
         assert await answer.content.read() == b""
@@ -387,7 +396,7 @@ async def test_a_taken_port_is_said_in_words() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        app = http_app(health=HealthRegistry(), meters=PrometheusMeters(), reader=MemoryReader(), token=None)
+        app = app_on(MemoryReader())
         with pytest.raises(VesemirError, match=rf"cannot listen on 127.0.0.1:{port}: .*http.port"):
-            async with serving(app, "127.0.0.1", port):
+            async with serving(app, "127.0.0.1", port, log=SilentLog()):
                 pass

@@ -10,9 +10,8 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Self
 
-from loguru import logger
-
 from vesemir.engine.failpoints import Failpoint, reach
+from vesemir.engine.ports.observe import Log
 
 MICROSECONDS = 1_000_000
 TURN_SECONDS = 1.0
@@ -22,18 +21,19 @@ TURN_SECONDS = 1.0
 class Notifier:
     """``address`` is NOTIFY_SOCKET's value; ``watchdog_seconds`` is WatchdogSec, if it is for this process."""
 
-    def __init__(self, address: str | None, *, watchdog_seconds: float | None = None) -> None:
+    def __init__(self, address: str | None, *, log: Log, watchdog_seconds: float | None = None) -> None:
         self._address = address
+        self._log = log
         self._watchdog_seconds = watchdog_seconds
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, log: Log) -> Self:
         """As systemd started this process. WATCHDOG_PID tells whether the watchdog watches this one."""
         for_us = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         interval = environment.get("WATCHDOG_USEC", "")
         watched = for_us and interval.isdigit() and int(interval) > 0
         address = environment.get("NOTIFY_SOCKET") or None
-        return cls(address, watchdog_seconds=int(interval) / MICROSECONDS if watched else None)
+        return cls(address, log=log, watchdog_seconds=int(interval) / MICROSECONDS if watched else None)
 
     def ready(self) -> None:
         self.notify("READY=1")
@@ -72,4 +72,4 @@ class Notifier:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as to:
                 to.sendto(state.encode(), address)
         except OSError as error:
-            logger.debug("systemd cannot be told {}: {}", state.split("=", 1)[0], error)
+            self._log.debug(f"systemd cannot be told {state.split('=', 1)[0]}: {error}")

@@ -11,8 +11,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from loguru import logger
-
 from vesemir.adapters.amqp.requester import Requester
 from vesemir.cli.event import DraftEvent
 from vesemir.cli.identity import who_asks
@@ -33,8 +31,7 @@ ANSWER_SECONDS = 30.0
 
 
 def quiet() -> None:
-    """What libraries log while the broker is away is told by our own lines."""
-    logger.remove()
+    """What libraries log while the broker is away is shown by our own lines."""
     for name in ("aio_pika", "aiormq"):
         logging.getLogger(name).addHandler(logging.NullHandler())
 

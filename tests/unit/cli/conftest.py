@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from loguru import logger
 from tests.unit.cli.scripted import Script, ScriptedRequester
 from typer.testing import CliRunner, Result
 
@@ -24,7 +23,6 @@ def settings_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     file = tmp_path / "vesemir.toml"
     file.write_text("", encoding="utf-8")
     monkeypatch.setenv("VESEMIR_CONFIG", str(file))
-    monkeypatch.setattr(logger, "remove", lambda: None)
     return file
 
 

@@ -70,6 +70,14 @@ def test_a_line_is_json_with_the_fields_of_its_context(output: Output) -> None:
     assert "deployment_id" not in second
 
 
+def test_a_text_without_fields_is_taken_as_it_is(output: Output) -> None:
+    log = set_up(output)
+    log.warning(f"the broker answered {{'a': {1}}}, {{0}} and {{name}}")
+    (line,) = lines(output)
+    assert line["message"] == "the broker answered {'a': 1}, {0} and {name}"
+    assert set(line) == {"time", "level", "logger", "message", "instance"}
+
+
 async def test_each_task_has_its_own_context(output: Output) -> None:
     log = set_up(output)
     both = asyncio.Barrier(2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from vesemir.adapters.systemd import Notifier
+from vesemir.engine.ports.observe import SilentLog
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -22,7 +23,7 @@ def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[
 
 def test_what_is_said(listening: tuple[str, socket.socket]) -> None:
     address, listener = listening
-    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address})
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address}, log=SilentLog())
     notifier.ready()
     notifier.status("two\nlines")
     notifier.stopping(2.5)
@@ -33,7 +34,7 @@ def test_what_is_said(listening: tuple[str, socket.socket]) -> None:
 async def test_the_watchdog_is_fed_again_and_again(listening: tuple[str, socket.socket]) -> None:
     address, listener = listening
     environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "20000", "WATCHDOG_PID": str(os.getpid())}
-    task = asyncio.create_task(Notifier.from_environment(environment).watch(lambda: "takes work"))
+    task = asyncio.create_task(Notifier.from_environment(environment, log=SilentLog()).watch(lambda: "takes work"))
     heard = [await asyncio.to_thread(listener.recv, 1000) for _ in range(4)]
     task.cancel()
     assert heard == [b"WATCHDOG=1", b"STATUS=takes work", b"WATCHDOG=1", b"WATCHDOG=1"]
@@ -43,7 +44,9 @@ async def test_what_it_does_is_said_when_it_changes(listening: tuple[str, socket
     address, listener = listening
     does = iter(["waits", "waits", "works", "works", "stops"])
     environment = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000", "WATCHDOG_PID": str(os.getpid())}
-    task = asyncio.create_task(Notifier.from_environment(environment).watch(lambda: next(does, "stops")))
+    task = asyncio.create_task(
+        Notifier.from_environment(environment, log=SilentLog()).watch(lambda: next(does, "stops"))
+    )
     heard: list[bytes] = []
     while len(heard) < 3:
         said = await asyncio.to_thread(listener.recv, 1000)
@@ -63,12 +66,12 @@ async def test_what_it_does_is_said_when_it_changes(listening: tuple[str, socket
     ],
 )
 async def test_without_a_watchdog_there_is_nothing_to_feed(environment: dict[str, str]) -> None:
-    notifier = Notifier.from_environment(environment)
+    notifier = Notifier.from_environment(environment, log=SilentLog())
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(notifier.watch(lambda: "works"), 0.05)
 
 
 def test_nobody_listening_is_no_failure(tmp_path: Path) -> None:
-    Notifier(None).ready()
-    Notifier(str(tmp_path / "nobody")).ready()
-    Notifier(str(tmp_path / ("long" * 100))).stopping(1)
+    Notifier(None, log=SilentLog()).ready()
+    Notifier(str(tmp_path / "nobody"), log=SilentLog()).ready()
+    Notifier(str(tmp_path / ("long" * 100)), log=SilentLog()).stopping(1)

@@ -11,6 +11,7 @@ from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.publishing import Publisher
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import Handler, OutgoingMessage, PublishOutcome
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.upkeep.health import Gate, HealthRegistry
 from vesemir.settings import AmqpSettings
 
@@ -24,15 +25,17 @@ class AmqpBroker:
     Stopping has two stages: ``stop_consuming``, then, when nothing is to be published any more, ``close``.
     """
 
-    def __init__(self, settings: AmqpSettings, *, health: HealthRegistry, instance: str) -> None:
+    def __init__(self, settings: AmqpSettings, *, health: HealthRegistry, instance: str, log: Log) -> None:
         health.expect(PUBLISH_PART)
         health.expect(CONSUME_PART)
         self.topology = QueueTopology(settings.namespace)
         self._settings = settings
+        self._log = log
         publishing = partial(health.report, PUBLISH_PART)
-        self._publish_link = Link(settings, name=f"{instance} publish", report=publishing)
-        self._consume_link = Link(settings, name=f"{instance} consume", report=partial(health.report, CONSUME_PART))
-        self._publisher = Publisher(settings, self._publish_link, report=publishing)
+        self._publish_link = Link(settings, name=f"{instance} publish", report=publishing, log=log)
+        consuming = partial(health.report, CONSUME_PART)
+        self._consume_link = Link(settings, name=f"{instance} consume", report=consuming, log=log)
+        self._publisher = Publisher(settings, self._publish_link, report=publishing, log=log)
         self._consumers: list[Consumer] = []
         self._stopping_seconds: float | None = None
 
@@ -60,6 +63,7 @@ class AmqpBroker:
             handler=handler,
             gate=gate,
             prefetch=prefetch or self._settings.prefetch,
+            log=self._log,
         )
         if self._stopping_seconds is not None:
             return

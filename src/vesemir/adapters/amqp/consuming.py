@@ -8,7 +8,6 @@ import asyncio
 import time
 
 from aiormq.abc import DeliveredMessage
-from loguru import logger
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Backoff, any_of
@@ -16,6 +15,7 @@ from vesemir.adapters.amqp.dialing import BrokerSilentError, LiveChannel, LiveCo
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.upkeep.health import Gate
 from vesemir.settings import AmqpSettings
@@ -35,7 +35,15 @@ class Consumer:
     """``run`` is its life: consume while the gate is open and a connection is there, until ``stop``."""
 
     def __init__(
-        self, settings: AmqpSettings, link: Link, *, queue: str, handler: Handler, gate: Gate, prefetch: int
+        self,
+        settings: AmqpSettings,
+        link: Link,
+        *,
+        queue: str,
+        handler: Handler,
+        gate: Gate,
+        prefetch: int,
+        log: Log,
     ) -> None:
         self._settings = settings
         self._link = link
@@ -44,6 +52,7 @@ class Consumer:
         self._handler = handler
         self._gate = gate
         self._prefetch = prefetch
+        self._log = log
         self._slots = asyncio.Semaphore(prefetch)
         self._pauses = Backoff(first=FIRST_PAUSE_SECONDS, most=LONGEST_PAUSE_SECONDS)
         self._failures = 0
@@ -81,7 +90,7 @@ class Consumer:
                 if isinstance(error, BrokerSilentError):
                     connection.drop(str(error))
                 pause = backoff.next()
-                logger.warning("{} is not consumed: {}; next try in {:.1f} s", self._queue, error, pause)
+                self._log.warning(f"{self._queue} is not consumed: {error}; next try in {pause:.1f} s")
                 await any_of(self._stopping.wait(), connection.gone.wait(), timeout=pause)
 
     async def _ready(self) -> None:
@@ -92,16 +101,16 @@ class Consumer:
     async def _consume(self, connection: LiveConnection, tasks: asyncio.TaskGroup) -> None:
         """One consumer on one channel, until something ends it."""
         seconds = self._settings.connect_timeout_seconds
-        await self._topology.declare_queue(connection, self._queue, seconds=seconds)
+        await self._topology.declare_queue(connection, self._queue, seconds=seconds, log=self._log)
         channel = await connection.channel(confirms=False, seconds=seconds)
         try:
             tag = await self._subscribe(channel, tasks, seconds=seconds)
-            logger.info("Consuming {}", self._queue)
+            self._log.info(f"Consuming {self._queue}")
             await self._watch(connection, channel)
             if not channel.gone.is_set():
                 await self._unsubscribe(channel, tag, seconds=seconds)
                 await self._settle()
-            logger.info("No longer consuming {}: {}", self._queue, self._why(channel))
+            self._log.info(f"No longer consuming {self._queue}: {self._why(channel)}")
         finally:
             await channel.close()
 
@@ -176,9 +185,9 @@ class Consumer:
             try:
                 await self._handler(incoming)
             except (StoreAwayError, BrokerAwayError) as error:
-                logger.warning("A message of {} has to come again: {}", self._queue, error)
+                self._log.warning(f"A message of {self._queue} has to come again: {error}")
             except Exception:  # noqa: BLE001 - a bug in a handler must not stop the consumer; it is logged as one
-                logger.exception("A message of {} could not be handled and comes again; this is a bug", self._queue)
+                self._log.exception(f"A message of {self._queue} could not be handled and comes again; this is a bug")
             else:
                 self._failures = 0
                 await self._answer(message, channel, acknowledge=True)
@@ -209,7 +218,7 @@ class Consumer:
                 else:
                     await message.channel.basic_nack(tag, requeue=True, wait=False)
         except BrokerAwayError as error:
-            logger.debug("A message of {} comes again: {}", self._queue, error)
+            self._log.debug(f"A message of {self._queue} comes again: {error}")
 
 
 def _as_incoming(message: DeliveredMessage) -> IncomingMessage:

@@ -12,11 +12,11 @@ from aio_pika import Connection
 from aio_pika.abc import AbstractChannel
 from aio_pika.connection import make_url
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ProbableAuthenticationError
-from loguru import logger
 
 from vesemir.adapters.amqp.lenient import LenientTransport
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
+from vesemir.engine.ports.observe import Log
 from vesemir.settings import AmqpSettings
 
 CLOSE_SECONDS = 5.0
@@ -136,7 +136,7 @@ class LiveChannel:
         self.drop("closed")
 
 
-async def dial(settings: AmqpSettings, *, name: str) -> LiveConnection:
+async def dial(settings: AmqpSettings, *, name: str, log: Log) -> LiveConnection:
     """Connect and log in, within ``connect_timeout_seconds``. Raises ``BrokerAwayError``."""
     try:
         # For aiormq the heartbeat is a part of the URL. It takes a silent peer for dead after 3 x (heartbeat + 1) s.
@@ -144,7 +144,7 @@ async def dial(settings: AmqpSettings, *, name: str) -> LiveConnection:
         connection = Connection(url, client_properties={"connection_name": name})
     except (ValueError, TypeError) as error:
         raise VesemirError("amqp.url is not a URL; write amqp://USER:PASSWORD@HOST:5672/VHOST") from error
-    transport = LenientTransport(tls=url.scheme == "amqps")
+    transport = LenientTransport(tls=url.scheme == "amqps", log=log)
     connection.kwargs["transport_factory"] = transport
     try:
         with away_on_loss(f"connecting to {connection}"):
@@ -153,5 +153,5 @@ async def dial(settings: AmqpSettings, *, name: str) -> LiveConnection:
     except BaseException:
         transport.abort()
         raise
-    logger.debug("Connected to {} as {}", connection, name)
+    log.debug(f"Connected to {connection} as {name}")
     return LiveConnection(connection, transport)

@@ -12,12 +12,13 @@ from typing import Any
 
 import pamqp.frame
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from loguru import logger
 from pamqp.commands import Basic
 from pamqp.constants import FRAME_HEADER
 from pamqp.exceptions import PAMQPException
 from pamqp.header import ContentHeader
 from yarl import URL
+
+from vesemir.engine.ports.observe import Log
 
 UNREADABLE_HEADER = "x-vesemir-unreadable"
 """The header that stands in for properties which could not be decoded."""
@@ -29,9 +30,10 @@ _BODY_SIZE = struct.Struct(">HHQ")  # class, weight, body size: section 2.3.5.2
 class LenientReader(asyncio.StreamReader):
     """Hands out a connection's frames, whole content headers at a time, in the pieces in which aiormq asks for them."""
 
-    def __init__(self, reader: asyncio.StreamReader) -> None:
+    def __init__(self, reader: asyncio.StreamReader, *, log: Log) -> None:
         super().__init__()
         self._inner = reader
+        self._log = log
         self._ready = b""
 
     def at_eof(self) -> bool:
@@ -63,7 +65,7 @@ class LenientReader(asyncio.StreamReader):
             pamqp.frame.unmarshal(frame)
         except (PAMQPException, ValueError, OverflowError, OSError, struct.error, RecursionError) as error:
             _, _, body_size = _BODY_SIZE.unpack_from(frame, _FRAME_HEAD)
-            logger.warning("A message's properties cannot be decoded and are left out: {}", error)
+            self._log.warning(f"A message's properties cannot be decoded and are left out: {error}")
             properties = Basic.Properties(headers={UNREADABLE_HEADER: str(error)[:200]})
             return pamqp.frame.marshal(ContentHeader(body_size=body_size, properties=properties), channel)
         return frame
@@ -72,13 +74,14 @@ class LenientReader(asyncio.StreamReader):
 class LenientTransport(TransportFactory):
     """Connects as aiormq does; keeps the socket, so that it can be dropped when a close would wait for ever."""
 
-    def __init__(self, *, tls: bool) -> None:
+    def __init__(self, *, tls: bool, log: Log) -> None:
+        self._log = log
         self._inner: TransportFactory = TLSTransportFactory() if tls else TCPTransportFactory()
         self._writer: asyncio.StreamWriter | None = None
 
     async def create(self, url: URL, **kwargs: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:  # noqa: ANN401
         reader, self._writer = await self._inner.create(url, **kwargs)
-        return LenientReader(reader), self._writer
+        return LenientReader(reader, log=self._log), self._writer
 
     def abort(self) -> None:
         """Drop the socket at once."""

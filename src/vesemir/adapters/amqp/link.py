@@ -4,12 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from loguru import logger
-
 from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
 from vesemir.adapters.amqp.dialing import LiveConnection, dial
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.upkeep.health import PartState
 from vesemir.settings import AmqpSettings
 
@@ -19,11 +18,12 @@ Report = Callable[[PartState, str], None]
 class Link:
     """``run`` is its life; it never ends because the broker is away. ``live`` holds the connection while it lasts."""
 
-    def __init__(self, settings: AmqpSettings, *, name: str, report: Report) -> None:
+    def __init__(self, settings: AmqpSettings, *, name: str, report: Report, log: Log) -> None:
         self._settings = settings
         self._name = name
         self._topology = QueueTopology(settings.namespace)
         self._report = report
+        self._log = log
         self._stopping = asyncio.Event()
         self.live: Slot[LiveConnection] = Slot()
 
@@ -37,9 +37,8 @@ class Link:
             except BrokerAwayError as error:
                 self._report(PartState.DOWN, str(error))
                 pause = backoff.next()
-                logger.warning(
-                    "{}; next try in {:.1f} s (away for {:.0f} s)", error, pause, time.monotonic() - away_since
-                )
+                away = time.monotonic() - away_since
+                self._log.warning(f"{error}; next try in {pause:.1f} s (away for {away:.0f} s)")
                 await any_of(self._stopping.wait(), timeout=pause)
                 continue
             backoff.reset()
@@ -52,9 +51,9 @@ class Link:
         self._stopping.set()
 
     async def _connect(self) -> LiveConnection:
-        connection = await dial(self._settings, name=self._name)
+        connection = await dial(self._settings, name=self._name, log=self._log)
         try:
-            await self._topology.declare(connection, seconds=self._settings.connect_timeout_seconds)
+            await self._topology.declare(connection, seconds=self._settings.connect_timeout_seconds, log=self._log)
         except BaseException:
             await connection.close()
             raise
@@ -62,13 +61,13 @@ class Link:
 
     async def _offer(self, connection: LiveConnection) -> None:
         self._report(PartState.UP, "")
-        logger.info("Connected to the broker ({})", self._name)
+        self._log.info(f"Connected to the broker ({self._name})")
         self.live.fill(connection)
         try:
             await any_of(connection.gone.wait(), self._stopping.wait())
             if not self._stopping.is_set():
                 self._report(PartState.DOWN, connection.why)
-                logger.warning("The connection to the broker ({}) was lost: {}", self._name, connection.why)
+                self._log.warning(f"The connection to the broker ({self._name}) was lost: {connection.why}")
         finally:
             self.live.empty()
             await connection.close()

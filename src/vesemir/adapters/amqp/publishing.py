@@ -4,7 +4,6 @@ import asyncio
 from datetime import UTC, datetime
 
 from aio_pika.exceptions import DeliveryError, PublishError
-from loguru import logger
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Slot, any_of
@@ -12,6 +11,7 @@ from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_l
 from vesemir.adapters.amqp.link import Link, Report
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.upkeep.health import PartState
 from vesemir.settings import AmqpSettings
 
@@ -25,11 +25,12 @@ LONGEST_NAME = 255
 class Publisher:
     """``run`` keeps a channel on the link's connection; ``publish`` may be called by any number of tasks."""
 
-    def __init__(self, settings: AmqpSettings, link: Link, *, report: Report) -> None:
+    def __init__(self, settings: AmqpSettings, link: Link, *, report: Report, log: Log) -> None:
         self._settings = settings
         self._link = link
         self._topology = QueueTopology(settings.namespace)
         self._report = report
+        self._log = log
         self._channel: Slot[LiveChannel] = Slot()
         self._in_flight: dict[str, asyncio.Event] = {}
         self._stopping = asyncio.Event()
@@ -75,9 +76,9 @@ class Publisher:
             self._channel.empty()
             await channel.close()
         if not self._stopping.is_set() and not connection.gone.is_set():
-            logger.warning("The publishing channel was closed: {}", channel.why)
+            self._log.warning(f"The publishing channel was closed: {channel.why}")
             # What it was closed for may be missing: declare everything again before the next message.
-            await self._topology.declare(connection, seconds=seconds)
+            await self._topology.declare(connection, seconds=seconds, log=self._log)
 
     async def _probe(self, connection: LiveConnection, channel: LiveChannel) -> None:
         """Ask the broker something: so a dead peer and a deleted exchange are noticed soon."""

@@ -4,6 +4,7 @@ The reply queue is named by the server, exclusive and deleted with the connectio
 nothing behind. There is no reconnecting in here: a lost connection has lost its queue too. Who still wants the answers
 makes a new ``Requester`` and sends the same message again; the contract makes that a new destination of the same
 deployment, which gets every event from the first one on.
+Nothing is logged: who asks is told by what is returned and raised.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_l
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
+from vesemir.engine.ports.observe import SilentLog
 from vesemir.settings import AmqpSettings
 
 APP_ID = "vesemir-cli"
@@ -195,7 +197,7 @@ async def _depth(connection: LiveConnection, queue: str, settings: AmqpSettings)
 
 async def _dialed(settings: AmqpSettings, *, name: str) -> LiveConnection:
     try:
-        return await dial(settings, name=name)
+        return await dial(settings, name=name, log=SilentLog())
     except BrokerAwayError as error:
         if "check" in str(error):
             raise

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity
-from loguru import logger
 
 from vesemir.adapters.amqp.dialing import LiveConnection, away_on_loss
 from vesemir.engine.ports.broker import BrokerAwayError
+from vesemir.engine.ports.observe import Log
 
 QUORUM = {"x-queue-type": "quorum"}
 """Nothing beside the type: other programs declare the same queues, and the broker refuses arguments that differ."""
@@ -42,25 +42,25 @@ class QueueTopology:
     def queues(self) -> tuple[str, ...]:
         return self.deployments, self.control, self.rejected
 
-    async def declare(self, connection: LiveConnection, *, seconds: float) -> None:
+    async def declare(self, connection: LiveConnection, *, seconds: float, log: Log) -> None:
         """Declare all of it. Raises ``BrokerAwayError`` when that is not possible within ``seconds`` each."""
         for queue in self.queues:
-            await self.declare_queue(connection, queue, seconds=seconds)
+            await self.declare_queue(connection, queue, seconds=seconds, log=log)
 
         async def exchange(channel: AbstractChannel, *, passive: bool) -> None:
             await channel.declare_exchange(self.events, ExchangeType.TOPIC, durable=True, passive=passive)
 
-        await _declare(connection, self.events, exchange, seconds=seconds)
+        await _declare(connection, self.events, exchange, seconds=seconds, log=log)
 
-    async def declare_queue(self, connection: LiveConnection, name: str, *, seconds: float) -> None:
+    async def declare_queue(self, connection: LiveConnection, name: str, *, seconds: float, log: Log) -> None:
         async def queue(channel: AbstractChannel, *, passive: bool) -> None:
             await channel.declare_queue(name, durable=True, arguments=dict(QUORUM), passive=passive)
 
-        await _declare(connection, name, queue, seconds=seconds)
+        await _declare(connection, name, queue, seconds=seconds, log=log)
 
 
 async def _declare(
-    connection: LiveConnection, name: str, how: Callable[..., Awaitable[None]], *, seconds: float
+    connection: LiveConnection, name: str, how: Callable[..., Awaitable[None]], *, seconds: float, log: Log
 ) -> None:
     """Declare one thing on a channel of its own, because the broker closes the channel on which it refuses.
 
@@ -70,7 +70,7 @@ async def _declare(
     try:
         await _try(connection, name, how, passive=False, seconds=seconds)
     except AMQPChannelError as refused:
-        logger.warning("{} is used as it is, because the broker refused to declare it: {}", name, refused)
+        log.warning(f"{name} is used as it is, because the broker refused to declare it: {refused}")
         try:
             await _try(connection, name, how, passive=True, seconds=seconds)
         except ChannelNotFoundEntity as error:

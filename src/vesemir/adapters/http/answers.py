@@ -8,9 +8,9 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from loguru import logger
 from pydantic import SecretStr
 
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.store import StoreAwayError
 
 RETRY_SECONDS = 5
@@ -39,24 +39,28 @@ def error_answer(status: HTTPStatus, message: str, headers: Mapping[str, str] | 
     return json_answer({"error": {"status": status.value, "message": message}}, status, headers)
 
 
-@web.middleware
-async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Every error is JSON; what is not expected is logged as a bug and tells the caller nothing."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
-        if error.status < HTTPStatus.BAD_REQUEST:
-            raise
-        kept = {name: value for name, value in error.headers.items() if name == "Allow"}
-        return error_answer(HTTPStatus(error.status), error.reason, kept)
-    except BadQueryError as error:
-        return error_answer(HTTPStatus.BAD_REQUEST, str(error))
-    except StoreAwayError:
-        message = "the database does not answer; try again"
-        return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": str(RETRY_SECONDS)})
-    except Exception:  # noqa: BLE001 - the last place before aiohttp's own page; logged as a bug
-        logger.exception("{} {} failed; this is a bug", request.method, request.path)
-        return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log has more")
+def errors_as_json(log: Log) -> Middleware:
+    """A middleware: every error is JSON; what is not expected is logged as a bug and tells the caller nothing."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            if error.status < HTTPStatus.BAD_REQUEST:
+                raise
+            kept = {name: value for name, value in error.headers.items() if name == "Allow"}
+            return error_answer(HTTPStatus(error.status), error.reason, kept)
+        except BadQueryError as error:
+            return error_answer(HTTPStatus.BAD_REQUEST, str(error))
+        except StoreAwayError:
+            message = "the database does not answer; try again"
+            return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, message, {"Retry-After": str(RETRY_SECONDS)})
+        except Exception:  # the last place before aiohttp's own page; logged as a bug
+            log.exception(f"{request.method} {request.path} failed; this is a bug")
+            return error_answer(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; the log has more")
+
+    return answer
 
 
 def token_required(token: SecretStr | None) -> Middleware:

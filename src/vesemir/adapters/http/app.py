@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from vesemir import __version__
 from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
 from vesemir.adapters.http.deployments import Deployments
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.reader import DeploymentReader
 from vesemir.engine.upkeep.health import HealthRegistry
 
@@ -25,7 +26,7 @@ class Exposition(Protocol):
 
 
 def http_app(
-    *, health: HealthRegistry, meters: Exposition, reader: DeploymentReader, token: SecretStr | None
+    *, health: HealthRegistry, meters: Exposition, reader: DeploymentReader, token: SecretStr | None, log: Log
 ) -> web.Application:
     """The whole interface; ``serving`` listens with it."""
 
@@ -41,7 +42,7 @@ def http_app(
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     deployments = Deployments(reader)
-    app = web.Application(middlewares=[errors_as_json, token_required(token)], client_max_size=SMALL)
+    app = web.Application(middlewares=[errors_as_json(log), token_required(token)], client_max_size=SMALL)
     app.router.add_get("/health", show_health)
     # HAProxy's `option httpchk /health`, without a method, asks with OPTIONS.
     app.router.add_route("OPTIONS", "/health", show_health)

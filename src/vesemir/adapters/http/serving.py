@@ -4,16 +4,16 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from aiohttp import web
-from loguru import logger
 
 from vesemir.domain.failure import VesemirError
+from vesemir.engine.ports.observe import Log
 
 SHUTDOWN_SECONDS = 2.0
 """For requests in flight when the service stops; streams of events are told to end."""
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+async def serving(app: web.Application, host: str, port: int, *, log: Log) -> AsyncIterator[int]:
     """Listen while the context is open; yields the bound port, which matters where ``port`` is 0.
 
     Raises ``VesemirError`` when that is not possible.
@@ -27,7 +27,7 @@ async def serving(app: web.Application, host: str, port: int) -> AsyncIterator[i
             reason = error.strerror or str(error)
             raise VesemirError(f"cannot listen on {host}:{port}: {reason}; set http.host and http.port") from error
         bound = int(runner.addresses[0][1])
-        logger.info("Listening on http://{}:{}", f"[{host}]" if ":" in host else host, bound)
+        log.info(f"Listening on http://{f'[{host}]' if ':' in host else host}:{bound}")
         yield bound
     finally:
         await runner.cleanup()

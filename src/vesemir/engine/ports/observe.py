@@ -161,7 +161,11 @@ class SilentMeters:
 
 
 class Log(Protocol):
-    """What the engine says to the people who run it. Messages are ``str.format`` templates; keywords become fields."""
+    """What the engine and the adapters say to the people who run it.
+
+    With keywords a message is a ``str.format`` template, and the keywords become fields of the line. Without keywords
+    it is taken as it is, braces included: an adapter hands over a text that holds a library's words.
+    """
 
     def debug(self, message: str, **fields: object) -> None: ...
 

@@ -21,6 +21,7 @@ from tests.integration.postgres_server import postgres_server
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
+from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import MoveDeployment
 from vesemir.engine.ports.records import Destination
 from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, DeploymentIdentity, Store
@@ -176,7 +177,7 @@ async def test_cancel_of_a_running_one_is_a_wish_and_the_first_stays(store: Stor
     assert (await store.control(command("cancel", reason="second")))[0] is ControlAnswer.ACCEPTED
 
     wishes = (await store.wishes("a/1"))["d1"]
-    assert wishes.cancel == {"requested_by": "anna", "reason": "first"}
+    assert wishes.cancel == Wish("anna", "first")
     assert await event_names(store) == ["deployment.accepted"]
 
 
@@ -185,11 +186,11 @@ async def test_pause_and_resume(store: Store) -> None:
     await accepted_and_claimed(store)
 
     await store.control(command("pause", reason="lunch"))
-    assert (await store.wishes("a/1"))["d1"].pause == {"requested_by": "anna", "reason": "lunch"}
+    assert (await store.wishes("a/1"))["d1"].pause == Wish("anna", "lunch")
     await store.control(command("resume", reason="back"))
 
     wishes = (await store.wishes("a/1"))["d1"]
-    assert (wishes.pause, wishes.resume, wishes.approvals) == (None, {"requested_by": "anna", "reason": "back"}, 1)
+    assert (wishes.pause, wishes.resume, wishes.approvals) == (None, Wish("anna", "back"), 1)
 
 
 async def test_a_waiting_one_may_be_paused(store: Store) -> None:

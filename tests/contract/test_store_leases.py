@@ -24,6 +24,7 @@ from tests.integration.postgres_server import postgres_server
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
+from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import AddTargets, Emit, MoveDeployment
 from vesemir.engine.ports.store import Claim, ControlCommand, Store
 
@@ -216,6 +217,6 @@ async def test_the_owner_sees_wishes_when_it_renews(store: Store) -> None:
 
     renewed = await store.renew("a/1", {"d1": claimed.epoch}, lease_seconds=30)
 
-    assert renewed["d1"].cancel == {"requested_by": "anna", "reason": "wrong version"}
+    assert renewed["d1"].cancel == Wish("anna", "wrong version")
     assert await store.wishes("a/1") == renewed
     assert await store.wishes("b/2") == {}

@@ -12,6 +12,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.wish import Wish
 from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
@@ -40,9 +41,9 @@ class Row:
     lease_expires_at: float | None = None
     expiries: int = 0
     takeovers: int = 0
-    cancel: Json | None = None
-    pause: Json | None = None
-    resume: Json | None = None
+    cancel: Wish | None = None
+    pause: Wish | None = None
+    resume: Wish | None = None
     approvals: int = 0
     awaits_approval: bool = False
     approved_batch: int = 0

@@ -224,7 +224,7 @@ class FakeStore(FakeOutbox):
         return answer, DeploymentIdentity(row.new.application, row.new.environment, row.new.version)
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
-        wish = {"requested_by": command.requested_by, "reason": command.reason}
+        wish = command.wish
         if row.final:
             repeated = command.command == "cancel" and row.state is DeploymentState.CANCELLED
             return ControlAnswer.ACCEPTED if repeated else ControlAnswer.NOT_RUNNING

@@ -9,6 +9,7 @@ from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
+from vesemir.domain.wish import Wish
 from vesemir.engine.ports.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
 from vesemir.engine.ports.store import StoredEvent
 
@@ -38,7 +39,11 @@ def failure_json(failure: Failure | None) -> dict[str, str] | None:
 
 
 def wishes_of(row: Row) -> Wishes:
-    return Wishes(row["cancel_wish"], row["pause_wish"], row["resume_wish"], row["approvals"])
+    cancel, pause, resume = (
+        None if wish is None else Wish.of_json(wish)
+        for wish in (row["cancel_wish"], row["pause_wish"], row["resume_wish"])
+    )
+    return Wishes(cancel, pause, resume, row["approvals"])
 
 
 def event_of(row: Row) -> StoredEvent:

@@ -11,6 +11,7 @@ from vesemir.domain.failure import Failure, LeaseLostError
 from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally
 from vesemir.domain.states import DeploymentState, deployment_move
+from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.failures import stop_failure
 from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock, PauseLimit
 from vesemir.engine.ownership.scope import StopReason
@@ -152,7 +153,7 @@ class RolloutLoop:
         if move.opens is not None:
             if self._gate.needs_approval(move.opens):
                 self._awaits_approval = True
-                await self._pause({"requested_by": None, "reason": self._pause_limit.reason}, clock)
+                await self._pause(Wish(reason=self._pause_limit.reason), clock)
                 return
             if self._gate.paused(move.opens):
                 return
@@ -195,37 +196,37 @@ class RolloutLoop:
         if self.stopped is not None or self._handing_over:
             return
         if wishes.cancel is not None:
-            self._log.info("cancelled by {who}", who=wishes.cancel.get("requested_by") or "nobody named")
-            await self._deployment.recorder.write(Emit("deployment.cancelling", _who(wishes.cancel)))
+            self._log.info("cancelled by {who}", who=wishes.cancel.requested_by or "nobody named")
+            await self._deployment.recorder.write(Emit("deployment.cancelling", _told(wishes.cancel)))
             self._stop(StopReason.CANCELLED)
         elif self.state is DeploymentState.RUNNING and wishes.pause is not None:
-            await self._pause(_who(wishes.pause), clock)
+            await self._pause(wishes.pause, clock)
         elif self.state is DeploymentState.PAUSED and self._may_resume(wishes):
-            await self._resume(_who(wishes.resume or {}), clock)
+            await self._resume(wishes.resume or Wish(), clock)
         elif self.state is DeploymentState.PAUSED and self._pause_limit.overdue:
-            told = {"requested_by": None, "reason": self._pause_limit.failure.message}
-            self._log.warning("{reason}", reason=told["reason"])
-            await self._deployment.recorder.write(Emit("deployment.cancelling", told))
+            wish = Wish(reason=self._pause_limit.failure.message)
+            self._log.warning("{reason}", reason=wish.reason)
+            await self._deployment.recorder.write(Emit("deployment.cancelling", _told(wish)))
             self._stop(StopReason.NOT_RESUMED)
 
     def _may_resume(self, wishes: Wishes) -> bool:
         return wishes.pause is None and (not self._awaits_approval or wishes.approvals > 0)
 
-    async def _pause(self, who: Mapping[str, str | None], clock: DeploymentClock) -> None:
+    async def _pause(self, wish: Wish, clock: DeploymentClock) -> None:
         clock.stand_still()
         old, self.state = self.state, deployment_move(self.state, DeploymentState.PAUSED)
         change = MoveDeployment(old, self.state, awaits_approval=self._awaits_approval)
-        await self._deployment.recorder.write(change, Emit("deployment.paused", who))
-        self._log.info("paused: {reason}", reason=who.get("reason") or "asked for")
+        await self._deployment.recorder.write(change, Emit("deployment.paused", _told(wish)))
+        self._log.info("paused: {reason}", reason=wish.reason or "asked for")
         if self._awaits_approval:
             self._deployment.lease.forget_approvals()  # as the record did
         self._pause_limit.begin(approval=self._awaits_approval)
 
-    async def _resume(self, who: Mapping[str, str | None], clock: DeploymentClock) -> None:
+    async def _resume(self, wish: Wish, clock: DeploymentClock) -> None:
         approved = self._batch_ahead() if self._awaits_approval else 0
         old, self.state = self.state, deployment_move(self.state, DeploymentState.RUNNING)
         change = MoveDeployment(old, self.state, approves=approved)
-        await self._deployment.recorder.write(change, Emit("deployment.resumed", who))
+        await self._deployment.recorder.write(change, Emit("deployment.resumed", _told(wish)))
         self._log.info("resumed")
         self._pause_limit.end()
         self._awaits_approval = False
@@ -238,5 +239,5 @@ class RolloutLoop:
         return move.opens.number if isinstance(move, Begin) and move.opens is not None else 0
 
 
-def _who(wish: Mapping[str, str | None]) -> dict[str, str | None]:
-    return {"requested_by": wish.get("requested_by"), "reason": wish.get("reason")}
+def _told(wish: Wish) -> dict[str, str | None]:
+    return {"requested_by": wish.requested_by, "reason": wish.reason}

@@ -13,6 +13,7 @@ from vesemir.domain.rollout import Complete, Halt
 from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState, TargetState, deployment_move
 from vesemir.domain.step import Direction
+from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.dry_run import plan_told, rehearse
 from vesemir.engine.deployment.failures import outlived, rollback_failed, stop_failure, where_each_stands
 from vesemir.engine.deployment.give_up import give_up
@@ -188,9 +189,9 @@ class DeploymentRun:
         if reason is StopReason.LEASE_LOST:
             raise LeaseLostError("the lease was lost before the first target")
         if reason is StopReason.CANCELLED:
-            wish = self._lease.wishes.cancel or {}
+            wish = self._lease.wishes.cancel or Wish()
             await self._recorder.write(
-                Emit("deployment.cancelling", {"requested_by": wish.get("requested_by"), "reason": wish.get("reason")})
+                Emit("deployment.cancelling", {"requested_by": wish.requested_by, "reason": wish.reason})
             )
         record = await self._ports.store.load(request.deployment_id)
         if record is not None and record.started:

@@ -9,6 +9,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
+from vesemir.domain.wish import Wish
 
 Json = Mapping[str, Any]
 
@@ -41,14 +42,11 @@ class NewDeployment:
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What control messages asked for. ``cancel`` is {"requested_by", "reason"} or None; ``pause`` likewise.
+    """What control messages asked for. ``approvals`` counts resumes, so that one approval opens one gate."""
 
-    ``approvals`` counts resumes, so that one approval opens one gate.
-    """
-
-    cancel: Json | None = None
-    pause: Json | None = None
-    resume: Json | None = None
+    cancel: Wish | None = None
+    pause: Wish | None = None
+    resume: Wish | None = None
     approvals: int = 0
 
 

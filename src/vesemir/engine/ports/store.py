@@ -13,6 +13,7 @@ from typing import Protocol
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import Change
 from vesemir.engine.ports.records import (
     DeploymentRecord,
@@ -80,6 +81,10 @@ class ControlCommand:
     deployment_id: str
     requested_by: str | None
     reason: str | None
+
+    @property
+    def wish(self) -> Wish:
+        return Wish(self.requested_by, self.reason)
 
 
 @dataclass(frozen=True, slots=True)

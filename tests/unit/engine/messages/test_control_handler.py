@@ -8,6 +8,7 @@ from tests.unit.engine.world import InstanceStore, World
 
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
+from vesemir.domain.wish import Wish
 from vesemir.engine.messages.control import Control
 from vesemir.engine.ports.store import StoreAwayError
 
@@ -51,7 +52,7 @@ async def desk() -> Desk:
 async def test_a_wish_is_set_and_accepted(desk: Desk) -> None:
     answer = await desk.say("pause", requested_by="me", reason="lunch")
     assert (answer["event"], answer["command"], answer["application"]) == ("control.accepted", "pause", "shop")
-    assert desk.world.row().pause == {"requested_by": "me", "reason": "lunch"}
+    assert desk.world.row().pause == Wish("me", "lunch")
     assert (desk.woken, desk.meters.controls) == (1, [("pause", True)])
 
 

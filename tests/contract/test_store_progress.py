@@ -1,6 +1,8 @@
 """The port to the record, on the fake and on PostgreSQL: what a running deployment commits."""
 
 import asyncio
+import itertools
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -24,7 +26,7 @@ from tests.contract.store_suite import (
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
-from vesemir.domain.states import DeploymentState, IllegalTransitionError, TargetState
+from vesemir.domain.states import TARGET_TRANSITIONS, DeploymentState, IllegalTransitionError, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.engine.ports.changes import (
@@ -204,6 +206,29 @@ async def test_an_illegal_change_raises_and_nothing_of_the_commit_stays(store: S
     assert (await store.events_after("d1", 2, limit=9))[0].sequence == 3
 
 
+def final(state: TargetState) -> bool:
+    return not TARGET_TRANSITIONS[state]
+
+
+@pytest.mark.parametrize("old", list(TargetState))
+async def test_a_target_moves_only_by_the_domain_s_table(store: Store, old: TargetState) -> None:
+    """Every (old, new, finished), each on a target of its own that stands in ``old``: a move that finishes is held to
+    the table like any other, and ends a target only as one may end. The table is asked before the record."""
+    moves = list(itertools.product(TargetState, (False, True)))
+    names = {each: f"web{number}" for number, each in enumerate(moves)}
+    claimed = await started(
+        store, *(replace(a_target(name), state=old, finished=final(old)) for name in names.values())
+    )
+
+    for (new, finished), name in names.items():
+        allowed = new in TARGET_TRANSITIONS[old] and (not finished or new is UNKNOWN or final(new))
+        with nullcontext() if allowed else pytest.raises(IllegalTransitionError, match="a target cannot"):
+            await store.commit(claimed, [move(name, old, new, finished=finished)])
+        (target,) = (target for target in (await loaded(store)).targets if target.name == name)
+        stands = (new, finished or final(new)) if allowed else (old, final(old))
+        assert (target.state, target.finished) == stands, (new, finished)
+
+
 async def test_a_commit_without_a_claim_is_lost(store: Store) -> None:
     with pytest.raises(LeaseLostError):
         await store.commit(Claim("nobody", "a/1", 1), [Emit("target.started")])
@@ -214,7 +239,8 @@ async def test_a_finished_target_does_not_move(store: Store) -> None:
     claimed = await started(store)
     await store.commit(claimed, [move("web1", PENDING, RUNNING), move("web1", RUNNING, UNKNOWN)])
     assert not (await the_target(store)).finished
-    await store.commit(claimed, [MoveTarget("web1", FORWARD, UNKNOWN, UNKNOWN, finished=True, failure=FAILURE)])
+    last = MoveTarget("web1", FORWARD, RUNNING, UNKNOWN, finished=True, failure=FAILURE)
+    await store.commit(claimed, [move("web1", UNKNOWN, RUNNING), last])
     assert (await the_target(store)).finished
 
     with pytest.raises(IllegalTransitionError):

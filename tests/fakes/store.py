@@ -10,10 +10,16 @@ from typing import assert_never
 from tests.fakes.record import FakeDestination, Record, Row
 
 from vesemir.adapters.postgres.control import cancelled_failure
-from vesemir.adapters.postgres.progress import checked_target_move
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.result import empty_metrics
-from vesemir.domain.states import FINAL, DeploymentState, IllegalTransitionError, TargetState, deployment_move
+from vesemir.domain.states import (
+    FINAL,
+    DeploymentState,
+    IllegalTransitionError,
+    TargetState,
+    deployment_move,
+    finishes_target,
+)
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import (
     AddTargets,
@@ -435,7 +441,7 @@ def _update(row: Row, change: Touch | RecordTraffic | MoveTarget, **values: obje
 
 
 def _move_target(row: Row, change: MoveTarget) -> None:
-    finished = checked_target_move(change)
+    finished = finishes_target(change.old, change.new, finished=change.finished)
     target = row.targets.get((change.direction, change.name))
     if target is None or target.state is not change.old or target.finished:
         raise IllegalTransitionError(f"{change.name} ({change.direction}) is not {change.old}")

@@ -71,6 +71,9 @@ TARGET_TRANSITIONS: Mapping[TargetState, frozenset[TargetState]] = {
     _T.ROLLED_BACK: frozenset(),
 }
 
+TARGET_ENDS = frozenset(state for state, ways in TARGET_TRANSITIONS.items() if not ways) | {_T.UNKNOWN}
+"""What a target may end as."""
+
 ACTIVE = frozenset({_D.RUNNING, _D.PAUSED, _D.ROLLING_BACK})
 FINAL = frozenset(state for state, ways in DEPLOYMENT_TRANSITIONS.items() if not ways)
 FAILURES = frozenset({_T.FAILED, _T.UNREACHABLE, _T.TIMED_OUT, _T.UNKNOWN})
@@ -93,3 +96,15 @@ def target_move(old: TargetState, new: TargetState) -> TargetState:
     if new not in TARGET_TRANSITIONS[old]:
         raise IllegalTransitionError(f"a target cannot go from {old} to {new}")
     return new
+
+
+def finishes_target(old: TargetState, new: TargetState, *, finished: bool) -> bool:
+    """Whether the target is finished by this move, which the table must allow; raises ``IllegalTransitionError``.
+
+    A final state always finishes it. ``unknown`` does so when the mover says that nothing more follows
+    (``finished``). A target cannot end in any other state.
+    """
+    final = not TARGET_TRANSITIONS[target_move(old, new)]
+    if finished and new not in TARGET_ENDS:
+        raise IllegalTransitionError(f"a target cannot end as {new}")
+    return final or finished

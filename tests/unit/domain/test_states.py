@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from vesemir.domain.result import RESULT_STATES
 from vesemir.domain.states import (
     ACTIVE,
     DEPLOYMENT_TRANSITIONS,
     FINAL,
+    TARGET_ENDS,
     TARGET_TRANSITIONS,
     DeploymentState,
     IllegalTransitionError,
     TargetState,
     deployment_move,
+    finishes_target,
     target_move,
 )
 
@@ -35,6 +38,26 @@ def test_a_target_goes_only_where_the_table_says(old: TargetState, new: TargetSt
     else:
         with pytest.raises(IllegalTransitionError, match=f"{old} to {new}"):
             target_move(old, new)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(("old", "new"), list(itertools.product(TargetState, TargetState)))
+def test_a_target_is_finished_only_by_the_table_and_only_as_it_may_end(
+    old: TargetState, new: TargetState, *, finished: bool
+) -> None:
+    goes_on = {TargetState.PENDING, TargetState.RUNNING}
+    if new not in TARGET_TRANSITIONS[old]:
+        with pytest.raises(IllegalTransitionError, match=f"{old} to {new}"):
+            finishes_target(old, new, finished=finished)
+    elif finished and new in goes_on:
+        with pytest.raises(IllegalTransitionError, match=f"end as {new}"):
+            finishes_target(old, new, finished=finished)
+    else:
+        assert finishes_target(old, new, finished=finished) == (finished or new not in goes_on | {TargetState.UNKNOWN})
+
+
+def test_what_a_target_may_end_as_is_what_results_count() -> None:
+    assert set(RESULT_STATES) == TARGET_ENDS
 
 
 def test_the_final_states_are_the_contracts() -> None:

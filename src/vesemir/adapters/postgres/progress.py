@@ -11,14 +11,7 @@ from vesemir.adapters.postgres.connections import clean_text
 from vesemir.adapters.postgres.rows import box_json, failure_json
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.failure import LeaseLostError
-from vesemir.domain.states import (
-    FINAL,
-    TARGET_TRANSITIONS,
-    IllegalTransitionError,
-    TargetState,
-    deployment_move,
-    target_move,
-)
+from vesemir.domain.states import FINAL, IllegalTransitionError, deployment_move, finishes_target
 from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
@@ -171,19 +164,9 @@ async def _insert_targets(connection: Connection, deployment_id: str, targets: S
     )
 
 
-def checked_target_move(change: MoveTarget) -> bool:
-    """Whether the target is finished by this. Raises ``IllegalTransitionError``.
-
-    Beside the table's moves there is one that only finishes: what is still unknown at the end stays so.
-    """
-    if change.old is change.new is TargetState.UNKNOWN and change.finished:
-        return True
-    return change.finished or not TARGET_TRANSITIONS[target_move(change.old, change.new)]
-
-
 async def _move_targets(connection: Connection, deployment_id: str, changes: Sequence[MoveTarget]) -> None:
     """Of different targets."""
-    finished = [checked_target_move(change) for change in changes]
+    finished = [finishes_target(change.old, change.new, finished=change.finished) for change in changes]
     rows = await statements().move_targets.rows(
         connection,
         deployment_id=deployment_id,

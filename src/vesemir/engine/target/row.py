@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vesemir.domain.failure import Failure
 from vesemir.domain.rollout import Standing
-from vesemir.domain.states import TargetState, target_move
+from vesemir.domain.states import TargetState, finishes_target
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.engine.ports.changes import Emit, MoveTarget
@@ -76,15 +76,15 @@ class Row:
 
     def move(self, new: TargetState, *, finished: bool = False, failure: Failure | None = None) -> MoveTarget:
         """Change the picture and give the change to write. Raises ``IllegalTransitionError``."""
-        old, self.state = self.state, target_move(self.state, new)
-        self.finished = finished
+        self.finished = finishes_target(self.state, new, finished=finished)
+        old, self.state = self.state, new
         self.failure = failure
         return MoveTarget(
             self.name,
             self.direction,
             old,
             new,
-            finished=finished,
+            finished=self.finished,
             failure=failure,
             duration_seconds=self.duration_seconds,
             connect_seconds=self.connect_seconds,

@@ -56,7 +56,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._answers: deque[asyncio.Future[Answer]] = deque()
         self._end: VesemirError | None = None
         self._exit_status: int | None = None
-        self._next_beat: asyncio.TimerHandle | None = None
+        self._next_beat: asyncio.Handle | None = None
 
     # -- what asyncssh calls
 

@@ -52,7 +52,7 @@ class Scope:
         self._clock: Callable[[], float] | None = None
         self._handing_over = False
         self._waits = False
-        self._ending: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Handle | None = None
 
     @property
     def reason(self) -> StopReason | None:

@@ -53,3 +53,13 @@ def test_tox_environments_that_are_named_exist() -> None:
 def test_documents_name_no_place_of_one_machine() -> None:
     for document in DOCUMENTS:
         assert not re.search(r"/work/|/root/|/tmp/w\b", document.read_text(encoding="utf-8")), document.name
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    """Two that were written at the same time do not get the same number unnoticed."""
+    text = (ROOT / "docs" / "decisions.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    numbers = [int(found[1]) for heading in headings if (found := re.match(r"(\d+)\. \S", heading))]
+    assert len(headings) > 10
+    assert numbers == list(range(1, len(headings) + 1))
+    assert not re.search(r"^\*\*", text, re.MULTILINE), "a decision begins with a heading: ## NUMBER. What was decided"

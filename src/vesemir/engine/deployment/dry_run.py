@@ -6,21 +6,31 @@ from functools import partial
 from typing import Any
 
 from vesemir.domain.failure import FailedError, Failure
-from vesemir.domain.states import TargetState
+from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.engine.deployment.ending import Ending
 from vesemir.engine.deployment.give_up import for_each
+from vesemir.engine.deployment.interruption import interruptible
 from vesemir.engine.deployment.prepare import PreparedDeployment
+from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
 
 
-async def rehearse(deployment: Deployment, prepared: PreparedDeployment) -> Failure | None:
-    """The first obstacle in the plan's order, or None. Each target's own is recorded on its row.
+async def dry_run(started: StartedDeployment) -> Ending:
+    """Raises ``StoppedError``, ``LeaseLostError``."""
+    deployment, prepared = started.deployment, started.prepared
+    left = deployment.request.timeouts.deployment - started.progress.record.clock_seconds
+    async with interruptible(deployment.lease, seconds=max(0.0, left)):
+        failure = await _rehearse(deployment, prepared)
+    state = DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED
+    return Ending(state, failure, extra={"plan": _plan_body(deployment, prepared)})
 
-    Raises ``LeaseLostError``.
-    """
+
+async def _rehearse(deployment: Deployment, prepared: PreparedDeployment) -> Failure | None:
+    """The first obstacle in the plan's order, or None. Each target's own is recorded on its row."""
     unseen = [row for row in prepared.rows.values() if not row.finished]
     await for_each(unseen, partial(_look_at, deployment), name="rehearsal")
     return next((row.failure for row in prepared.rows.values() if row.failure), None)
@@ -46,7 +56,7 @@ async def _record(deployment: Deployment, row: Row, failure: Failure) -> None:
     await deployment.recorder.write(row.move(TargetState.RUNNING), row.move(state, finished=True, failure=failure))
 
 
-def plan_told(deployment: Deployment, prepared: PreparedDeployment) -> Mapping[str, Any]:
+def _plan_body(deployment: Deployment, prepared: PreparedDeployment) -> Mapping[str, Any]:
     """``plan`` of ``deployment.finished``: the batches, and per target its address, server and steps in order."""
     request = deployment.request
     return {

@@ -6,7 +6,7 @@ from itertools import groupby
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.states import TargetState
-from vesemir.engine.ownership.scope import StopReason
+from vesemir.engine.ownership.stop_signal import StopReason
 from vesemir.engine.target.row import Row
 
 _EACH = 3

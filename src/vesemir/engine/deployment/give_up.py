@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
-from vesemir.domain.states import TargetState
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.progress import StartedDeployment
+from vesemir.engine.deployment.way_back import recorded_back
 from vesemir.engine.ports.changes import LeftDrained
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
@@ -27,10 +30,12 @@ async def for_each(rows: Iterable[Row], work: Callable[[Row], Awaitable[None]], 
         raise
 
 
-async def give_up(deployment: Deployment, rows: Iterable[Row]) -> None:
+async def give_up(started: StartedDeployment, failure: Failure) -> Ending:
     """For every target in work, in either direction. Raises ``LeaseLostError``."""
-    in_work = [row for row in rows if row.standing.in_work]
-    await for_each(in_work, partial(_leave, deployment), name="giving up")
+    back = recorded_back(started)
+    in_work = [row for row in (*started.progress.rows, *back.values()) if row.standing.in_work]
+    await for_each(in_work, partial(_leave, started.deployment), name="giving up")
+    return Ending(DeploymentState.FAILED, failure, back=back)
 
 
 async def _leave(deployment: Deployment, row: Row) -> None:

@@ -34,28 +34,28 @@ from vesemir.engine.target.step_runner import steps_for
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """``hopeless`` is why nothing more can be done for it but to put right what is in work."""
+    """``unrecoverable`` is why nothing more can be done for it but to leave what is in work in order."""
 
     request: DeployRequest
     recipe: Recipe
-    hopeless: Failure | None
+    unrecoverable: Failure | None
 
 
 def asked_for(
     record: DeploymentRecord, *, ports: EnginePorts, read_request: Callable[[Json], DeployRequest], redact: Redactor
 ) -> Claimed:
     """Its secrets are hidden from now on."""
-    hopeless = None
+    unrecoverable = None
     try:
         request = read_request(opened(record, ports.seal))
     except UnsealableError as error:
-        request, hopeless = read_request(record.request), secrets_unreadable(error)
+        request, unrecoverable = read_request(record.request), secrets_unreadable(error)
     known = _recipe(record, request, ports)
     recipe = known or Recipe(request.recipe)
     if known is None:
-        hopeless = unknown_recipe(request.recipe, recorded=record.recipe_source is not None)
+        unrecoverable = unknown_recipe(request.recipe, recorded=record.recipe_source is not None)
     redact.add(secrets_of(recipe, request, shown=record.request))
-    return Claimed(request, recipe, hopeless)
+    return Claimed(request, recipe, unrecoverable)
 
 
 def _recipe(record: DeploymentRecord, request: DeployRequest, ports: EnginePorts) -> Recipe | None:
@@ -100,24 +100,20 @@ async def prepare(
     _permit(policy.judge(request, user_id, time.time()))
     _check_parameters(recipe, request)
     started = time.monotonic()
-    targets = [_known(box, recipe, request) for box in await ports.inventory.resolve(request.targets)]
-    balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
-    balancers = [box.knowing(OWN_VARIABLES) for box in balancers]
+    targets, balancers = await _resolve(request, recipe, ports)
     seconds = time.monotonic() - started
     ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
-    if len(targets) > limits.targets:
-        text = f"{len(targets)} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
-        raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+    _limit_targets(len(targets), limits)
     _permit(policy.judge_targets(request, len(targets)))
     plan = make_plan(targets, request.rollout)
     _check_rendering(recipe, request, targets, limits)
     records = _records(plan, targets)
-    told = {
+    body = {
         "targets": [{"name": record.name, "address": record.address} for record in records],
         "batches": [list(batch.names) for batch in plan.batches],
     }
     start = Start(records, seconds, tuple(balancers), storable_source(recipe, ports.redact))
-    await recorder.write(start, Emit("deployment.started", told))
+    await recorder.write(start, Emit("deployment.started", body))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
         targets=len(targets),
@@ -127,10 +123,25 @@ async def prepare(
     return PreparedDeployment(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
 
 
+async def _resolve(
+    request: DeployRequest, recipe: Recipe, ports: EnginePorts
+) -> tuple[Sequence[Target], Sequence[Target]]:
+    """The targets, and the load balancer boxes."""
+    targets = await ports.inventory.resolve(request.targets)
+    balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
+    return [_known(box, recipe, request) for box in targets], [box.knowing(OWN_VARIABLES) for box in balancers]
+
+
 def _known(target: Target, recipe: Recipe, request: DeployRequest) -> Target:
     """With what this deployment needs of the inventory, which may hold passwords for others: only that is recorded."""
     order_by = request.rollout.order_by
     return target.knowing(OWN_VARIABLES.union(recipe.variables, {order_by} if order_by else ()))
+
+
+def _limit_targets(found: int, limits: EngineLimits) -> None:
+    if found > limits.targets:
+        text = f"{found} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
+        raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
 
 
 def _permit(problems: Sequence[Problem]) -> None:

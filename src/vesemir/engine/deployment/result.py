@@ -1,6 +1,5 @@
 """The end of a deployment: its status, what each target ended as, the numbers, and the one event that tells all."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,40 +7,48 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.result import Measured, deployment_metrics
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
+from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.progress import DeploymentProgress
 from vesemir.engine.ownership.recorder import Recorder
 from vesemir.engine.ports.changes import Emit, MoveDeployment, SkipPending
-from vesemir.engine.ports.records import DeploymentRecord
 from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.target.row import Row
 
 
 class ResultWriter:
-    """``close`` once. ``record`` is the deployment as it was loaded by this owner."""
+    """``close`` once."""
 
-    def __init__(self, record: DeploymentRecord, recorder: Recorder, ports: EnginePorts) -> None:
-        self._record = record
+    def __init__(self, progress: DeploymentProgress, recorder: Recorder, ports: EnginePorts) -> None:
+        self._progress = progress
+        self._record = progress.record
         self._recorder = recorder
         self._ports = ports
-        self._loaded_at = time.monotonic()
-        self.resolve_seconds = record.resolve_seconds or 0.0
 
-    async def close(
-        self,
-        old: DeploymentState,
-        new: DeploymentState,
-        failure: Failure | None,
-        rows: Sequence[Row] = (),
-        back: Mapping[str, Row] | None = None,
-        more: Mapping[str, Any] | None = None,
-    ) -> None:
+    async def close(self, ending: Ending) -> None:
         """Skip what never started and finish, in one transaction. Raises ``LeaseLostError``."""
-        ends = [self._end(row, (back or {}).get(row.name)) for row in rows]
+        failure = ending.failure
+        ends = [self._end(row, ending.back.get(row.name)) for row in self._progress.rows]
+        seconds = self._progress.total_seconds
+        metrics = await self._metrics(ends, seconds)
+        body = {
+            "status": ending.state.value,
+            "failure": failure.as_json() if failure else None,
+            "targets": [self._target_body(state, row) for state, row in ends],
+            "metrics": metrics,
+            **ending.extra,
+        }
+        skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
+        move = MoveDeployment(self._progress.state, ending.state, failure)
+        await self._recorder.write(*skips, move, Emit("deployment.finished", body))
+        self._say(ending.state, failure, metrics)
+        self._measure(ending.state, failure, seconds, [state for state, _ in ends])
+
+    async def _metrics(self, ends: Sequence[tuple[TargetState, Row]], seconds: float) -> dict[str, Any]:
         totals = await self._ports.store.step_totals(self._record.deployment_id)
-        seconds = self._record.total_seconds + time.monotonic() - self._loaded_at
-        metrics = deployment_metrics(
+        return deployment_metrics(
             Measured(
                 queued_seconds=self._record.queued_seconds,
-                resolve_seconds=self.resolve_seconds,
+                resolve_seconds=self._progress.resolve_seconds,
                 duration_seconds=seconds,
                 states=[state for state, _ in ends],
                 target_seconds=[row.duration_seconds for _, row in ends if row.duration_seconds is not None],
@@ -52,17 +59,6 @@ class ResultWriter:
                 takeovers=self._record.takeovers,
             )
         )
-        body = {
-            "status": new.value,
-            "failure": failure.as_json() if failure else None,
-            "targets": [self._told(state, row) for state, row in ends],
-            "metrics": metrics,
-            **(more or {}),
-        }
-        skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
-        await self._recorder.write(*skips, MoveDeployment(old, new, failure), Emit("deployment.finished", body))
-        self._say(new, failure, metrics)
-        self._measure(new, failure, seconds, [state for state, _ in ends])
 
     def _measure(
         self, status: DeploymentState, failure: Failure | None, seconds: float, ends: Sequence[TargetState]
@@ -95,7 +91,7 @@ class ResultWriter:
         return (last.state if last.finished else TargetState.SKIPPED), last
 
     @staticmethod
-    def _told(state: TargetState, row: Row) -> dict[str, Any]:
+    def _target_body(state: TargetState, row: Row) -> dict[str, Any]:
         return {
             "name": row.name,
             "address": row.target.address,

@@ -1,20 +1,24 @@
 """Working through a plan: starts what the rules of a rollout say, obeys control, and ends when nothing is left to do.
 
-The loop is level-triggered: whatever changes (a target finished, a wish, the clock) only wakes it, and it looks at
-everything again. It is the same for the way forward and for the way back.
+The loop is level-triggered: whatever changes (a target finished, a wish, the stop signal) only wakes it, and it looks
+at everything again. It is the same for the way forward and for the way back.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 
-from vesemir.domain.failure import Failure, LeaseLostError
+from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally
-from vesemir.domain.states import DeploymentState, deployment_move
+from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
+from vesemir.engine.deployment.ending import Ending
 from vesemir.engine.deployment.failures import stop_failure
 from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock, PauseLimit
-from vesemir.engine.ownership.scope import StopReason
+from vesemir.engine.deployment.progress import DeploymentProgress
+from vesemir.engine.ownership.stop_signal import StopReason
 from vesemir.engine.ports.changes import Emit, MoveDeployment
 from vesemir.engine.ports.records import DeploymentRecord, Wishes
 from vesemir.engine.target.context import Deployment
@@ -30,31 +34,37 @@ class HandedOverError(Exception):
 
 
 class RolloutLoop:
-    """One direction of one deployment, until ``Halt``, ``Complete`` or a stop.
+    """One direction of one deployment, until ``Halt``, ``Complete`` or a stop. ``run`` once.
 
-    ``earlier`` is the deployment as it was loaded, for its pauses and approvals; None on the way back, which has none.
+    ``elapsed``: of the deployment's time, under earlier owners. ``earlier`` is the deployment as it was loaded, for its
+    pauses and approvals; None on the way back, which has none.
     """
 
     def __init__(
         self,
         deployment: Deployment,
+        progress: DeploymentProgress,
         plan: Plan,
         rows: Mapping[str, Row],
         *,
-        state: DeploymentState,
+        elapsed: float,
         earlier: DeploymentRecord | None = None,
     ) -> None:
         self._deployment = deployment
+        self._progress = progress
+        self._signal = deployment.stop_signal
         self._log = deployment.ports.log
         self._told_batches: set[int] = set()
         self._rows = rows
         self._canaries = plan.canaries
         self._tally = RolloutTally(plan, {name: rows[name].standing for name in plan.names})
-        self.state = state
-        self.stopped: StopReason | None = None
-        self._sessions: dict[str, TargetSession] = {}
+        self._in_work = 0
         self._changed = asyncio.Event()
-        self._handing_over = False
+        self._clock = DeploymentClock(
+            limit=deployment.request.timeouts.deployment,
+            elapsed=elapsed,
+            on_expiry=partial(self._signal.stop, StopReason.DEPLOYMENT_TIMED_OUT),
+        )
         self._awaits_approval = earlier is not None and earlier.awaits_approval
         self._paused_before = 0.0 if earlier is None else earlier.paused_seconds
         self._pause_limit = PauseLimit(deployment.limits, on_overdue=self._changed.set)
@@ -66,94 +76,79 @@ class RolloutLoop:
             on_change=self._changed.set,
         )
 
-    def wake(self) -> None:
-        """Something changed: look again."""
-        self._changed.set()
-
-    def hand_over(self) -> None:
-        """Start nothing more; what is in work may finish until ``leave``, and what only waits ends soon."""
-        self._handing_over = True
-        for session in self._sessions.values():
-            session.scope.hand_over()
-        self._changed.set()
-
-    def leave(self) -> None:
-        """End what is in work now, without a result."""
-        self._stop(StopReason.HANDED_OVER)
-
-    def expire(self) -> None:
-        """The deployment's time is over."""
-        self._stop(StopReason.DEPLOYMENT_TIMED_OUT)
-
-    def failure_of(self, stopped: StopReason) -> Failure:
-        """What the deployment ends with after that stop."""
-        if stopped is StopReason.NOT_RESUMED:
-            return self._pause_limit.failure
-        return stop_failure(stopped, self._deployment.request)
-
-    def _stop(self, reason: StopReason) -> None:
-        if self.stopped is not None:
-            return
-        self.stopped = reason
-        for session in self._sessions.values():
-            session.scope.stop(reason)
-        self._changed.set()
-
-    async def run(self, clock: DeploymentClock) -> Halt | Complete | None:
-        """None after a stop for ``cancelled`` or ``deployment_timed_out``.
+    async def run(self) -> Halt | Complete | Ending:
+        """An ``Ending`` after a stop by a person or by the deployment's time.
 
         Raises ``LeaseLostError``, ``HandedOverError``.
         """
-        if self.state is DeploymentState.PAUSED:
+        if self._progress.state is DeploymentState.PAUSED:
             self._pause_limit.begin(approval=self._awaits_approval, elapsed=self._paused_before)
         else:
-            clock.go()
+            self._clock.go()
         try:
-            async with asyncio.TaskGroup() as group:
-                for row in self._rows.values():
-                    if row.standing.in_work:
-                        self._start(group, row)
-                outcome = await self._loop(group, clock)
+            with (
+                self._signal.heard_by(self._changed.set),
+                self._deployment.lease.wishes_heard_by(self._changed.set),
+            ):
+                async with asyncio.TaskGroup() as group:
+                    for row in self._rows.values():
+                        if row.standing.in_work:
+                            self._start(group, row)
+                    outcome = await self._loop(group)
         finally:
-            clock.stand_still()
+            self._clock.stand_still()
             self._pause_limit.end()
-        if self.stopped is StopReason.LEASE_LOST:
-            raise LeaseLostError(f"{self._deployment.request.deployment_id} was lost")
-        if outcome is None and self.stopped in {None, StopReason.HANDED_OVER}:
-            raise HandedOverError
-        return outcome
+        end = self._end(outcome)
+        await self._look_back()
+        return end
 
-    async def _loop(self, group: asyncio.TaskGroup, clock: DeploymentClock) -> Halt | Complete | None:
+    def _end(self, outcome: Halt | Complete | None) -> Halt | Complete | Ending:
+        reason = self._signal.reason
+        if reason is StopReason.LEASE_LOST:
+            raise LeaseLostError(f"{self._deployment.request.deployment_id} was lost")
+        if reason is None or reason is StopReason.HANDED_OVER:
+            if outcome is None:
+                raise HandedOverError
+            return outcome
+        if reason is StopReason.NOT_RESUMED:
+            return Ending.stopped(reason, self._pause_limit.failure)
+        return Ending.stopped(reason, stop_failure(reason, self._deployment.request))
+
+    async def _look_back(self) -> None:
+        """At the traffic, a last time before the end, and not for long: the targets are done."""
+        if self._deployment.traffic is not None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._deployment.limits.settle_seconds):
+                    await self._deployment.traffic.look_back()
+
+    async def _loop(self, group: asyncio.TaskGroup) -> Halt | Complete | None:
         """None when nothing is in work any more after a stop or for a hand-over."""
         while True:
             self._changed.clear()
             try:
-                await self._obey(clock)
+                await self._obey()
                 if self._changed.is_set():
                     continue  # a wish came while the last one was written: nothing starts before it is looked at
                 move = self._tally.next_move()
-                if self.stopped is None and isinstance(move, Halt | Complete):
+                if self._signal.reason is None and isinstance(move, Halt | Complete):
                     return move
-                if self.stopped is not None or self._handing_over:
-                    if not self._sessions:
+                if self._signal.ending:
+                    if not self._in_work:
                         return None
                 elif isinstance(move, Begin):
-                    await self._begin(group, move, clock)
+                    await self._begin(group, move)
             except LeaseLostError:
                 self._deployment.lease.lose()
-            if self._deployment.lease.lost:
-                self._stop(StopReason.LEASE_LOST)
-                if not self._sessions:
-                    return None
+                continue
             await self._changed.wait()
 
-    async def _begin(self, group: asyncio.TaskGroup, move: Begin, clock: DeploymentClock) -> None:
-        if self.state is DeploymentState.PAUSED:
+    async def _begin(self, group: asyncio.TaskGroup, move: Begin) -> None:
+        if self._progress.state is DeploymentState.PAUSED:
             return
         if move.opens is not None:
             if self._gate.needs_approval(move.opens):
                 self._awaits_approval = True
-                await self._pause(Wish(reason=self._pause_limit.reason), clock)
+                await self._pause(Wish(reason=self._pause_limit.reason))
                 return
             if self._gate.paused(move.opens):
                 return
@@ -172,66 +167,62 @@ class RolloutLoop:
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
         session = TargetSession(self._deployment, row, canaries=self._canaries)
-        self._sessions[row.name] = session
+        self._in_work += 1
         if not row.resumed:
             session.begin()
         self._tally.note(row.name, row.standing)
-        if self.stopped is not None:
-            session.scope.stop(self.stopped)
-        elif self._handing_over:
-            session.scope.hand_over()
         group.create_task(self._one(session, row), name=f"target {row.name}")
 
     async def _one(self, session: TargetSession, row: Row) -> None:
         try:
             await session.run()
         finally:
-            del self._sessions[row.name]
+            self._in_work -= 1
             self._tally.note(row.name, row.standing)
             self._changed.set()
 
-    async def _obey(self, clock: DeploymentClock) -> None:
+    async def _obey(self) -> None:
         """Bring the deployment's state in line with what control wishes."""
         wishes = self._deployment.lease.wishes
-        if self.stopped is not None or self._handing_over:
+        if self._signal.ending:
             return
         if wishes.cancel is not None:
             self._log.info("cancelled by {who}", who=wishes.cancel.requested_by or "nobody named")
             await self._deployment.recorder.write(Emit("deployment.cancelling", _told(wishes.cancel)))
-            self._stop(StopReason.CANCELLED)
-        elif self.state is DeploymentState.RUNNING and wishes.pause is not None:
-            await self._pause(wishes.pause, clock)
-        elif self.state is DeploymentState.PAUSED and self._may_resume(wishes):
-            await self._resume(wishes.resume or Wish(), clock)
-        elif self.state is DeploymentState.PAUSED and self._pause_limit.overdue:
+            self._signal.stop(StopReason.CANCELLED)
+        elif self._progress.state is DeploymentState.RUNNING and wishes.pause is not None:
+            await self._pause(wishes.pause)
+        elif self._progress.state is DeploymentState.PAUSED and self._may_resume(wishes):
+            await self._resume(wishes.resume or Wish())
+        elif self._progress.state is DeploymentState.PAUSED and self._pause_limit.overdue:
             wish = Wish(reason=self._pause_limit.failure.message)
             self._log.warning("{reason}", reason=wish.reason)
             await self._deployment.recorder.write(Emit("deployment.cancelling", _told(wish)))
-            self._stop(StopReason.NOT_RESUMED)
+            self._signal.stop(StopReason.NOT_RESUMED)
 
     def _may_resume(self, wishes: Wishes) -> bool:
         return wishes.pause is None and (not self._awaits_approval or wishes.approvals > 0)
 
-    async def _pause(self, wish: Wish, clock: DeploymentClock) -> None:
-        clock.stand_still()
-        old, self.state = self.state, deployment_move(self.state, DeploymentState.PAUSED)
-        change = MoveDeployment(old, self.state, awaits_approval=self._awaits_approval)
+    async def _pause(self, wish: Wish) -> None:
+        self._clock.stand_still()
+        old = self._progress.move(DeploymentState.PAUSED)
+        change = MoveDeployment(old, DeploymentState.PAUSED, awaits_approval=self._awaits_approval)
         await self._deployment.recorder.write(change, Emit("deployment.paused", _told(wish)))
         self._log.info("paused: {reason}", reason=wish.reason or "asked for")
         if self._awaits_approval:
             self._deployment.lease.forget_approvals()  # as the record did
         self._pause_limit.begin(approval=self._awaits_approval)
 
-    async def _resume(self, wish: Wish, clock: DeploymentClock) -> None:
+    async def _resume(self, wish: Wish) -> None:
         approved = self._batch_ahead() if self._awaits_approval else 0
-        old, self.state = self.state, deployment_move(self.state, DeploymentState.RUNNING)
-        change = MoveDeployment(old, self.state, approves=approved)
+        old = self._progress.move(DeploymentState.RUNNING)
+        change = MoveDeployment(old, DeploymentState.RUNNING, approves=approved)
         await self._deployment.recorder.write(change, Emit("deployment.resumed", _told(wish)))
         self._log.info("resumed")
         self._pause_limit.end()
         self._awaits_approval = False
         self._gate.approve(approved)
-        clock.go()
+        self._clock.go()
 
     def _batch_ahead(self) -> int:
         """The batch whose gate was reached: nothing has changed since, because nothing is in work before a gate."""

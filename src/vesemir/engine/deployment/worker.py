@@ -6,6 +6,7 @@ run is logged and its lease left to expire: that is counted, so it cannot go on 
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.request import DeployRequest
@@ -13,6 +14,7 @@ from vesemir.engine.deployment.rollout_loop import HandedOverError
 from vesemir.engine.deployment.run import DeploymentRun
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.leases import HeldLease, Leases
+from vesemir.engine.ownership.stop_signal import StopSignal
 from vesemir.engine.ports.records import Json
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.target.context import EnginePorts
@@ -41,17 +43,17 @@ class Worker:
         self._limits = limits
         self._read_request = read_request
         self._on_event = on_event
-        self._runs: dict[str, DeploymentRun] = {}
+        self._in_work = 0
+        self._stopping = StopSignal()
         self._look = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._draining = False
         self._claiming: asyncio.Timeout | None = None
 
     @property
     def in_work(self) -> int:
         """Deployments that this instance runs now."""
-        return len(self._runs)
+        return self._in_work
 
     def wake(self) -> None:
         """There may be something to claim."""
@@ -72,10 +74,8 @@ class Worker:
 
     async def drain(self, seconds: float) -> None:
         """Take no more; let what is in work on the hosts finish for so long, then end it; hand everything back."""
-        self._draining = True
         self._limit_claim(CLAIM_SECONDS)
-        for run in self._runs.values():
-            run.hand_over()
+        self._stopping.hand_over()
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
@@ -86,20 +86,19 @@ class Worker:
     def leave(self) -> None:
         """End what is in work at once (a second SIGTERM)."""
         self._limit_claim(0)
-        for run in self._runs.values():
-            run.leave()
+        self._stopping.leave()
 
     def _limit_claim(self, seconds: float) -> None:
         if self._claiming is not None:
             self._claiming.reschedule(asyncio.get_running_loop().time() + seconds)
 
     def _may_claim(self) -> bool:
-        return not self._draining and len(self._runs) < self._limits.deployments
+        return not self._stopping.ending and self._in_work < self._limits.deployments
 
     async def _claim_one(self, group: asyncio.TaskGroup) -> bool:
         if not self._may_claim():
             return False
-        self._idle.clear()  # whoever drains waits for what is being claimed
+        self._idle.clear()  # a drain waits for what is being claimed
         try:
             async with asyncio.timeout(None) as self._claiming:
                 lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
@@ -110,19 +109,19 @@ class Worker:
         if lease is None:
             self._look_idle()
             return False
+        self._in_work += 1
+        group.create_task(self._one(lease), name=f"deployment {lease.claim.deployment_id}")
+        self._ports.meters.running(self._in_work)
+        return True
+
+    async def _one(self, lease: HeldLease) -> None:
+        claim, log = lease.claim, self._ports.log
         run = DeploymentRun(
             lease, ports=self._ports, limits=self._limits, read_request=self._read_request, on_event=self._on_event
         )
-        if not self._may_claim():
-            run.hand_over()  # draining began while the claim was under way
-        self._runs[lease.claim.deployment_id] = run
-        group.create_task(self._one(run, lease), name=f"deployment {lease.claim.deployment_id}")
-        self._ports.meters.running(len(self._runs))
-        return True
-
-    async def _one(self, run: DeploymentRun, lease: HeldLease) -> None:
-        claim, log = lease.claim, self._ports.log
-        with log.context(deployment_id=claim.deployment_id, epoch=claim.epoch):
+        follow = partial(lease.stop_signal.follow, self._stopping)
+        with log.context(deployment_id=claim.deployment_id, epoch=claim.epoch), self._stopping.heard_by(follow):
+            follow()  # it may have been set while the claim was under way
             try:
                 if claim.previous is not None:
                     self._ports.meters.taken_over(expired=claim.expired)
@@ -137,13 +136,13 @@ class Worker:
                 log.exception("the run met a bug; its lease is left to expire")
             finally:
                 self._leases.drop(lease)
-                self._runs.pop(claim.deployment_id, None)
+                self._in_work -= 1
                 self._look_idle()
-                self._ports.meters.running(len(self._runs))
+                self._ports.meters.running(self._in_work)
                 self._look.set()
 
     def _look_idle(self) -> None:
-        if not self._runs:
+        if not self._in_work:
             self._idle.set()
 
     async def _hand_back(self, lease: HeldLease) -> None:

@@ -8,9 +8,12 @@ A lease that is lost is never regained: its deployment is claimed anew.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from vesemir.domain.failure import LeaseLostError
+from vesemir.engine.ownership.listeners import Listeners
+from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.records import Wishes
 from vesemir.engine.ports.store import Claim, Store, StoreAwayError
@@ -20,13 +23,14 @@ WISH_POLL_SECONDS = 1.0
 
 
 class HeldLease:
-    """One claim as its owner sees it. ``on_change`` is called when wishes change or the lease is lost."""
+    """One claim as its owner sees it. ``stop_signal`` ends the work on it, also when the lease is lost."""
 
     def __init__(self, claim: Claim, *, trusted_until: float, clock: Callable[[], float]) -> None:
         self.claim = claim
         self.wishes = Wishes()
         self.lost = False
-        self.on_change: Callable[[], None] = lambda: None
+        self.stop_signal = StopSignal()
+        self._wish_listeners = Listeners()
         self._trusted_until = trusted_until
         self._clock = clock
 
@@ -45,7 +49,7 @@ class HeldLease:
     def lose(self) -> None:
         if not self.lost:
             self.lost = True
-            self.on_change()
+            self.stop_signal.stop(StopReason.LEASE_LOST)
 
     def forget_approvals(self) -> None:
         """Another gate is reached: what opened the last one does not count, and the next resume is news."""
@@ -54,7 +58,11 @@ class HeldLease:
     def wish(self, wishes: Wishes) -> None:
         if wishes != self.wishes:
             self.wishes = wishes
-            self.on_change()
+            self._wish_listeners.call()
+
+    def wishes_heard_by(self, listener: Callable[[], None]) -> AbstractContextManager[None]:
+        """``listener`` is called when the wishes change, while this is entered."""
+        return self._wish_listeners.hearing(listener)
 
 
 class Leases:

@@ -1,30 +1,15 @@
-"""A bound around work: a budget of seconds that can stand still, and a stop that comes from outside.
+"""A bound around work: a budget of seconds that can stand still, and the stop signal of its deployment.
 
 Built on ``asyncio.timeout``, which already knows how to tell its own expiry from a cancellation by somebody else.
 """
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from enum import StrEnum
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
-
-class StopReason(StrEnum):
-    """Why work ends before it is done."""
-
-    BUDGET = "budget"
-    CANCELLED = "cancelled"
-    NOT_RESUMED = "not_resumed"
-    DEPLOYMENT_TIMED_OUT = "deployment_timed_out"
-    LEASE_LOST = "lease_lost"
-    HANDED_OVER = "handed_over"
-
-
-LEFT_ALONE = frozenset({StopReason.LEASE_LOST, StopReason.HANDED_OVER})
-"""Ended without a result: the next owner finds out how it stands."""
-
+from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
 
 WAIT_SECONDS = 2.0
 """How long what only waits may go on after a hand-over began: most checks pass within that, and redoing one is free."""
@@ -39,61 +24,60 @@ class StoppedError(Exception):
 
 
 class Scope:
-    """``async with Scope(60) as scope``: raises ``StoppedError`` when the budget is used up or ``stop`` was called.
+    """``async with Scope(60, signal) as scope``: raises ``StoppedError`` when the budget is used up or on the signal.
 
-    A stop before the scope is entered counts as well. Used once.
+    A signal that was set before the scope is entered counts as well. Used once.
     """
 
-    def __init__(self, budget: float | None) -> None:
+    def __init__(self, budget: float | None, signal: StopSignal | None = None) -> None:
         self._budget = budget
+        self._signal = signal or StopSignal()
+        self._hearing = ExitStack()
         self._reason: StopReason | None = None
         self._timeout = asyncio.timeout(None)
-        self._entered = False
         self._clock: Callable[[], float] | None = None
-        self._handing_over = False
-        self._waits = False
+        self._waits: float | None = None
         self._ending: asyncio.Handle | None = None
 
     @property
     def reason(self) -> StopReason | None:
-        """None as long as nothing has ended the work, or when it is cancelled by somebody else."""
+        """None as long as nothing has ended the work, or when it is cancelled from elsewhere."""
         if self._reason is None and self._timeout.expired():
             return StopReason.BUDGET
         return self._reason
 
-    def stop(self, reason: StopReason) -> None:
-        """End the work at its next await. The first reason stays."""
-        if self._reason is not None:
-            return
-        self._reason = reason
-        if self._entered and not self._timeout.expired():
-            self._timeout.reschedule(self._now())
-
-    def hand_over(self) -> None:
-        """What only waits ends soon, now or when it comes to that; other work goes on until ``stop``."""
-        self._handing_over = True
+    def _hear(self) -> None:
+        if self._signal.reason is not None:
+            self._end(self._signal.reason)
         self._end_waiting()
 
+    def _end(self, reason: StopReason) -> None:
+        """At the next await of the work. The first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+            if not self._timeout.expired():
+                self._timeout.reschedule(self._now())
+
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Work that changes nothing and can be begun anew by anybody: a hand-over does not wait for it to end.
+    def waiting(self, seconds: float = WAIT_SECONDS) -> Iterator[None]:
+        """Work that changes nothing and can be begun anew by any instance: a hand-over lets it go on for ``seconds``.
 
         It may never end otherwise: a check that waits for the very instance that is stopping.
         """
-        self._waits = True
+        self._waits = seconds
         self._end_waiting()
         try:
             yield
         finally:
-            self._waits = False
+            self._waits = None
             if self._ending is not None:
                 self._ending.cancel()
                 self._ending = None
 
     def _end_waiting(self) -> None:
-        if self._handing_over and self._waits and self._ending is None:
+        if self._signal.handing_over and self._waits is not None and self._ending is None:
             loop = asyncio.get_running_loop()
-            self._ending = loop.call_later(WAIT_SECONDS, self.stop, StopReason.HANDED_OVER)
+            self._ending = loop.call_later(self._waits, self._end, StopReason.HANDED_OVER)
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
@@ -117,17 +101,16 @@ class Scope:
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
-        self._entered = True
-        if self._reason is not None:
-            self._timeout.reschedule(self._now())
-        elif self._budget is not None:
+        self._hearing.enter_context(self._signal.heard_by(self._hear))
+        if self._budget is not None:
             self._timeout.reschedule(self._now() + self._budget)
+        self._hear()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered = False
+        self._hearing.close()
         try:
             await self._timeout.__aexit__(kind, error, trace)
         except TimeoutError as late:  # its own: one of the work passes by

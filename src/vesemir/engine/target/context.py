@@ -11,6 +11,7 @@ from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.leases import HeldLease
 from vesemir.engine.ownership.recorder import Recorder
 from vesemir.engine.ownership.secret_parameters import Seal
+from vesemir.engine.ownership.stop_signal import StopSignal
 from vesemir.engine.ports.hosts import Hosts, Ticket
 from vesemir.engine.ports.inventory import Inventory
 from vesemir.engine.ports.load_balancer import LoadBalancers
@@ -57,6 +58,10 @@ class Deployment:
     limits: EngineLimits
     traffic: Traffic | None
     redact: Redactor
+
+    @property
+    def stop_signal(self) -> StopSignal:
+        return self.lease.stop_signal
 
     def ticket(self) -> Ticket:
         """The right to work on a host, for this claim."""

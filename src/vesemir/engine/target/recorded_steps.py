@@ -11,7 +11,8 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
 from vesemir.domain.verdict import event_output, failure_of_step, stored_output
 from vesemir.engine.failpoints import Failpoint, reach
-from vesemir.engine.ownership.scope import LEFT_ALONE, Scope, StopReason
+from vesemir.engine.ownership.scope import Scope
+from vesemir.engine.ownership.stop_signal import LEFT_ALONE, StopReason
 from vesemir.engine.ports.changes import Emit, RecordStep
 from vesemir.engine.ports.hosts import Host
 from vesemir.engine.ports.records import StepRecord

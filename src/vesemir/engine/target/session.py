@@ -16,7 +16,8 @@ from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.traffic_prior import Prior
 from vesemir.domain.verdict import message_of_stop, target_state_of
-from vesemir.engine.ownership.scope import LEFT_ALONE, Scope, StoppedError
+from vesemir.engine.ownership.scope import Scope, StoppedError
+from vesemir.engine.ownership.stop_signal import LEFT_ALONE
 from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, Touch
 from vesemir.engine.ports.hosts import Host
 from vesemir.engine.ports.observe import Phase
@@ -31,7 +32,7 @@ _RETRY_PAUSE_SECONDS = 1.0
 
 
 class TargetSession:
-    """``run`` once. ``scope`` is how the deployment stops it; ``canaries`` are all that it has."""
+    """``run`` once; the deployment's stop signal ends it. ``canaries`` are all that the deployment has."""
 
     def __init__(self, deployment: Deployment, row: Row, *, canaries: frozenset[str] = frozenset()) -> None:
         self._deployment = deployment
@@ -42,9 +43,9 @@ class TargetSession:
         self._settled = ""
         self._left_drained = False
         self._begun: asyncio.Future[None] | None = None
-        self.scope = Scope(deployment.request.timeouts.target)
-        self._steps = RecordedSteps(deployment, row, self.scope)
-        self._returning = TrafficReturn(deployment, row, self._steps, self.scope, canaries=canaries)
+        self._scope = Scope(deployment.request.timeouts.target, deployment.stop_signal)
+        self._steps = RecordedSteps(deployment, row, self._scope)
+        self._returning = TrafficReturn(deployment, row, self._steps, self._scope, canaries=canaries)
 
     def begin(self) -> None:
         """From now on it is in work. Called for a fresh target, which is connected while that is being recorded: to
@@ -85,7 +86,7 @@ class TargetSession:
     async def _attempt(self) -> Failure | None:
         """None when it went well. Raises ``StoppedError`` and ``LeaseLostError`` when it is not ours to finish."""
         try:
-            async with self.scope:
+            async with self._scope:
                 await self._work()
         except StoppedError as stop:
             if stop.reason in LEFT_ALONE:
@@ -175,7 +176,7 @@ class TargetSession:
         if self._steps.succeeded("drain"):
             await traffic.assert_out(self._server)
             return
-        started, still = time.monotonic(), self.scope.standing_still
+        started, still = time.monotonic(), self._scope.standing_still
         await self._steps.own(
             "drain", lambda: traffic.take_out(self._server, row.traffic, remember=self._remember, waiting=still)
         )

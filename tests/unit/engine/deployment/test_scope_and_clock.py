@@ -13,7 +13,8 @@ from vesemir.domain.request import Rollout
 from vesemir.engine import failpoints
 from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock
 from vesemir.engine.failpoints import EXIT_STATUS, Failpoint, reach
-from vesemir.engine.ownership.scope import Scope, StoppedError, StopReason
+from vesemir.engine.ownership.scope import WAIT_SECONDS, Scope, StoppedError
+from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
 
 
 def now() -> float:
@@ -52,12 +53,13 @@ async def test_standing_still_without_a_budget_is_nothing() -> None:
 
 
 async def test_a_stop_ends_also_what_stands_still_and_the_first_reason_stays() -> None:
-    scope = Scope(5)
+    signal = StopSignal()
+    scope = Scope(5, signal)
 
     async def stop() -> None:
         await asyncio.sleep(50)
-        scope.stop(StopReason.CANCELLED)
-        scope.stop(StopReason.LEASE_LOST)
+        signal.stop(StopReason.CANCELLED)
+        signal.stop(StopReason.LEASE_LOST)
 
     stopping = asyncio.create_task(stop())
     with pytest.raises(StoppedError) as stopped:  # noqa: PT012 - what the scope ends is the point
@@ -70,28 +72,59 @@ async def test_a_stop_ends_also_what_stands_still_and_the_first_reason_stays() -
 
 
 async def test_what_was_stopped_does_not_stand_still_any_more() -> None:
-    scope = Scope(5)
+    signal = StopSignal()
     with pytest.raises(StoppedError):  # noqa: PT012 - what the scope ends is the point
-        async with scope:
-            scope.stop(StopReason.CANCELLED)
+        async with Scope(5, signal) as scope:
+            signal.stop(StopReason.CANCELLED)
             with scope.standing_still():
                 await asyncio.sleep(1)
     assert now() < 0.001
 
 
 async def test_a_stop_before_the_scope_is_entered_counts() -> None:
-    scope = Scope(5)
-    scope.stop(StopReason.HANDED_OVER)
+    signal = StopSignal()
+    signal.leave()
     with pytest.raises(StoppedError, match="handed_over"):
-        async with scope:
+        async with Scope(5, signal):
             await asyncio.sleep(1)
 
 
 async def test_a_stop_after_the_scope_does_nothing() -> None:
-    async with Scope(5) as scope:
+    signal = StopSignal()
+    async with Scope(5, signal) as scope:
         pass
-    scope.stop(StopReason.CANCELLED)
+    signal.stop(StopReason.CANCELLED)
     await asyncio.sleep(10)
+    assert scope.reason is None
+
+
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_hand_over_ends_what_only_waits_soon_and_lets_other_work_finish(*, before: bool) -> None:
+    signal = StopSignal()
+    if before:
+        signal.hand_over()
+    with pytest.raises(StoppedError) as stopped:  # noqa: PT012 - what the scope ends is the point
+        async with Scope(None, signal) as scope:
+            signal.hand_over()
+            await asyncio.sleep(100)
+            with scope.waiting():
+                await asyncio.sleep(WAIT_SECONDS / 2)
+            await asyncio.sleep(100)
+            with scope.waiting():
+                await asyncio.sleep(100)
+    assert stopped.value.reason is StopReason.HANDED_OVER
+    assert now() == pytest.approx(200 + WAIT_SECONDS * 1.5)
+    assert signal.reason is None
+
+
+async def test_what_is_left_ends_other_work_too() -> None:
+    signal = StopSignal()
+    asyncio.get_running_loop().call_later(50, signal.leave)
+    with pytest.raises(StoppedError):  # noqa: PT012 - what the scope ends is the point
+        async with Scope(None, signal):
+            signal.hand_over()
+            await asyncio.sleep(100)
+    assert (now(), signal.reason) == (pytest.approx(50), StopReason.HANDED_OVER)
 
 
 async def test_somebody_elses_cancellation_and_timeout_pass_through() -> None:

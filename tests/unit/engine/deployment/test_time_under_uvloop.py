@@ -10,7 +10,8 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import World
 
 from vesemir.engine.deployment.pauses import DeploymentClock
-from vesemir.engine.ownership.scope import Scope, StoppedError, StopReason
+from vesemir.engine.ownership.scope import Scope, StoppedError
+from vesemir.engine.ownership.stop_signal import StopReason
 
 
 def under_uvloop(work: Callable[[], Awaitable[None]]) -> None:

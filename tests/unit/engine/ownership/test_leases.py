@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 
 import pytest
 from tests.fakes.record import Record
@@ -10,6 +11,7 @@ from tests.unit.engine.world import LEASE_SECONDS, InstanceStore, Lines, World
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.engine.ownership.leases import HeldLease, Leases
+from vesemir.engine.ownership.stop_signal import StopReason
 from vesemir.engine.ports.observe import SilentMeters
 from vesemir.engine.ports.store import StoreAwayError
 
@@ -34,12 +36,14 @@ class Holder:
         self.log = Lines()
         self.leases = Leases(self.store, owner="host/1", seconds=LEASE_SECONDS, log=self.log, meters=SilentMeters())
         self.changes = 0
+        self.hearing = ExitStack()
         self.tasks: list[asyncio.Task[None]] = []
 
     async def claim(self) -> HeldLease:
         lease = await self.leases.claim(max_expiries=5)
         assert lease is not None
-        lease.on_change = self._change
+        self.hearing.enter_context(lease.wishes_heard_by(self._change))
+        self.hearing.enter_context(lease.stop_signal.heard_by(self._change))
         return lease
 
     def _change(self) -> None:
@@ -217,7 +221,7 @@ async def test_losing_and_wishing_tell_of_changes_only(holder: Holder) -> None:
     lease.wish(lease.wishes)
     lease.lose()
     lease.lose()
-    assert holder.changes == 1
+    assert (holder.changes, lease.stop_signal.reason) == (1, StopReason.LEASE_LOST)
 
 
 async def test_a_claim_while_the_record_is_away_raises(holder: Holder) -> None:

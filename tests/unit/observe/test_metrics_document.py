@@ -16,8 +16,8 @@ from tests.alerting.shortened import RULES, shortened_rules, shorter
 from vesemir.adapters.amqp.broker import CONSUME_PART, PUBLISH_PART
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.cli.explain import entries_of, find
+from vesemir.composition import DATABASE
 from vesemir.engine.upkeep.health import HealthRegistry
-from vesemir.service import DATABASE
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")

@@ -1,0 +1,248 @@
+"""What an instance is made of: every part is built here, each with what it needs, and nowhere else.
+
+First what touches the outside, in one exit stack, closed in reverse; then the engine on top of it, which is plain
+objects. ``vesemir.service`` runs the parts and stops them in stages.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from vesemir.adapters.amqp import PUBLISH_PART, AmqpBroker
+from vesemir.adapters.chef import ChefInventory
+from vesemir.adapters.haproxy import HaproxyBoxes
+from vesemir.adapters.http import http_app, serving
+from vesemir.adapters.inventory import InventoryRouter, StaticInventory
+from vesemir.adapters.observe import PrometheusMeters, engine_log, gc_spared, gc_watched, redact
+from vesemir.adapters.policy import PolicyFile
+from vesemir.adapters.postgres import PostgresStore
+from vesemir.adapters.recipes import RecipeBook, local_artifact, recipe_folders
+from vesemir.adapters.reloading import Files
+from vesemir.adapters.sealing import RecordSeal
+from vesemir.adapters.ssh import SshHosts
+from vesemir.adapters.systemd import Notifier
+from vesemir.contract import stored_request
+from vesemir.domain.analysis import AnalysisRules
+from vesemir.domain.request import Timeouts
+from vesemir.engine.deployment.worker import Worker
+from vesemir.engine.limits import EngineLimits
+from vesemir.engine.messages.answers import Answers
+from vesemir.engine.messages.control import Control
+from vesemir.engine.messages.intake import Intake, IntakeRules
+from vesemir.engine.messages.outbox_publisher import OutboxPublisher
+from vesemir.engine.ownership.leases import Leases
+from vesemir.engine.ownership.secret_parameters import Secrecy
+from vesemir.engine.ports.observe import Log
+from vesemir.engine.target.context import EnginePorts
+from vesemir.engine.upkeep.drained_servers import DrainedServers
+from vesemir.engine.upkeep.health import HealthRegistry
+from vesemir.engine.upkeep.hint_relay import HintRelay
+from vesemir.engine.upkeep.retention import RecordCleanup, Retention
+from vesemir.settings import Settings
+
+DATABASE = "database"
+"""The part of the health that says whether the record answers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideParts:
+    """What touches files, the network or the process, each opened."""
+
+    health: HealthRegistry
+    meters: PrometheusMeters
+    log: Log
+    recipes: RecipeBook
+    policies: PolicyFile
+    inventory: InventoryRouter
+    store: PostgresStore
+    hosts: SshHosts
+    broker: AmqpBroker
+    systemd: Notifier
+
+    @property
+    def files(self) -> Mapping[str, Files]:
+        """What is read again when it changes, by the name of its part of the health."""
+        return {"recipes": self.recipes, "policy": self.policies}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """The engine of one instance."""
+
+    leases: Leases
+    publisher: OutboxPublisher
+    worker: Worker
+    hints: HintRelay
+    intake: Intake
+    control: Control
+    drained: DrainedServers
+    cleanup: RecordCleanup
+
+
+@asynccontextmanager
+async def built_parts(settings: Settings, *, instance: str) -> AsyncIterator[tuple[OutsideParts, EngineParts]]:
+    """All parts, open until the context ends. Nothing outside needs to be there yet, but for the settings' own files.
+    Raises ``VesemirError`` for those."""
+    async with AsyncExitStack() as stack:
+        outside = await _outside(stack, settings, instance=instance)
+        engine = _engine(settings, outside, instance=instance)
+        app = http_app(
+            health=outside.health,
+            meters=outside.meters,
+            reader=outside.store,
+            token=settings.http.token,
+            log=outside.log,
+        )
+        await stack.enter_async_context(serving(app, settings.http.host, settings.http.port, log=outside.log))
+        stack.enter_context(gc_spared())
+        yield outside, engine
+
+
+async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) -> OutsideParts:
+    health, meters = HealthRegistry(), PrometheusMeters()
+    log = engine_log(instance=instance, level=settings.log.level)
+    stack.enter_context(gc_watched(meters.gc_paused))
+    health.expect(DATABASE)
+    recipes = RecipeBook(recipe_folders(settings.recipes), log=log)
+    policies = PolicyFile(settings.policy.file, log=log)
+    static = settings.inventory.file
+    inventory = InventoryRouter(
+        static=None if static is None else StaticInventory.load(static, warn=log.warning),
+        chef=await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning)),
+    )
+    return OutsideParts(
+        health=health,
+        meters=meters,
+        log=log,
+        recipes=recipes,
+        policies=policies,
+        inventory=inventory,
+        store=await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance)),
+        hosts=await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters)),
+        broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),
+        systemd=Notifier.from_environment(log=log),
+    )
+
+
+def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> EngineParts:
+    store, log, meters, seal = outside.store, outside.log, outside.meters, RecordSeal.of(settings.secrets.key)
+    ports = _ports(settings, outside, seal=seal)
+    answers = Answers(outside.broker, namespace=settings.amqp.namespace, instance=instance, log=log)
+    leases = Leases(store, owner=instance, seconds=settings.lease.seconds, log=log, meters=meters)
+    publisher = _publisher(settings, outside, instance=instance)
+    worker = Worker(
+        leases,
+        ports=ports,
+        limits=limits_of(settings),
+        read_request=partial(stored_request, caps=caps_of(settings)),
+        on_event=publisher.wake,
+    )
+
+    def wake_work() -> None:
+        worker.wake()
+        publisher.wake()
+
+    hints = HintRelay(store, on_work=wake_work, on_wish=leases.hint)
+    rules = _intake_rules(settings, outside, seal=seal)
+    return EngineParts(
+        leases=leases,
+        publisher=publisher,
+        worker=worker,
+        hints=hints,
+        intake=Intake(rules, store=store, answers=answers, log=log, meters=meters, on_accepted=hints.wake_work),
+        control=_control(settings, outside, answers=answers, hints=hints),
+        drained=DrainedServers(store, ports.balancers, log=log, seconds=settings.lease.seconds),
+        cleanup=RecordCleanup(store, retention_of(settings), log=log),
+    )
+
+
+def _ports(settings: Settings, outside: OutsideParts, *, seal: RecordSeal | None) -> EnginePorts:
+    return EnginePorts(
+        store=outside.store,
+        hosts=outside.hosts,
+        balancers=HaproxyBoxes(outside.hosts, settings.haproxy),
+        inventory=outside.inventory,
+        recipes=outside.recipes,
+        policies=outside.policies,
+        log=outside.log,
+        meters=outside.meters,
+        redact=redact,
+        artifact=partial(local_artifact, roots=settings.artifacts.roots),
+        seal=seal,
+    )
+
+
+def _publisher(settings: Settings, outside: OutsideParts, *, instance: str) -> OutboxPublisher:
+    return OutboxPublisher(
+        outside.store,
+        outside.broker,
+        gate=outside.health.gate(PUBLISH_PART),
+        publisher=instance,
+        lease_seconds=settings.lease.publisher_seconds,
+        namespace=settings.amqp.namespace,
+        park_after_seconds=settings.amqp.reply_deadline_seconds,
+        log=outside.log,
+        meters=outside.meters,
+    )
+
+
+def _intake_rules(settings: Settings, outside: OutsideParts, *, seal: RecordSeal | None) -> IntakeRules:
+    return IntakeRules(
+        outside.recipes,
+        outside.policies,
+        outside.inventory,
+        caps_of(settings),
+        settings.amqp.max_message_bytes,
+        settings.amqp.namespace,
+        Secrecy(redact, seal),
+    )
+
+
+def _control(settings: Settings, outside: OutsideParts, *, answers: Answers, hints: HintRelay) -> Control:
+    return Control(
+        store=outside.store,
+        answers=answers,
+        log=outside.log,
+        meters=outside.meters,
+        namespace=settings.amqp.namespace,
+        max_bytes=settings.amqp.max_message_bytes,
+        redact=redact,
+        on_wish=hints.wake,
+    )
+
+
+def limits_of(settings: Settings) -> EngineLimits:
+    """The engine's figures. Every interval of the lease follows from ``lease.seconds``."""
+    lease, limits, haproxy = settings.lease, settings.limits, settings.haproxy
+    return EngineLimits(
+        lease_seconds=lease.seconds,
+        beat_seconds=lease.beat_seconds,
+        silence_seconds=lease.silence_seconds,
+        reconnect_seconds=lease.seconds,
+        settle_seconds=30,
+        shutdown_seconds=limits.shutdown_seconds,
+        capacity_seconds=haproxy.capacity_deadline_seconds,
+        up_seconds=haproxy.up_deadline_seconds,
+        max_expiries=limits.expiries,
+        deployments=limits.deployments,
+        targets=limits.targets,
+        output_bytes=limits.output_bytes,
+        approval_seconds=limits.approval_seconds,
+        pause_seconds=limits.pause_seconds,
+        caps=caps_of(settings),
+        python=settings.ssh.python,
+        analysis=AnalysisRules(**settings.analysis.model_dump()),
+    )
+
+
+def retention_of(settings: Settings) -> Retention | None:
+    """None: everything is kept."""
+    kept = settings.retention
+    return Retention(kept.days * 24 * 3600, kept.batch_rows, kept.every_seconds) if kept.days else None
+
+
+def caps_of(settings: Settings) -> Timeouts:
+    """The longest timeouts that a request can have."""
+    limits = settings.limits
+    return Timeouts(limits.deployment_seconds, limits.target_seconds, limits.step_seconds)

@@ -1,6 +1,5 @@
 """A load balancer in memory that behaves as HAProxy 2.6 was measured to. Each reading is a round of health checks."""
 
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.haproxy_reply import checked_name
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, weight_at
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
 
 OLD_SECONDS = 3600.0
@@ -160,13 +160,13 @@ class FakeLoadBalancer:
 
     async def process(self) -> HaproxyProcess:
         self._there(self._backend)
-        age = OLD_SECONDS if self._started is None else time.monotonic() - self._started
+        age = OLD_SECONDS if self._started is None else loop_time() - self._started
         return HaproxyProcess(self._pid, float(int(age)))
 
     def reload(self, *, keep_state: bool = False) -> None:
         """With a server-state file, or without one: as the configuration has it, and fully healthy."""
         self._pid += 1
-        self._started = time.monotonic()
+        self._started = loop_time()
         for server in self._by_name.values():
             if not keep_state:
                 server.start()

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.wish import Wish
+from vesemir.engine.clock import wall_time
 from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
@@ -172,7 +172,7 @@ class Record:
     skipped_seconds: float = 0.0
 
     def now(self) -> float:
-        return time.time() + self.skipped_seconds
+        return wall_time() + self.skipped_seconds
 
     def skip(self, seconds: float) -> None:
         self.skipped_seconds += seconds

@@ -1,20 +1,23 @@
 """An event loop whose clock jumps: when nothing is ready, the next timer is due at once.
 
 Minutes of leases, pauses and timeouts pass in milliseconds, and always in the same order. Work in threads is waited for
-in real time. The engine's modules read the same clock (``on_virtual_time``).
+in real time. The engine measures by its loop's clock, so only the time of day has to be changed (``on_virtual_time``).
 """
 
 import asyncio
 import selectors
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
+from vesemir.engine import clock
+
 TOO_LONG_SECONDS = 30 * 24 * 3600.0
 """A test that lets so much time pass waits for something that never comes."""
+BEGINNING = 1_800_000_000.0
+"""The time of day at which every loop begins."""
 
 
 class _Jumping(selectors.DefaultSelector):
@@ -67,28 +70,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.threads_at_work -= 1
 
 
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()
-
-
-VIRTUAL = SimpleNamespace(monotonic=_loop_time, time=lambda: 1_800_000_000.0 + _loop_time())
-
-
 @contextmanager
 def on_virtual_time() -> Iterator[None]:
-    """The engine and the fake record read the running loop's clock."""
-    readers = [
-        module
-        for name, module in list(sys.modules.items())
-        if name.startswith(("vesemir.engine.", "tests.fakes.")) and getattr(module, "time", None) is time
-    ]
-    for module in readers:
-        module.time = VIRTUAL  # type: ignore[attr-defined]
+    """The engine's times of day, and the fake record's, follow the running loop too (``vesemir.engine.clock``)."""
+    clock.time = SimpleNamespace(time=lambda: BEGINNING + clock.loop_time())  # type: ignore[assignment]
     try:
         yield
     finally:
-        for module in readers:
-            module.time = time  # type: ignore[attr-defined]
+        clock.time = time
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 7200.0) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.request import Rollout
+from vesemir.engine.clock import loop_time
 from vesemir.engine.limits import EngineLimits
 
 
@@ -51,12 +52,11 @@ class BatchGate:
 
     def paused(self, batch: Batch) -> bool:
         """Whether ``pause_seconds`` still runs before this batch; it begins with the first question."""
-        loop = asyncio.get_running_loop()
         if batch.number not in self._opens_at:
-            self._opens_at[batch.number] = loop.time() + self._pause_seconds
+            self._opens_at[batch.number] = loop_time() + self._pause_seconds
             if self._pause_seconds > 0:
-                loop.call_later(self._pause_seconds, self._on_change)
-        return loop.time() < self._opens_at[batch.number]
+                asyncio.get_running_loop().call_later(self._pause_seconds, self._on_change)
+        return loop_time() < self._opens_at[batch.number]
 
 
 class DeploymentClock:
@@ -74,14 +74,13 @@ class DeploymentClock:
     def go(self) -> None:
         """Start, or go on after a pause."""
         if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._ends_at = loop.time() + self._left
-            self._timer = loop.call_later(self._left, self._on_expiry)
+            self._ends_at = loop_time() + self._left
+            self._timer = asyncio.get_running_loop().call_later(self._left, self._on_expiry)
 
     def stand_still(self) -> None:
         """A pause, or the end."""
         if self._timer is not None:
-            self._left = max(0.0, self._ends_at - asyncio.get_running_loop().time())
+            self._left = max(0.0, self._ends_at - loop_time())
             self._timer.cancel()
             self._timer = None
 

@@ -1,7 +1,6 @@
 """Before the first target: what the record asks for, which hosts, which batches, and whether everything can be
 rendered for each of them."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from vesemir.domain.render import RenderError
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
 from vesemir.domain.target import OWN_VARIABLES, Target
+from vesemir.engine.clock import loop_time, wall_time
 from vesemir.engine.deployment.failures import unknown_recipe
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ownership.recorder import Recorder
@@ -97,11 +97,11 @@ async def prepare(
     Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
     """
     policy = ports.policies.current
-    _permit(policy.judge(request, user_id, time.time()))
+    _permit(policy.judge(request, user_id, wall_time()))
     _check_parameters(recipe, request)
-    started = time.monotonic()
+    started = loop_time()
     targets, balancers = await _resolve(request, recipe, ports)
-    seconds = time.monotonic() - started
+    seconds = loop_time() - started
     ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
     _limit_targets(len(targets), limits)
     _permit(policy.judge_targets(request, len(targets)))

@@ -1,10 +1,10 @@
 """How far a deployment has come under its owner: what its phases hand to each other, and its result is made of."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vesemir.domain.states import DeploymentState, deployment_move
+from vesemir.engine.clock import loop_time
 from vesemir.engine.deployment.prepare import PreparedDeployment
 from vesemir.engine.ports.records import DeploymentRecord
 from vesemir.engine.target.context import Deployment
@@ -22,7 +22,7 @@ class DeploymentProgress:
         self.state: DeploymentState = record.state
         self.rows: Sequence[Row] = ()
         self.resolve_seconds = record.resolve_seconds or 0.0
-        self._loaded_at = time.monotonic()
+        self._loaded_at = loop_time()
 
     def move(self, new: DeploymentState) -> DeploymentState:
         """The state before. Raises ``IllegalTransitionError``."""
@@ -32,7 +32,7 @@ class DeploymentProgress:
     @property
     def total_seconds(self) -> float:
         """Since it was claimed first, under every owner."""
-        return self.record.total_seconds + time.monotonic() - self._loaded_at
+        return self.record.total_seconds + loop_time() - self._loaded_at
 
 
 @dataclass(frozen=True, slots=True)

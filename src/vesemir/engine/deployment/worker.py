@@ -10,6 +10,7 @@ from functools import partial
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.request import DeployRequest
+from vesemir.engine.clock import loop_time
 from vesemir.engine.deployment.rollout_loop import HandedOverError
 from vesemir.engine.deployment.run import DeploymentRun
 from vesemir.engine.limits import EngineLimits
@@ -90,7 +91,7 @@ class Worker:
 
     def _limit_claim(self, seconds: float) -> None:
         if self._claiming is not None:
-            self._claiming.reschedule(asyncio.get_running_loop().time() + seconds)
+            self._claiming.reschedule(loop_time() + seconds)
 
     def _may_claim(self) -> bool:
         return not self._stopping.ending and self._in_work < self._limits.deployments

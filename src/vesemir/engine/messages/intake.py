@@ -6,7 +6,6 @@ that raises (the database or the broker is away) has it come again, and all of i
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from vesemir.domain.failure import FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.request import DeployRequest, Timeouts
+from vesemir.engine.clock import wall_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.answers import Answers
 from vesemir.engine.ownership.secret_parameters import Secrecy, is_placeholder
@@ -139,7 +139,7 @@ class Intake:
     async def handle(self, message: IncomingMessage) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
         # In a thread: it may have to read changed files.
-        judged = await asyncio.to_thread(self._rules.judge, message, time.time())
+        judged = await asyncio.to_thread(self._rules.judge, message, wall_time())
         if isinstance(judged, Refusal):
             await self._refuse(message, judged)
             return

@@ -6,9 +6,9 @@ destination that cannot be delivered to waits longer each time, is parked after 
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 
+from vesemir.engine.clock import loop_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.event_message import event_message
 from vesemir.engine.ports.broker import Broker, BrokerAwayError, OutgoingMessage, PublishOutcome
@@ -125,8 +125,8 @@ class OutboxPublisher:
 
     async def _deliver_all(self, delivery: Delivery) -> bool:
         """Publish up to the end, for less than the publisher's lease; whether there may be more to do at once."""
-        cursor, started = delivery.cursor, time.monotonic()
-        while time.monotonic() - started < self._lease_seconds / 2:
+        cursor, started = delivery.cursor, loop_time()
+        while loop_time() - started < self._lease_seconds / 2:
             events = await self._outbox.events_after(delivery.deployment_id, cursor, limit=IN_FLIGHT)
             if not events:
                 await self._outbox.advance(delivery.destination_id, self._publisher, cursor, release=True)
@@ -150,18 +150,18 @@ class OutboxPublisher:
 
     async def _publish(self, delivery: Delivery, events: Sequence[StoredEvent]) -> tuple[int, str | None, bool]:
         """(how many from the first on were confirmed, why the next one was refused, whether the broker was away)."""
-        sent = time.monotonic()
+        sent = loop_time()
         outcomes = await asyncio.gather(
             *(self._broker.publish(self._message(delivery, event)) for event in events), return_exceptions=True
         )
         for count, outcome in enumerate(outcomes):
             if isinstance(outcome, BrokerAwayError):
-                self._meters.published("away", seconds=time.monotonic() - sent)
+                self._meters.published("away", seconds=loop_time() - sent)
                 self._log.warning("publishing stopped: {error}", error=str(outcome))
                 return count, None, True
             if isinstance(outcome, BaseException):
                 raise outcome
-            self._meters.published(outcome.value, seconds=time.monotonic() - sent)
+            self._meters.published(outcome.value, seconds=loop_time() - sent)
             if outcome is PublishOutcome.RETURNED:
                 return count, f"no queue {delivery.reply_to} is there; the requester must declare it", False
             if outcome is PublishOutcome.REFUSED:

@@ -6,12 +6,12 @@ A lease that is lost is never regained: its deployment is claimed anew.
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from vesemir.domain.failure import LeaseLostError
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ownership.listeners import Listeners
 from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
 from vesemir.engine.ports.observe import Log, Meters
@@ -83,11 +83,11 @@ class Leases:
 
     async def claim(self, *, max_expiries: int) -> HeldLease | None:
         """Claim one deployment, if there is one to be had."""
-        sent = time.monotonic()
+        sent = loop_time()
         claim = await self._store.claim(self._owner, lease_seconds=self._seconds, max_expiries=max_expiries)
         if claim is None:
             return None
-        lease = HeldLease(claim, trusted_until=sent + self._seconds * 2 / 3, clock=time.monotonic)
+        lease = HeldLease(claim, trusted_until=sent + self._seconds * 2 / 3, clock=loop_time)
         self._held[claim.deployment_id] = lease
         return lease
 
@@ -117,7 +117,7 @@ class Leases:
         epochs = {name: lease.claim.epoch for name, lease in self._held.items()}
         if not epochs:
             return
-        sent = time.monotonic()
+        sent = loop_time()
         try:
             async with asyncio.timeout(self._seconds / 6):
                 renewed = await self._store.renew(self._owner, epochs, lease_seconds=self._seconds)

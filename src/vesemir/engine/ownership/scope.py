@@ -4,11 +4,12 @@ Built on ``asyncio.timeout``, which already knows how to tell its own expiry fro
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
 
 WAIT_SECONDS = 2.0
@@ -35,7 +36,6 @@ class Scope:
         self._hearing = ExitStack()
         self._reason: StopReason | None = None
         self._timeout = asyncio.timeout(None)
-        self._clock: Callable[[], float] | None = None
         self._waits: float | None = None
         self._ending: asyncio.Handle | None = None
 
@@ -56,7 +56,7 @@ class Scope:
         if self._reason is None:
             self._reason = reason
             if not self._timeout.expired():
-                self._timeout.reschedule(self._now())
+                self._timeout.reschedule(loop_time())
 
     @contextmanager
     def waiting(self, seconds: float = WAIT_SECONDS) -> Iterator[None]:
@@ -86,24 +86,19 @@ class Scope:
         if deadline is None or self._reason is not None:
             yield
             return
-        left = deadline - self._now()
+        left = deadline - loop_time()
         self._timeout.reschedule(None)
         try:
             yield
         finally:
             if self._reason is None:
-                self._timeout.reschedule(self._now() + left)
-
-    def _now(self) -> float:
-        if self._clock is None:
-            self._clock = asyncio.get_running_loop().time
-        return self._clock()
+                self._timeout.reschedule(loop_time() + left)
 
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._hearing.enter_context(self._signal.heard_by(self._hear))
         if self._budget is not None:
-            self._timeout.reschedule(self._now() + self._budget)
+            self._timeout.reschedule(loop_time() + self._budget)
         self._hear()
         return self
 

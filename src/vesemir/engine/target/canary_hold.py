@@ -9,6 +9,7 @@ from vesemir.domain.analysis_report import regression_in, written
 from vesemir.domain.canary import Judge
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.engine.clock import loop_time
 
 LOOK_SECONDS = 1.0
 """Between two looks at the counters: so long a regression goes on after it is beyond doubt."""
@@ -42,15 +43,14 @@ class CanaryHold:
 
     async def hold(self, seconds: float, percent: int) -> None:
         """So long at that share of its weight. Raises ``canary.regressed``, and at once if that is beyond doubt."""
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = loop_time()
         self._judge.begin_hold()
         judged: Judgement | None = None
-        while judged is None and (left := started + seconds - loop.time()) > 0:
+        while judged is None and (left := started + seconds - loop_time()) > 0:
             await asyncio.sleep(min(LOOK_SECONDS, left))
             self._judge.look(await self._counters())
             judged = self._judge.beyond_doubt()
-        self._judge.end_hold(percent, loop.time() - started)
+        self._judge.end_hold(percent, loop_time() - started)
         refuse_regressed(self.report())
 
     async def refuse(self, error: FailedError) -> NoReturn:

@@ -1,7 +1,6 @@
 """The steps of one target: each done once, recorded with its event; adopted or redone when it was begun before."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,6 +9,7 @@ from vesemir.domain.action import CheckAction, RenderedStep
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
 from vesemir.domain.verdict import event_output, failure_of_step, stored_output
+from vesemir.engine.clock import loop_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.ownership.scope import Scope
 from vesemir.engine.ownership.stop_signal import LEFT_ALONE, StopReason
@@ -58,18 +58,18 @@ class RecordedSteps:
     async def _own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         self._deployment.lease.ensure()
         self.began, self.doing = True, name
-        started = time.monotonic()
+        started = loop_time()
         try:
             text = (await work()).encode()
         except FailedError as error:
             text = error.output.encode()
             status = StepStatus.TIMED_OUT if error.failure.code.value.endswith("timed_out") else StepStatus.FAILED
-            self._put(name, 1, StepResult(status, None, text, len(text), time.monotonic() - started))
+            self._put(name, 1, StepResult(status, None, text, len(text), loop_time() - started))
             raise
         except asyncio.CancelledError:
-            self._put_ended(name, 1, time.monotonic() - started)
+            self._put_ended(name, 1, loop_time() - started)
             raise
-        await self._put(name, 1, StepResult(StepStatus.SUCCEEDED, None, text, len(text), time.monotonic() - started))
+        await self._put(name, 1, StepResult(StepStatus.SUCCEEDED, None, text, len(text), loop_time() - started))
 
     async def remote(self, host: Host, step: RenderedStep, *, resumed: bool) -> None:
         """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
@@ -114,19 +114,19 @@ class RecordedSteps:
                 return adopted
         self._deployment.lease.ensure()
         self.began, self.doing = True, step.name
-        started = time.monotonic()
+        started = loop_time()
         try:
             reach(Failpoint.BEFORE_SEND)
             with self._scope.waiting() if isinstance(step.action, CheckAction) else nullcontext():
                 result = await runner.run(key, step)
             reach(Failpoint.BEFORE_RECORD)
         except asyncio.CancelledError:
-            self._put_ended(step.name, attempt, time.monotonic() - started, redone=redone)
+            self._put_ended(step.name, attempt, loop_time() - started, redone=redone)
             raise
         except FailedError as error:
             if error.failure.code is not FailureCode.SSH_CONNECTION_LOST:
                 text = error.failure.message.encode()
-                failed = StepResult(StepStatus.FAILED, None, text, len(text), time.monotonic() - started)
+                failed = StepResult(StepStatus.FAILED, None, text, len(text), loop_time() - started)
                 await self._put(step.name, attempt, failed, redone=redone)
             raise
         if result.status is StepStatus.CANCELLED:

@@ -6,7 +6,6 @@ own markers tell decides about the rest (architecture.md, "State").
 """
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
@@ -16,6 +15,7 @@ from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.traffic_prior import Prior
 from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ownership.scope import Scope, StoppedError
 from vesemir.engine.ownership.stop_signal import LEFT_ALONE
 from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, Touch
@@ -63,7 +63,7 @@ class TargetSession:
             await self._run()
 
     async def _run(self) -> None:
-        row, started = self._row, time.monotonic()
+        row, started = self._row, loop_time()
         failure: Failure | None
         self._log.info("goes on after a takeover" if row.resumed else "begins")
         try:
@@ -74,7 +74,7 @@ class TargetSession:
             await self._settle(failure)
         except (LeaseLostError, StoppedError):
             return
-        row.duration_seconds = time.monotonic() - started
+        row.duration_seconds = loop_time() - started
         state = target_state_of(failure, row.direction)
         await self._finish(state, self._said(failure))
 
@@ -127,7 +127,7 @@ class TargetSession:
 
     def _give_up_or_wait(self, error: FailedError, lost_at: float | None) -> float:
         """Since when the host is lost, if it is worth trying again; raises what the target failed with otherwise."""
-        now = time.monotonic()
+        now = loop_time()
         lost_now = error.failure.code is FailureCode.SSH_CONNECTION_LOST
         in_flight = self._row.resumed or lost_at is not None or self._row.touched
         if not in_flight and not lost_now:
@@ -176,11 +176,11 @@ class TargetSession:
         if self._steps.succeeded("drain"):
             await traffic.assert_out(self._server)
             return
-        started, still = time.monotonic(), self._scope.standing_still
+        started, still = loop_time(), self._scope.standing_still
         await self._steps.own(
             "drain", lambda: traffic.take_out(self._server, row.traffic, remember=self._remember, waiting=still)
         )
-        seconds = time.monotonic() - started
+        seconds = loop_time() - started
         self._deployment.ports.meters.phase_finished(Phase.DRAIN, seconds=seconds)
         self._log.info("out of traffic after {seconds:.1f} s", seconds=seconds)
         await traffic.assert_out(self._server)

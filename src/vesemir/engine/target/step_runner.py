@@ -1,7 +1,6 @@
 """Carrying out one rendered step on an open host, whatever its kind, and telling how it ended."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from vesemir.domain.render import RenderScope, render_steps
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepStatus
 from vesemir.domain.target import Target
+from vesemir.engine.clock import loop_time
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ports.hosts import Host
 
@@ -43,13 +43,13 @@ class StepRunner:
                 return await self._place(key, action)
 
     async def _place(self, key: StepKey, action: PutAction | FetchAction) -> StepResult:
-        started = time.monotonic()
+        started = loop_time()
         try:
             async with asyncio.timeout(action.timeout):
                 command = await self._placing(key, action)
         except TimeoutError:
             text = f"sending the file took longer than {action.timeout:g} s".encode()
-            return StepResult(StepStatus.TIMED_OUT, None, text, len(text), time.monotonic() - started)
+            return StepResult(StepStatus.TIMED_OUT, None, text, len(text), loop_time() - started)
         return await self._host.run(key, command)
 
     async def _placing(self, key: StepKey, action: PutAction | FetchAction) -> Command:
@@ -67,13 +67,13 @@ class StepRunner:
 
     async def _check(self, key: StepKey, check: CheckAction) -> StepResult:
         """Try until it passes. The deadline is the check's own; a command in it is supervised like any step."""
-        started = time.monotonic()
+        started = loop_time()
         tries = 0
         while True:
             tries += 1
-            left = check.deadline - (time.monotonic() - started)
+            left = check.deadline - (loop_time() - started)
             reason, status = await self._probe(key, check, max(0.1, min(left, PROBE_SECONDS)))
-            elapsed = time.monotonic() - started
+            elapsed = loop_time() - started
             if reason is None:
                 text = f"passed at try {tries}\n".encode()
                 return StepResult(StepStatus.SUCCEEDED, status, text, len(text), elapsed)

@@ -1,13 +1,13 @@
 """How many servers of a backend must stay UP, and taking one out only while that many do."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, asynccontextmanager
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import ServerState, available_besides, needed_besides
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.engine.traffic.server import ServerOnBox, found
 
@@ -44,7 +44,7 @@ class Capacity:
         Waits, within ``waiting()``, as long as there is a shortage. Raises ``haproxy.capacity``. ``before`` is given
         how the server is on each load balancer in the very moment before it is drained.
         """
-        deadline = time.monotonic() + self._seconds
+        deadline = loop_time() + self._seconds
         while True:
             async with self._alone():
                 own, shortage = await self._look(servers[0].name)
@@ -53,7 +53,7 @@ class Capacity:
                     for server in servers:
                         await server.drain()
                     return
-            if time.monotonic() >= deadline:
+            if loop_time() >= deadline:
                 raise FailedError(FailureCode.HAPROXY_CAPACITY, f"{shortage}, for {self._seconds:g} s")
             with waiting():
                 await asyncio.sleep(CAPACITY_POLL_SECONDS)

@@ -1,12 +1,12 @@
 """Taking a server's sessions away: drained until none is left, then maint, on every load balancer."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.engine.clock import loop_time
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, boxes_of, read_all
 
@@ -22,7 +22,7 @@ async def empty(servers: Sequence[ServerOnBox], request: TrafficRequest, process
 
     With ``processes``, sessions of a process that a reload replaced are waited for: not needed where it was out before.
     """
-    started = time.monotonic()
+    started = loop_time()
     for _ in range(TRIES):
         said = await _wait_until_idle(servers, request)
         if processes is not None:
@@ -31,7 +31,7 @@ async def empty(servers: Sequence[ServerOnBox], request: TrafficRequest, process
             if (await server.read()).admin is not AdminState.MAINT:
                 await server.order(AdminState.MAINT)
         if all(state.admin is AdminState.MAINT for state in await read_all(servers)):
-            seconds = time.monotonic() - started
+            seconds = loop_time() - started
             return f"{servers[0].name} drained in {seconds:.1f} s{said}, in maint on {boxes_of(servers)}"
     text = f"HAProxy on {boxes_of(servers)} does not keep {servers[0].name} in maint: see what else sets its state"
     raise FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
@@ -63,7 +63,7 @@ async def _wait_for_unseen(servers: Sequence[ServerOnBox], request: TrafficReque
     while True:
         await processes.look([server.box for server in servers])
         ends = max(processes.unseen_until(server.box.name, request.drain_seconds) for server in servers)
-        if time.monotonic() >= ends:
+        if loop_time() >= ends:
             return " (HAProxy was reloaded: its old process had time to finish)" if waited else ""
         waited = True
         for server in servers:
@@ -73,12 +73,12 @@ async def _wait_for_unseen(servers: Sequence[ServerOnBox], request: TrafficReque
 
 async def _busy_after(servers: Sequence[ServerOnBox], seconds: float) -> list[tuple[ServerOnBox, ServerState]]:
     """Those that still have sessions when none has any or the time is over."""
-    deadline = time.monotonic() + seconds
+    deadline = loop_time() + seconds
     while True:
         states = [await server.drain() for server in servers]
         busy = [(server, state) for server, state in zip(servers, states, strict=True) if not state.is_idle]
         drained = all(state.admin is not AdminState.READY for state in states)
-        if (drained and not busy) or time.monotonic() >= deadline:
+        if (drained and not busy) or loop_time() >= deadline:
             return busy
         await asyncio.sleep(STATE_POLL_SECONDS)
 

@@ -6,14 +6,14 @@ new process may still have requests of the old one, for as long as sessions may 
 was told between the dump of its state and its end, the new one does not know.
 """
 
-import time
 from collections.abc import Iterable, Sequence
 
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
 
 
 class Processes:
-    """Of one deployment. Times are those of ``time.monotonic``; a process may have started a second before its time."""
+    """Of one deployment. Times are the event loop's; a process may have started a second before its time."""
 
     def __init__(self) -> None:
         self._known: dict[str, int] = {}
@@ -24,12 +24,12 @@ class Processes:
 
     async def look(self, boxes: Sequence[LoadBalancer]) -> tuple[int, ...]:
         """Ask each for its process id. Raises ``FailedError`` (``haproxy.unreachable``)."""
-        ids, began = [], time.monotonic()
+        ids, began = [], loop_time()
         for box in boxes:
             process = await box.process()
             ids.append(process.process_id)
             if self._known.get(box.name) != process.process_id or box.name not in self._started:
-                self._started[box.name] = time.monotonic() - process.age_seconds
+                self._started[box.name] = loop_time() - process.age_seconds
             if self._known.setdefault(box.name, process.process_id) != process.process_id:
                 self._known[box.name] = process.process_id
                 self._replaced.add(box.name)

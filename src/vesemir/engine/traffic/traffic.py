@@ -5,7 +5,6 @@ waits read its state again and again; each reading also says again what a reload
 called again with the stored prior state, which is how a takeover goes on.
 """
 
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -17,6 +16,7 @@ from vesemir.domain.request import TrafficRequest
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, check_weights
 from vesemir.domain.traffic_prior import Prior, PriorState, is_foreign, left_as_it_was, prior_as_json, prior_of
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.engine.traffic import weights
 from vesemir.engine.traffic.capacity import Capacity
@@ -150,9 +150,9 @@ class Traffic:
         servers = self._coming_back(name, prior)
         if not servers:
             return f"{self._request.server_of(name)} {left_as_it_was(prior_of(prior))}; HAProxy did not check it"
-        started = time.monotonic()
+        started = loop_time()
         states = await weights.warm_up(servers, seconds=self._up_seconds)
-        seconds = time.monotonic() - started
+        seconds = loop_time() - started
         return f"{self._request.server_of(name)} {weights.how_checked(states)} after {seconds:.1f} s"
 
     async def put_back(self, name: str, prior: Prior, hold: Hold, *, checked: bool = False) -> str:
@@ -168,7 +168,7 @@ class Traffic:
             work = partial(hold, self._request.degradation_seconds, percent)
             await weights.hold(servers, percent, work, self._processes)
         said = await self._serve_fully(name, servers, prior)
-        self._back[name] = (time.monotonic(), prior)
+        self._back[name] = (loop_time(), prior)
         return said
 
     async def look_back(self) -> None:

@@ -1,11 +1,11 @@
 """A server that gets its traffic back: warmed up, then at a share of its weight, held there under watch."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState, weight_at
+from vesemir.engine.clock import loop_time
 from vesemir.engine.traffic.drain import STATE_POLL_SECONDS
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, read_all
@@ -17,14 +17,14 @@ CONFIRM_SECONDS = 5.0
 
 async def warm_up(servers: Sequence[ServerOnBox], *, seconds: float) -> list[ServerState]:
     """Drained instead of in maint, and a fresh passed check on each, to ``seconds``. Raises ``haproxy.not_up``."""
-    deadline = time.monotonic() + seconds
+    deadline = loop_time() + seconds
     for server in servers:
         await server.warm()
     while True:
         states = await read_all(servers)
         if all(map(passes, states)):
             return states
-        if time.monotonic() >= deadline:
+        if loop_time() >= deadline:
             raise not_up(servers, states, f"passed no fresh check within {seconds:g} s")
         for server, state in zip(servers, states, strict=True):
             if state.admin is not AdminState.DRAIN:
@@ -34,12 +34,12 @@ async def warm_up(servers: Sequence[ServerOnBox], *, seconds: float) -> list[Ser
 
 async def serve(servers: Sequence[ServerOnBox], percent: int) -> None:
     """Ready at that share on every load balancer, and read back. Raises ``haproxy.not_up``."""
-    deadline = time.monotonic() + CONFIRM_SECONDS
+    deadline = loop_time() + CONFIRM_SECONDS
     while True:
         states = [await server.serve(percent) for server in servers]
         if all(state.is_up and state.user_weight == weight_at(state.configured_weight, percent) for state in states):
             return
-        if time.monotonic() >= deadline:
+        if loop_time() >= deadline:
             raise not_up(servers, states, f"is not UP at {percent} % of its weight")
         await asyncio.sleep(STATE_POLL_SECONDS)
 

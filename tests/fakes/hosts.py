@@ -43,11 +43,11 @@ class Call:
 
 
 @dataclass
-class _Box:
+class FakeBox:
     """What a host keeps."""
 
     epochs: dict[str, int] = field(default_factory=dict)
-    holders: dict[str, "_FakeHost"] = field(default_factory=dict)
+    holders: dict[str, "FakeSession"] = field(default_factory=dict)
     started: set[StepKey] = field(default_factory=set)
     finished: dict[StepKey, StepResult] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class FakeHosts:
     answers: Callable[[str, str, str], str] | None = None
     """(load balancer, socket, line) to the answer; may raise ``FailedError``."""
     calls: list[Call] = field(default_factory=list)
-    boxes: dict[str, _Box] = field(default_factory=dict)
+    boxes: dict[str, FakeBox] = field(default_factory=dict)
     running: int = 0
     most_running: int = 0
     """The most sessions that were open at once."""
@@ -76,8 +76,8 @@ class FakeHosts:
         """Targets on which a step (any, without a name) was run, in order."""
         return [call.target for call in self.calls if call.what == "run" and step in {"", call.step}]
 
-    def box(self, name: str) -> _Box:
-        return self.boxes.setdefault(name, _Box())
+    def box(self, name: str) -> FakeBox:
+        return self.boxes.setdefault(name, FakeBox())
 
     def ending_of(self, target: str, step: str) -> Ending:
         for name in (f"{target}:{step}", step):
@@ -97,7 +97,7 @@ class FakeHosts:
         self.calls.append(Call("open", target.name, epoch=ticket.epoch))
         self._reach(target)
         box = self.box(target.name)
-        host = _FakeHost(self, target.name, ticket, box)
+        host = FakeSession(self, target.name, ticket, box)
         await host.take_lane()
         self.running += 1
         self.most_running = max(self.running, self.most_running)
@@ -120,11 +120,13 @@ class FakeHosts:
         yield
 
 
-class _FakeHost:
-    def __init__(self, hosts: FakeHosts, name: str, ticket: Ticket, box: _Box) -> None:
+class FakeSession:
+    """A session with a host; ``ticket`` is what it was opened with."""
+
+    def __init__(self, hosts: FakeHosts, name: str, ticket: Ticket, box: FakeBox) -> None:
         self._hosts = hosts
-        self._name = name
-        self._ticket = ticket
+        self.name = name
+        self.ticket = ticket
         self._box = box
         self._over = asyncio.Event()
         self._end: VesemirError | None = None
@@ -133,40 +135,55 @@ class _FakeHost:
     def connect_seconds(self) -> float:
         return 0.01
 
+    @property
+    def usable(self) -> bool:
+        """Whether a step could be begun: the session goes on and its lease is trusted."""
+        return self._end is None and self.ticket.valid()
+
+    async def take_time(self, key: StepKey, seconds: float) -> None:
+        """The host knows the step as begun; it goes on for so long, or until the session ends."""
+        self._begin(key)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._over.wait(), seconds)
+
+    def _begin(self, key: StepKey) -> None:
+        self._box.finished.pop(key, None)
+        self._box.started.add(key)
+
     async def take_lane(self) -> None:
         """The epoch first; then an older holder gives way at once, an equal one is waited for."""
-        box, lane, epoch = self._box, self._ticket.lane, self._ticket.epoch
+        box, lane, epoch = self._box, self.ticket.lane, self.ticket.epoch
         if epoch < box.epochs.get(lane, 0):
-            raise LeaseLostError(f"{self._name} has seen epoch {box.epochs[lane]} of {lane}, this session has {epoch}")
+            raise LeaseLostError(f"{self.name} has seen epoch {box.epochs[lane]} of {lane}, this session has {epoch}")
         box.epochs[lane] = epoch
         holder = box.holders.get(lane)
-        if holder is not None and holder._ticket.epoch < epoch:
-            holder.end(LeaseLostError(f"a later claim of {lane} has come to {self._name}"))
+        if holder is not None and holder.ticket.epoch < epoch:
+            holder.end(LeaseLostError(f"a later claim of {lane} has come to {self.name}"))
         try:
-            async with asyncio.timeout(self._ticket.lock_seconds), box.freed:
+            async with asyncio.timeout(self.ticket.lock_seconds), box.freed:
                 await box.freed.wait_for(lambda: lane not in box.holders)
         except TimeoutError:
-            raise FailedError(FailureCode.TARGET_BUSY, f"{self._name}: another session works in {lane}") from None
+            raise FailedError(FailureCode.TARGET_BUSY, f"{self.name}: another session works in {lane}") from None
         box.holders[lane] = self
 
     def end(self, reason: VesemirError) -> None:
         """The session is over, whatever ran in it broke off; its lock is free."""
         self._end = self._end or reason
         self._over.set()
-        if self._box.holders.get(self._ticket.lane) is self:
-            del self._box.holders[self._ticket.lane]
+        if self._box.holders.get(self.ticket.lane) is self:
+            del self._box.holders[self.ticket.lane]
 
     async def leave(self) -> None:
-        self.end(FailedError(FailureCode.SSH_CONNECTION_LOST, f"the session with {self._name} was closed"))
+        self.end(FailedError(FailureCode.SSH_CONNECTION_LOST, f"the session with {self.name} was closed"))
         async with self._box.freed:
             self._box.freed.notify_all()
 
     def _check(self, what: str, step: str = "", *, command: Command | None = None, key: StepKey | None = None) -> None:
         if self._end is not None:
             raise self._end
-        if what != "trace" and not self._ticket.valid():
-            raise LeaseLostError(f"the lease of {self._ticket.deployment_id} is no longer valid")
-        self._hosts.calls.append(Call(what, self._name, step, self._ticket.epoch, command, key))
+        if what != "trace" and not self.ticket.valid():
+            raise LeaseLostError(f"the lease of {self.ticket.deployment_id} is no longer valid")
+        self._hosts.calls.append(Call(what, self.name, step, self.ticket.epoch, command, key))
 
     async def trace(self, key: StepKey) -> StepTrace:
         self._check("trace", key.step, key=key)
@@ -176,10 +193,9 @@ class _FakeHost:
 
     async def run(self, key: StepKey, command: Command) -> StepResult:
         self._check("run", key.step, command=command, key=key)
-        self._box.finished.pop(key, None)
-        self._box.started.add(key)
+        self._begin(key)
         await asyncio.sleep(0)
-        ending = self._hosts.ending_of(self._name, key.step)
+        ending = self._hosts.ending_of(self.name, key.step)
         if isinstance(ending, VesemirError):
             raise ending
         if ending is HANGS:

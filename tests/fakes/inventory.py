@@ -11,7 +11,7 @@ from vesemir.domain.target import Target
 class FakeInventory:
     """``groups`` maps names to host names; ``chef`` answers every Chef selector, or is the names by the first tag.
 
-    ``failure`` is raised by ``resolve``.
+    ``targets`` are its hosts by name, for a test to change; ``failure`` is raised by ``resolve``.
     """
 
     def __init__(
@@ -21,7 +21,7 @@ class FakeInventory:
         groups: Mapping[str, Sequence[str]] | None = None,
         chef: Sequence[str] | Mapping[str, Sequence[str]] = (),
     ) -> None:
-        self._targets = {target.name: target for target in targets}
+        self.targets = {target.name: target for target in targets}
         self._groups = dict(groups or {})
         self._chef = chef
         self.failure: FailedError | None = None
@@ -36,7 +36,7 @@ class FakeInventory:
                 return [
                     Problem(f"hosts[{index}]", f"no host {name}")
                     for index, name in enumerate(hosts)
-                    if HOST_NAME.fullmatch(name) is None or name not in self._targets
+                    if HOST_NAME.fullmatch(name) is None or name not in self.targets
                 ]
             case ChefSelector():
                 return []
@@ -57,4 +57,4 @@ class FakeInventory:
                 names = list(self._chef[selector.tags[0]] if isinstance(self._chef, Mapping) else self._chef)
         if not names:
             raise FailedError(FailureCode.TARGETS_NONE_FOUND, "nothing matches")
-        return [self._targets[name] for name in dict.fromkeys(names)]
+        return [self.targets[name] for name in dict.fromkeys(names)]

@@ -98,12 +98,15 @@ class FakeServer:
 
 
 class FakeLoadBalancer:
-    """Implements ``LoadBalancer``. ``told`` lists what it was told, in order; ``away`` makes it unreachable."""
+    """Implements ``LoadBalancer``. ``told`` lists what it was told, in order; ``away`` makes it unreachable.
+
+    ``by_name`` holds its servers: a test reads them without a round of checks, changes them, or takes one away.
+    """
 
     def __init__(self, name: str, servers: Sequence[FakeServer], *, backend: str = "shop") -> None:
         self._name = name
         self._backend = backend
-        self._by_name = {server.name: server for server in servers}
+        self.by_name = {server.name: server for server in servers}
         for server in servers:
             server.start()
         self._pid = 100
@@ -118,21 +121,21 @@ class FakeLoadBalancer:
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         self._there(backend)
-        shown = {name: server.state(self.algorithm) for name, server in self._by_name.items()}
-        for server in self._by_name.values():
+        shown = {name: server.state(self.algorithm) for name, server in self.by_name.items()}
+        for server in self.by_name.values():
             server.check()
         return shown
 
     async def counters(self, backend: str) -> BoxCounters:
         self._there(backend)
-        for server in self._by_name.values():
+        for server in self.by_name.values():
             if server.state(self.algorithm).is_available:
                 self.answer(server.name, requests=server.load[0], errors=server.load[1])
-        return BoxCounters(self._pid, {name: server.counters() for name, server in self._by_name.items()})
+        return BoxCounters(self._pid, {name: server.counters() for name, server in self.by_name.items()})
 
     def answer(self, server: str, *, requests: int, errors: int = 0) -> None:
         """Requests that came through it; the errors among them are 500s."""
-        known = self._by_name[server]
+        known = self.by_name[server]
         known.answered, known.failed = known.answered + requests, known.failed + errors
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
@@ -167,7 +170,7 @@ class FakeLoadBalancer:
         """With a server-state file, or without one: as the configuration has it, and fully healthy."""
         self._pid += 1
         self._started = loop_time()
-        for server in self._by_name.values():
+        for server in self.by_name.values():
             if not keep_state:
                 server.start()
 
@@ -179,7 +182,7 @@ class FakeLoadBalancer:
 
     def _told(self, backend: str, server: str, what: str) -> FakeServer:
         self._there(backend)
-        known = self._by_name.get(checked_name(server))
+        known = self.by_name.get(checked_name(server))
         if known is None:
             raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no server {server}")
         self.told.append(f"{server} {what}")

@@ -67,15 +67,18 @@ class FakeOutbox:
         self.record = record
         self._instance = instance
 
-    async def _turn(self) -> float:
-        """The time; and the others get their turn, as at any database call."""
+    async def turn(self) -> float:
+        """Before every answer: the others get their turn, as at any database call. Gives the record's time.
+
+        A test's own store overrides it, to be late, away or dead.
+        """
         await asyncio.sleep(0)
         if self.record.away:
             raise StoreAwayError("the fake database is away")
         return self.record.now()
 
     async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
-        now = await self._turn()
+        now = await self.turn()
         due = [place for place in self.record.destinations if self._is_due(place, publisher, now)]
         due.sort(key=lambda place: (place.publisher == publisher, place.next_attempt_at, place.destination_id))
         for place in due[:limit]:
@@ -88,12 +91,12 @@ class FakeOutbox:
         return free and behind and not place.done and not place.parked and place.next_attempt_at <= now
 
     async def events_after(self, deployment_id: str, cursor: int, *, limit: int) -> Sequence[StoredEvent]:
-        await self._turn()
+        await self.turn()
         row = self.record.rows.get(deployment_id)
         return [] if row is None else row.events[cursor : cursor + limit]
 
     async def advance(self, destination_id: int, publisher: str, cursor: int, *, release: bool) -> bool:
-        await self._turn()
+        await self.turn()
         place = self._held(destination_id, publisher)
         if place is None:
             return False
@@ -106,14 +109,14 @@ class FakeOutbox:
         return True
 
     async def postpone(self, destination_id: int, publisher: str, *, seconds: float, reason: str) -> None:
-        now = await self._turn()
+        now = await self.turn()
         place = self._held(destination_id, publisher)
         if place is not None:
             self._fail(place, reason, now)
             place.next_attempt_at = now + seconds
 
     async def park(self, destination_id: int, publisher: str, *, reason: str) -> None:
-        now = await self._turn()
+        now = await self.turn()
         place = self._held(destination_id, publisher)
         if place is not None:
             self._fail(place, reason, now)
@@ -143,10 +146,10 @@ class FakeStore(FakeOutbox):
     """One instance's view of a ``Record``."""
 
     async def ping(self) -> None:
-        await self._turn()
+        await self.turn()
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
-        now = await self._turn()
+        now = await self.turn()
         if new.deployment_id in self.record.known:
             return self._repeat(new, destination, now)
         self.record.known[new.deployment_id] = new.body_hash
@@ -166,7 +169,7 @@ class FakeStore(FakeOutbox):
         return AcceptKind.ACCEPTED
 
     async def known(self, deployment_id: str) -> bytes | None:
-        await self._turn()
+        await self.turn()
         return self.record.known.get(deployment_id)
 
     def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
@@ -187,12 +190,12 @@ class FakeStore(FakeOutbox):
         return AcceptKind.REPEATED
 
     async def kept_result(self, deployment_id: str) -> StoredEvent | None:
-        await self._turn()
+        await self.turn()
         return self.record.kept.get(deployment_id)
 
     async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         """At least one deployment at once, and no part of one."""
-        now = await self._turn()
+        now = await self.turn()
         owed = {place.deployment_id for place in self.record.destinations if not place.done and not place.parked}
         left = set(self.record.left_drained.values())
         due = [
@@ -216,7 +219,7 @@ class FakeStore(FakeOutbox):
         return sorted(good, key=lambda row: row.arrival)[-count:] if count else []
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
-        now = await self._turn()
+        now = await self.turn()
         row = self.record.rows.get(command.deployment_id)
         kept = self.record.kept.get(command.deployment_id)
         if row is None and kept is not None:
@@ -260,7 +263,7 @@ class FakeStore(FakeOutbox):
         row.emit("deployment.finished", body, instance=self._instance, now=now)
 
     async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
-        now = await self._turn()
+        now = await self.turn()
         heads = [
             self.record.open_in_lane(lane)[0]
             for lane in {row.lane for row in self.record.rows.values() if not row.final}
@@ -293,7 +296,7 @@ class FakeStore(FakeOutbox):
         return claim
 
     async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
-        now = await self._turn()
+        now = await self.turn()
         renewed = {}
         for deployment_id, epoch in epochs.items():
             row = self.record.rows.get(deployment_id)
@@ -303,33 +306,33 @@ class FakeStore(FakeOutbox):
         return renewed
 
     async def wishes(self, owner: str) -> Mapping[str, Wishes]:
-        await self._turn()
+        await self.turn()
         return {name: row.wishes for name, row in self.record.rows.items() if row.owner == owner}
 
     async def hand_back(self, claim: Claim) -> None:
-        await self._turn()
+        await self.turn()
         row = self.record.rows[claim.deployment_id]
         if (row.owner, row.epoch) == (claim.owner, claim.epoch):
             row.owner = row.lease_expires_at = None
             self.record.hint("work")
 
     async def load(self, deployment_id: str) -> DeploymentRecord | None:
-        now = await self._turn()
+        now = await self.turn()
         row = self.record.rows.get(deployment_id)
         return None if row is None else row.as_record(now)
 
     async def step_totals(self, deployment_id: str) -> StepTotals:
-        await self._turn()
+        await self.turn()
         steps = self.record.rows[deployment_id].steps if deployment_id in self.record.rows else []
         return StepTotals(len(steps), sum(s.redone for s in steps), sum(s.output_bytes for s in steps))
 
     async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
-        await self._turn()
+        await self.turn()
         steps = self.record.rows[deployment_id].steps
         return [replace(s, output="") for s in steps if s.target == target and s.direction is direction]
 
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
-        now = await self._turn()
+        now = await self.turn()
         row = self.record.rows.get(claim.deployment_id)
         if row is None or (row.owner, row.epoch) != (claim.owner, claim.epoch):
             raise LeaseLostError(f"{claim.owner} no longer has {claim.deployment_id} (epoch {claim.epoch})")
@@ -351,7 +354,7 @@ class FakeStore(FakeOutbox):
                 self.record.left_drained.pop((row.lane, change.name), None)
 
     async def left_drained(self) -> Sequence[DrainedServer]:
-        await self._turn()
+        await self.turn()
         found = []
         for (_, name), deployment_id in self.record.left_drained.items():
             row = self.record.rows[deployment_id]
@@ -362,7 +365,7 @@ class FakeStore(FakeOutbox):
         return found
 
     async def seen_in_traffic(self, server: DrainedServer) -> None:
-        await self._turn()
+        await self.turn()
         key = self.record.rows[server.deployment_id].lane, server.target
         if self.record.left_drained.get(key) == server.deployment_id:
             del self.record.left_drained[key]
@@ -374,7 +377,7 @@ class FakeStore(FakeOutbox):
 
     @asynccontextmanager
     async def hints(self) -> AsyncIterator[AsyncIterator[str]]:
-        await self._turn()
+        await self.turn()
         heard: asyncio.Queue[str] = asyncio.Queue()
         self.record.listeners.append(heard.put_nowait)
         try:

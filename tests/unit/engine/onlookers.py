@@ -28,7 +28,7 @@ class WatchedBalancer(FakeLoadBalancer):
     """Takes a moment for everything; ``on_drain`` hears of each server that was ready and is not any more."""
 
     def __init__(self, inner: FakeLoadBalancer, on_drain: Callable[[str], None]) -> None:
-        super().__init__(inner.name, list(inner._by_name.values()))
+        super().__init__(inner.name, list(inner.by_name.values()))
         self._on_drain = on_drain
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
@@ -41,7 +41,7 @@ class WatchedBalancer(FakeLoadBalancer):
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await asyncio.sleep(COMMAND_SECONDS)
-        drained = self._by_name[server].admin is AdminState.READY and state is not AdminState.READY
+        drained = self.by_name[server].admin is AdminState.READY and state is not AdminState.READY
         await super().set_state(backend, server, state)
         if drained:
             self._on_drain(server)
@@ -70,7 +70,7 @@ class CapacityWatch:
         if self.excused or self._is_broken(name):
             return
         now = asyncio.get_running_loop().time()
-        views = [{server.name: server.state("") for server in lb._by_name.values()} for lb in self._world.lbs]
+        views = [{server.name: server.state("") for server in lb.by_name.values()} for lb in self._world.lbs]
         there = available_besides(views, [name])
         there += sum(at > now - COUNTING_SECONDS for server, at in self._died.items() if server != name)
         needed = needed_besides(views, self._min_available)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from tests.fakes.hosts import FakeHosts, _FakeHost
+from tests.fakes.hosts import FakeHosts, FakeSession
 from tests.fakes.inventory import FakeInventory
 from tests.fakes.loadbalancer import FakeLoadBalancer, FakeLoadBalancers, FakeServer
 from tests.fakes.record import Record, Row
@@ -160,12 +160,12 @@ class InstanceStore(FakeStore):
         self.on_death: Callable[[], None] = lambda: None
         self.groups: list[list[Change]] = []
 
-    async def _turn(self) -> float:
+    async def turn(self) -> float:
         if self.dead:
             await asyncio.Event().wait()
         if self.cut_off:
             raise StoreAwayError("the database is away")
-        return await super()._turn()
+        return await super().turn()
 
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         if self.dies_at is not None:
@@ -187,7 +187,7 @@ class InstanceStore(FakeStore):
 class _SlowHost:
     """A session whose steps take time; the step is marked as started before it."""
 
-    def __init__(self, inner: _FakeHost, hosts: "SlowHosts") -> None:
+    def __init__(self, inner: FakeSession, hosts: "SlowHosts") -> None:
         self._inner = inner
         self._hosts = hosts
 
@@ -200,12 +200,9 @@ class _SlowHost:
 
     async def run(self, key: StepKey, command: Command) -> StepResult:
         inner = self._inner
-        if inner._end is None and inner._ticket.valid():
-            self._hosts.on_run(inner._name, key, inner._ticket)
-            inner._box.started.add(key)
-            inner._box.finished.pop(key, None)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(inner._over.wait(), self._hosts.step_seconds)
+        if inner.usable:
+            self._hosts.on_run(inner.name, key, inner.ticket)
+            await inner.take_time(key, self._hosts.step_seconds)
         return await inner.run(key, command)
 
     def recorded(self) -> None:
@@ -234,7 +231,7 @@ class SlowHosts(FakeHosts):
     @asynccontextmanager
     async def open(self, target: Target, ticket: Ticket) -> AsyncIterator[Host]:
         async with super().open(target, ticket) as host:
-            assert isinstance(host, _FakeHost)
+            assert isinstance(host, FakeSession)
             yield _SlowHost(host, self)
 
     def begun(self, target: str, step: str) -> list[StepKey]:
@@ -434,11 +431,11 @@ class World:
         return [text for instance in self.instances for text in instance.log.of("exception")]
 
     def server(self, name: str, lb: int = 0) -> FakeServer:
-        return self.lbs[lb]._by_name[name]
+        return self.lbs[lb].by_name[name]
 
     def shown(self, name: str) -> list[tuple[AdminState, int]]:
         """(state, weight) on every HAProxy."""
-        return [(lb._by_name[name].admin, lb._by_name[name].user_weight) for lb in self.lbs]
+        return [(lb.by_name[name].admin, lb.by_name[name].user_weight) for lb in self.lbs]
 
 
 @asynccontextmanager

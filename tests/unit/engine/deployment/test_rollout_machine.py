@@ -107,11 +107,11 @@ class RolloutMachine(RuleBasedStateMachine):
                 hosts.unreachable[name] = UNREACHABLE
             case "sick":
                 for lb in self.world.lbs:
-                    lb._by_name[name].healthy = False
-                    lb._by_name[name].health = 0
+                    lb.by_name[name].healthy = False
+                    lb.by_name[name].health = 0
             case "foreign":
                 for lb in self.world.lbs:
-                    lb._by_name[name].admin = AdminState.MAINT
+                    lb.by_name[name].admin = AdminState.MAINT
 
     def _run(self, work: Any) -> None:
         self._runner.run(work)

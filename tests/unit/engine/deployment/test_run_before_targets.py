@@ -51,7 +51,7 @@ async def test_a_weight_that_rounds_to_nothing_is_refused_before_anything_starts
 
 async def test_another_trouble_with_a_server_is_that_targets_own() -> None:
     async with one_instance(2) as world:
-        del world.lbs[0]._by_name["web2"]
+        del world.lbs[0].by_name["web2"]
         await world.accept(traffic=True, rollout={"on_failure": "continue"})
         await world.result()
         assert world.statuses() == {"web1": "succeeded", "web2": "failed"}
@@ -140,7 +140,7 @@ async def test_of_the_inventory_only_what_the_recipe_reads_is_recorded() -> None
     async with one_instance(1, recipes=(recipe,)) as world:
         own = {"vesemir_state_dir": "/v", "vesemir_supervisor": "/s"}
         known = {"root": "/srv", "zone": "a", "ansible_password": "hunter22", **own}
-        world.inventory._targets["web1"] = replace(world.targets[0], variables=known)
+        world.inventory.targets["web1"] = replace(world.targets[0], variables=known)
         await world.accept(recipe="reads", rollout={"order_by": "zone"})
         await world.result()
         (target,) = world.row().targets.values()

@@ -21,8 +21,8 @@ class SlowStore(InstanceStore):
 
     late = 0.0
 
-    async def _turn(self) -> float:
-        now = await super()._turn()
+    async def turn(self) -> float:
+        now = await super().turn()
         await asyncio.sleep(self.late)
         return now
 

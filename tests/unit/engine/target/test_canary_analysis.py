@@ -21,7 +21,7 @@ GOOD, FLAKY = (20, 0), (20, 2)
 def loaded(world: World, **loads: tuple[int, int]) -> None:
     """Every server has traffic; those that are named have another."""
     for lb in world.lbs:
-        for name, server in lb._by_name.items():
+        for name, server in lb.by_name.items():
             server.load = loads.get(name, GOOD)
 
 
@@ -161,7 +161,7 @@ async def test_siblings_that_are_as_bad_clear_it() -> None:
 async def test_a_slow_one_fails_at_the_end_of_its_hold() -> None:
     async with one_instance(3) as world:
         loaded(world)
-        for server in world.lbs[0]._by_name.values():
+        for server in world.lbs[0].by_name.values():
             server.response_ms = 50
         await accept(world)
         await in_the_hold(world)

@@ -107,9 +107,9 @@ class CapacityMachine(RuleBasedStateMachine):
         if not healthy:
             self.watch.died(name)
         for lb in self.world.lbs:
-            lb._by_name[name].healthy = healthy
+            lb.by_name[name].healthy = healthy
             if not healthy:
-                lb._by_name[name].health = 0
+                lb.by_name[name].health = 0
 
     @rule(number=st.integers(0, 1))
     def a_load_balancer_is_reloaded(self, number: int) -> None:

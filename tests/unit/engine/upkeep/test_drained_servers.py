@@ -64,7 +64,7 @@ async def test_put_back_by_a_person_on_every_load_balancer(world: World) -> None
 @pytest.mark.usefixtures("log")
 async def test_what_is_gone_from_haproxy_is_waited_for_no_more(world: World) -> None:
     for box in world.lbs:
-        del box._by_name["web1"]
+        del box.by_name["web1"]
     await until(lambda: not world.record.left_drained)
 
 

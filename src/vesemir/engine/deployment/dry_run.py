@@ -9,7 +9,7 @@ from vesemir.domain.failure import FailedError, Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.give_up import for_each
 from vesemir.engine.deployment.interruption import interruptible
 from vesemir.engine.deployment.prepare import PreparedDeployment

@@ -6,7 +6,7 @@ from functools import partial
 
 from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.deployment.way_back import recorded_back
 from vesemir.engine.ports.changes import LeftDrained

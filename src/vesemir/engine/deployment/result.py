@@ -7,7 +7,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.result import Measured, deployment_metrics
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.progress import DeploymentProgress
 from vesemir.engine.ownership.recorder import Recorder
 from vesemir.engine.ports.changes import Emit, MoveDeployment, SkipPending

@@ -14,7 +14,7 @@ from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import stop_failure
 from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock, PauseLimit
 from vesemir.engine.deployment.progress import DeploymentProgress

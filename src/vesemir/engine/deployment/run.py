@@ -15,7 +15,7 @@ from vesemir.domain.request import DeployRequest
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.dry_run import dry_run
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import outlived, stop_failure
 from vesemir.engine.deployment.give_up import give_up
 from vesemir.engine.deployment.interruption import interruptible

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import rollback_failed, where_each_stands
 from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.deployment.rollout_loop import RolloutLoop

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.rollout import Halt
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.deployment.ending import Ending
+from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.deployment.rollout_loop import RolloutLoop
 from vesemir.engine.deployment.way_back import go_back

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from vesemir.adapters.ssh.dialing import Dialer
+from vesemir.adapters.ssh.dialer import Dialer
 from vesemir.domain.target import Target
 from vesemir.settings import SshSettings
 

@@ -18,8 +18,8 @@ from vesemir.adapters.observe import PrometheusMeters, engine_log, gc_spared, gc
 from vesemir.adapters.policy import PolicyFile
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.recipes import RecipeBook, local_artifact, recipe_folders
-from vesemir.adapters.reloading import Files
-from vesemir.adapters.sealing import RecordSeal
+from vesemir.adapters.record_seal import RecordSeal
+from vesemir.adapters.reloaded_files import Files
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request

@@ -18,7 +18,7 @@ from urllib.parse import unquote, urlsplit
 import uvloop
 
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
-from vesemir.adapters.reloading import watch_files
+from vesemir.adapters.reloaded_files import watch_files
 from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.upkeep.health import PartState

@@ -13,7 +13,7 @@ import pytest
 from tests.integration.ssh_server import DEPLOY, Sshd, free_port, make_key, sshd_running
 from tests.integration.ssh_sessions import key, needs_root, reachable, shell, ticket
 
-from vesemir.adapters.ssh.dialing import Dialer, HostConnection
+from vesemir.adapters.ssh.dialer import Dialer, HostConnection
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import Command

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vesemir.adapters.amqp.dialing import away_on_loss
+from vesemir.adapters.amqp.connection import away_on_loss
 from vesemir.engine.ports.broker import BrokerAwayError
 
 

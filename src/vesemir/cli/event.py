@@ -13,7 +13,7 @@ from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.options import EventOptions
 from vesemir.contract import Refusal, parse_deploy_event
 from vesemir.contract.deploy import DEPLOY_SCHEMA
-from vesemir.contract.reading import read_json
+from vesemir.contract.json_body import read_json
 from vesemir.domain.recipe import Parameter, ParameterType
 from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.settings import Settings

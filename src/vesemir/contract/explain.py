@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from vesemir.contract.reading import BODY, join
+from vesemir.contract.json_body import BODY, join
 from vesemir.domain.problem import Problem
 
 MAX_PROBLEMS = 50

@@ -15,7 +15,7 @@ from vesemir.contract.control import COMMANDS, ControlMessage, ControlRequest
 from vesemir.contract.deploy import DeployEvent
 from vesemir.contract.explain import limited, problems_of
 from vesemir.contract.fields import COMMON_PATTERNS
-from vesemir.contract.reading import BODY, read_json
+from vesemir.contract.json_body import BODY, read_json
 from vesemir.contract.rules import host_problems, rule_problems
 from vesemir.contract.translate import deploy_request
 from vesemir.domain.failure import Failure, FailureCode

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from vesemir.adapters.chef.inventory import natural
-from vesemir.adapters.chef.reading import AttributeProblemError, NodeReader
+from vesemir.adapters.chef.node_reader import AttributeProblemError, NodeReader
 from vesemir.domain.chef_query import ChefMembership
 from vesemir.domain.target import Target
 from vesemir.settings import ChefClusterSettings

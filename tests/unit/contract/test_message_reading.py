@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vesemir.contract.canonical import body_hash, canonical
-from vesemir.contract.reading import MAX_DEPTH, read_json
+from vesemir.contract.json_body import MAX_DEPTH, read_json
 
 LONE = "\\ud800"
 

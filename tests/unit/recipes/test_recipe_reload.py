@@ -8,7 +8,7 @@ import pytest
 from tests.unit.engine.world import Lines
 
 from vesemir.adapters.recipes import RecipeBook, RecipeFileError, RecipeFolder, load_recipes, recipe_folders
-from vesemir.adapters.reloading import watch_files
+from vesemir.adapters.reloaded_files import watch_files
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 from vesemir.settings import RecipesSettings

@@ -6,9 +6,9 @@ Two, because an alarm of the broker stops connections that publish, and acknowle
 import asyncio
 from functools import partial
 
-from vesemir.adapters.amqp.consuming import Consumer
+from vesemir.adapters.amqp.consumer import Consumer
 from vesemir.adapters.amqp.link import Link
-from vesemir.adapters.amqp.publishing import Publisher
+from vesemir.adapters.amqp.publisher import Publisher
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import Handler, OutgoingMessage, PublishOutcome
 from vesemir.engine.ports.observe import Log

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
-from vesemir.adapters.amqp.dialing import LiveConnection, dial
+from vesemir.adapters.amqp.connection import LiveConnection, dial
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.observe import Log

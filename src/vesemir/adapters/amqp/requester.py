@@ -24,7 +24,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import any_of
-from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss, dial
+from vesemir.adapters.amqp.connection import LiveChannel, LiveConnection, away_on_loss, dial
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError

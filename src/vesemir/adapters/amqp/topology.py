@@ -8,7 +8,7 @@ from aio_pika import ExchangeType
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity
 
-from vesemir.adapters.amqp.dialing import LiveConnection, away_on_loss
+from vesemir.adapters.amqp.connection import LiveConnection, away_on_loss
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.observe import Log
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Self
 
 from vesemir.adapters.chef import trouble
+from vesemir.adapters.chef.node_reader import AttributeProblemError, NodeReader
 from vesemir.adapters.chef.paging import Found, Page, read_all
-from vesemir.adapters.chef.reading import AttributeProblemError, NodeReader
 from vesemir.adapters.chef.server import ChefServer, Clock, utc_now
 from vesemir.domain.chef_query import is_meant, search_query
 from vesemir.domain.failure import FailedError, FailureCode

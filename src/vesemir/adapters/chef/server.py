@@ -23,8 +23,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from yarl import URL
 
 from vesemir.adapters.chef import trouble
+from vesemir.adapters.chef.node_reader import NAME
 from vesemir.adapters.chef.paging import Page, Row
-from vesemir.adapters.chef.reading import NAME
 from vesemir.adapters.chef.signing import canonical_path, signed_headers
 from vesemir.domain.failure import FailedError, VesemirError
 from vesemir.settings import ChefClusterSettings

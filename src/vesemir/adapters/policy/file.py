@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vesemir.adapters.policy.building import PolicyBuilder
 from vesemir.adapters.policy.models import PolicyTable
-from vesemir.adapters.reloading import ReloadedFiles, stamp_of
+from vesemir.adapters.policy.policy_builder import PolicyBuilder
+from vesemir.adapters.reloaded_files import ReloadedFiles, stamp_of
 from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy

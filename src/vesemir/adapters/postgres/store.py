@@ -12,7 +12,7 @@ from vesemir.adapters.postgres.accepting import Arrival, accept
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.grouping import GroupedQuestions
 from vesemir.adapters.postgres.hints import Announcer, hints
-from vesemir.adapters.postgres.reading import EventsAfter, Reader, events_after
+from vesemir.adapters.postgres.record_reader import EventsAfter, Reader, events_after
 from vesemir.adapters.postgres.rows import deployment_of, step_of, target_of, wishes_of
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements

@@ -2,7 +2,7 @@
 
 from vesemir.adapters.recipes.artifacts import local_artifact
 from vesemir.adapters.recipes.book import RecipeBook, RecipeFolder, load_recipes, recipe_folders
-from vesemir.adapters.recipes.reading import RecipeFileError, RecipeProblem
+from vesemir.adapters.recipes.recipe_file import RecipeFileError, RecipeProblem
 
 __all__ = [
     "RecipeBook",

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vesemir.adapters.recipes.reading import RecipeFileError, RecipeProblem, read_recipe, recipe_of
-from vesemir.adapters.reloading import ReloadedFiles, Stamp, stamp_of
+from vesemir.adapters.recipes.recipe_file import RecipeFileError, RecipeProblem, read_recipe, recipe_of
+from vesemir.adapters.reloaded_files import ReloadedFiles, Stamp, stamp_of
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.settings import RecipesSettings

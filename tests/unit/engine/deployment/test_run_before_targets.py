@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.hosts import failed
 from tests.unit.engine.world import ONE_STEP, RELEASE, World, one_instance
 
-from vesemir.adapters.sealing import RecordSeal
+from vesemir.adapters.record_seal import RecordSeal
 from vesemir.domain.recipe import Fetch, Parameter, Recipe, Script, Step, Variable
 from vesemir.domain.template import Template
 

@@ -10,7 +10,7 @@ from tests.unit.engine.messages.mailbox import NAMESPACE, Counted, Post, incomin
 from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, World
 
 from vesemir.adapters.observe import redact
-from vesemir.adapters.sealing import RecordSeal
+from vesemir.adapters.record_seal import RecordSeal
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.permission import Names, Permission
 from vesemir.domain.policy import Policy

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from vesemir.adapters.recipes.building import RecipeBuilder
 from vesemir.adapters.recipes.models import RecipeTable
+from vesemir.adapters.recipes.recipe_builder import RecipeBuilder
 from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.recipe import RECIPE_NAME, Recipe

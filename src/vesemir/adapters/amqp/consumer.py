@@ -11,7 +11,7 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Backoff, any_of
-from vesemir.adapters.amqp.dialing import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.connection import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage

@@ -7,7 +7,7 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Slot, any_of
-from vesemir.adapters.amqp.dialing import LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.connection import LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link, Report
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import SecretStr
 
-from vesemir.adapters.sealing import RecordSeal
+from vesemir.adapters.record_seal import RecordSeal
 from vesemir.engine.ownership.secret_parameters import UnsealableError
 
 OLD, NEW = "o" * 32, "n" * 44

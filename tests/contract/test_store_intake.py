@@ -1,6 +1,7 @@
 """The port to the record, on the fake and on PostgreSQL: accepting deployments and control messages."""
 
 import asyncio
+import itertools
 import re
 
 import pytest
@@ -18,6 +19,7 @@ from tests.contract.store_suite import (
 )
 from tests.integration.postgres_server import postgres_server
 
+from vesemir.domain.control import ControlDecision, decide_control
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
@@ -221,6 +223,32 @@ async def test_control_of_a_finished_one_is_refused(store: Store, name: str) -> 
     answer = await store.control(command(name))
 
     assert answer == (ControlAnswer.NOT_RUNNING, DeploymentIdentity("shop", "production", "1.4.2"))
+
+
+@pytest.mark.parametrize("state", [state for state in DeploymentState if state is not DeploymentState.PENDING])
+async def test_control_is_what_the_domain_decides(store: Store, state: DeploymentState) -> None:
+    """In every state that an owner brings it to; a wish is set exactly where the decision is one."""
+    claimed = await started(store)
+    via = {DeploymentState.ROLLED_BACK: [DeploymentState.ROLLING_BACK]}.get(state, [])
+    ways = [RUNNING, *via, *([] if state is RUNNING else [state])]
+    await store.commit(claimed, [MoveDeployment(old, new) for old, new in itertools.pairwise(ways)])
+
+    for name in ("pause", "resume", "cancel"):
+        before = (await store.load("d1")).wishes
+        answer, _ = await store.control(command(name))
+        decision = decide_control(name, state)
+        assert answer is ControlAnswer.of(decision)
+        assert ((await store.load("d1")).wishes != before) == (decision is ControlDecision.WISH), name
+
+
+async def test_an_unknown_command_changes_nothing(store: Store) -> None:
+    await started(store)
+    before = (await store.load("d1")).wishes
+
+    with pytest.raises(KeyError):
+        await store.control(command("explode"))
+
+    assert (await store.load("d1")).wishes == before
 
 
 async def test_cancel_of_a_cancelled_one_is_accepted(store: Store) -> None:

@@ -9,9 +9,8 @@ from typing import assert_never
 
 from tests.fakes.record import FakeDestination, Record, Row
 
-from vesemir.adapters.postgres.control import cancelled_failure
+from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
 from vesemir.domain.failure import LeaseLostError
-from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import (
     FINAL,
     DeploymentState,
@@ -56,8 +55,6 @@ from vesemir.engine.ports.store import (
     StoreAwayError,
     StoredEvent,
 )
-
-_MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}
 
 
 class FakeOutbox:
@@ -223,9 +220,8 @@ class FakeStore(FakeOutbox):
         row = self.record.rows.get(command.deployment_id)
         kept = self.record.kept.get(command.deployment_id)
         if row is None and kept is not None:
-            cancelled = command.command == "cancel" and kept.body["status"] == "cancelled"
             told = DeploymentIdentity(kept.body["application"], kept.body["environment"], kept.body["version"])
-            return ControlAnswer.ACCEPTED if cancelled else ControlAnswer.NOT_RUNNING, told
+            return ControlAnswer.of(decide_control(command.command, DeploymentState(kept.body["status"]))), told
         if row is None:
             return ControlAnswer.UNKNOWN, None
         answer = self._control(row, command, now)
@@ -233,33 +229,35 @@ class FakeStore(FakeOutbox):
         return answer, DeploymentIdentity(row.new.application, row.new.environment, row.new.version)
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
-        wish = command.wish
-        if row.final:
-            repeated = command.command == "cancel" and row.state is DeploymentState.CANCELLED
-            return ControlAnswer.ACCEPTED if repeated else ControlAnswer.NOT_RUNNING
+        decision = decide_control(command.command, row.state)
+        match decision:
+            case ControlDecision.WISH:
+                self._set_wish(row, command)
+            case ControlDecision.END_WAITING:
+                self._set_wish(row, command)
+                self._cancel_waiting(row, command, now)
+            case ControlDecision.REPEATED | ControlDecision.REFUSED:
+                pass
+            case _:
+                assert_never(decision)
+        return ControlAnswer.of(decision)
+
+    @staticmethod
+    def _set_wish(row: Row, command: ControlCommand) -> None:
         match command.command:
             case "cancel":
-                row.cancel = row.cancel or wish
-                if row.state is DeploymentState.PENDING:
-                    self._cancel_waiting(row, command, now)
-                    return ControlAnswer.FINISHED
+                row.cancel = row.cancel or command.wish
             case "pause":
-                if row.state not in _MAY_PAUSE:
-                    return ControlAnswer.NOT_RUNNING
-                row.pause = row.pause or wish
+                row.pause = row.pause or command.wish
+            case "resume":
+                row.pause, row.resume, row.approvals = None, command.wish, row.approvals + 1
             case _:
-                row.pause, row.resume, row.approvals = None, wish, row.approvals + 1
-        return ControlAnswer.ACCEPTED
+                assert_never(command.command)
 
     def _cancel_waiting(self, row: Row, command: ControlCommand, now: float) -> None:
-        row.state, row.finished_at, row.failure = DeploymentState.CANCELLED, now, cancelled_failure(command)
-        row.metrics = empty_metrics(now - row.accepted_at)
-        body = {
-            "status": row.state.value,
-            "failure": row.failure.as_json(),
-            "targets": [],
-            "metrics": row.metrics,
-        }
+        failure = waiting_cancelled(command.requested_by, command.reason)
+        body = waiting_result(failure, now - row.accepted_at)
+        row.state, row.finished_at, row.failure, row.metrics = DeploymentState.CANCELLED, now, failure, body["metrics"]
         row.emit("deployment.finished", body, instance=self._instance, now=now)
 
     async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
@@ -285,13 +283,12 @@ class FakeStore(FakeOutbox):
         row.owner = row.last_owner = instance
         row.epoch, row.lease_expires_at = claim.epoch, now + lease_seconds
         row.claimed_at = row.claimed_at or now
-        if claim.previous is not None:
+        if claim.taken_over is not None:
             row.takeovers += 1
             for key, target in row.targets.items():
                 if target.state is TargetState.RUNNING:
                     row.targets[key] = replace(target, state=TargetState.UNKNOWN)
-            body = {"epoch": claim.epoch, "previous_instance": claim.previous}
-            row.emit("deployment.taken_over", body, instance=self._instance, now=now)
+            row.emit("deployment.taken_over", claim.taken_over, instance=self._instance, now=now)
             self.record.hint("outbox")
         return claim
 

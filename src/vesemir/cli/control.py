@@ -10,7 +10,7 @@ from vesemir.cli.configuration import load_settings
 from vesemir.cli.output import print_json, show
 from vesemir.cli.requesting import ANSWER_SECONDS, control
 from vesemir.cli.results import rejection_lines
-from vesemir.contract.control import CommandName
+from vesemir.domain.control import CommandName
 
 DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="The deployment's id.")]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded and shown.")]

@@ -16,7 +16,8 @@ from vesemir.cli.event import DraftEvent
 from vesemir.cli.identity import who_asks
 from vesemir.cli.live import Watcher
 from vesemir.cli.rollout import RolloutProgress
-from vesemir.contract.control import CONTROL_SCHEMA, CommandName
+from vesemir.contract.control import CONTROL_SCHEMA
+from vesemir.domain.control import CommandName
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import AmqpSettings

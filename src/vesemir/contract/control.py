@@ -6,11 +6,10 @@ from typing import Literal
 from pydantic import Field
 
 from vesemir.contract.fields import Claim, DeploymentId, Message
+from vesemir.domain.control import CommandName
 
 CONTROL_SCHEMA = "vesemir.control/1"
 COMMANDS = ("cancel", "pause", "resume")
-
-CommandName = Literal["cancel", "pause", "resume"]
 
 
 class ControlMessage(Message):

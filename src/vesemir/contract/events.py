@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
 
-from vesemir.contract.control import CommandName
 from vesemir.contract.fields import DeploymentId, Message, Name, Version
+from vesemir.domain.control import CommandName
 from vesemir.domain.failure import FailureCode
 
 DeploymentStatus = Literal["succeeded", "failed", "cancelled", "timed_out", "rolled_back"]

@@ -1,13 +1,11 @@
 """What control messages do to the record: they set wishes, and end what still waits."""
 
-from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.domain.failure import Failure, FailureCode
-from vesemir.domain.result import empty_metrics
-from vesemir.domain.states import DeploymentState
-from vesemir.engine.ports.records import Json
-from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
+from typing import assert_never
 
-_MAY_PAUSE = {DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}
+from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
+from vesemir.domain.states import DeploymentState
+from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
 
 
 async def control(
@@ -18,25 +16,19 @@ async def control(
     if row is None:
         return await _control_cleaned(connection, command)
     identity = DeploymentIdentity(row["application"], row["environment"], row["version"])
-    state = DeploymentState(row["state"])
-    wish = {"requested_by": command.requested_by, "reason": command.reason}
     if row["last_control"] == token:
         return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), identity
-    if row["finished"]:
-        repeated = command.command == "cancel" and state is DeploymentState.CANCELLED
-        return (ControlAnswer.ACCEPTED if repeated else ControlAnswer.NOT_RUNNING), identity
-    if command.command == "cancel" and state is DeploymentState.PENDING:
-        await _cancel_waiting(connection, command, wish, row["waited_seconds"], instance=instance, token=token)
-        return ControlAnswer.FINISHED, identity
-    if command.command == "pause" and state not in _MAY_PAUSE:
-        return ControlAnswer.NOT_RUNNING, identity
-    statement = {
-        "cancel": statements().wish_cancel,
-        "pause": statements().wish_pause,
-        "resume": statements().wish_resume,
-    }[command.command]
-    await statement.run(connection, deployment_id=command.deployment_id, wish=wish, token=token)
-    return ControlAnswer.ACCEPTED, identity
+    decision = decide_control(command.command, DeploymentState(row["state"]))
+    match decision:
+        case ControlDecision.WISH:
+            await _set_wish(connection, command, token=token)
+        case ControlDecision.END_WAITING:
+            await _cancel_waiting(connection, command, row["waited_seconds"], instance=instance, token=token)
+        case ControlDecision.REPEATED | ControlDecision.REFUSED:
+            pass
+        case _:
+            assert_never(decision)
+    return ControlAnswer.of(decision), identity
 
 
 async def _control_cleaned(
@@ -47,31 +39,31 @@ async def _control_cleaned(
     if kept is None:
         return ControlAnswer.UNKNOWN, None
     identity = DeploymentIdentity(kept["application"], kept["environment"], kept["version"])
-    cancelled = kept["body"]["status"] == DeploymentState.CANCELLED and command.command == "cancel"
-    return ControlAnswer.ACCEPTED if cancelled else ControlAnswer.NOT_RUNNING, identity
-
-
-def cancelled_failure(command: ControlCommand) -> Failure:
-    """Of a waiting deployment."""
-    who = f" by {command.requested_by}" if command.requested_by else ""
-    why = f": {command.reason}" if command.reason else ""
-    return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"cancelled{who} while it waited for its turn{why}")
+    decision = decide_control(command.command, DeploymentState(kept["body"]["status"]))
+    return ControlAnswer.of(decision), identity
 
 
 async def _cancel_waiting(
-    connection: Connection, command: ControlCommand, wish: Json, waited_seconds: float, *, instance: str, token: str
+    connection: Connection, command: ControlCommand, waited_seconds: float, *, instance: str, token: str
 ) -> None:
-    failure = cancelled_failure(command).as_json()
-    metrics = empty_metrics(waited_seconds)
-    body = {"status": DeploymentState.CANCELLED.value, "failure": failure, "targets": [], "metrics": metrics}
+    body = waiting_result(waiting_cancelled(command.requested_by, command.reason), waited_seconds)
     await statements().cancel_waiting.run(
         connection,
         deployment_id=command.deployment_id,
-        failure=failure,
-        metrics=metrics,
-        wish=wish,
+        failure=body["failure"],
+        metrics=body["metrics"],
+        wish=command.wish.as_json(),
         body=body,
         instance=instance,
         token=token,
     )
     await statements().keep_outcome.run(connection, deployment_id=command.deployment_id)
+
+
+async def _set_wish(connection: Connection, command: ControlCommand, *, token: str) -> None:
+    statement = {
+        "cancel": statements().wish_cancel,
+        "pause": statements().wish_pause,
+        "resume": statements().wish_resume,
+    }[command.command]
+    await statement.run(connection, deployment_id=command.deployment_id, wish=command.wish.as_json(), token=token)

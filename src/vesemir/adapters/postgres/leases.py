@@ -50,17 +50,18 @@ async def _take(connection: Connection, lane: str, claimant: Claimant) -> Claim 
     )
     if row is None:
         return None
-    if row["previous"] is not None:
-        await statements().doubt_running_targets.run(connection, deployment_id=row["deployment_id"])
+    taken = _claim_of(row, claimant)
+    if taken.taken_over is not None:
+        await statements().doubt_running_targets.run(connection, deployment_id=taken.deployment_id)
         await statements().insert_events.run(
             connection,
-            deployment_id=row["deployment_id"],
+            deployment_id=taken.deployment_id,
             instance=claimant.instance,
             sequences=[row["next_sequence"] - 1],
             names=["deployment.taken_over"],
-            bodies=[{"epoch": row["epoch"], "previous_instance": row["previous"]}],
+            bodies=[taken.taken_over],
         )
-    return _claim_of(row, claimant)
+    return taken
 
 
 def _claim_of(row: asyncpg.Record, claimant: Claimant) -> Claim:

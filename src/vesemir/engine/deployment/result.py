@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vesemir.domain.failure import Failure
-from vesemir.domain.result import Measured, deployment_metrics
+from vesemir.domain.result import Measured, deployment_metrics, result_body
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.engine.deployment.end import Ending
@@ -30,13 +30,8 @@ class ResultWriter:
         ends = [self._end(row, ending.back.get(row.name)) for row in self._progress.rows]
         seconds = self._progress.total_seconds
         metrics = await self._metrics(ends, seconds)
-        body = {
-            "status": ending.state.value,
-            "failure": failure.as_json() if failure else None,
-            "targets": [self._target_body(state, row) for state, row in ends],
-            "metrics": metrics,
-            **ending.extra,
-        }
+        targets = [self._target_body(state, row) for state, row in ends]
+        body = {**result_body(ending.state, failure, targets=targets, metrics=metrics), **ending.extra}
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         move = MoveDeployment(self._progress.state, ending.state, failure)
         await self._recorder.write(*skips, move, Emit("deployment.finished", body))

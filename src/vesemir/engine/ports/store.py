@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, assert_never
 
+from vesemir.domain.control import CommandName, ControlDecision
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
@@ -54,6 +55,11 @@ class Claim:
     expired: bool = False
     exhausted: bool = False
 
+    @property
+    def taken_over(self) -> Json | None:
+        """The fields of ``deployment.taken_over``; None if no instance had it before."""
+        return None if self.previous is None else {"epoch": self.epoch, "previous_instance": self.previous}
+
 
 @dataclass(frozen=True, slots=True)
 class DrainedServer:
@@ -74,10 +80,23 @@ class ControlAnswer(StrEnum):
     UNKNOWN = "unknown"
     NOT_RUNNING = "not_running"
 
+    @classmethod
+    def of(cls, decision: ControlDecision) -> "ControlAnswer":
+        """To a command about a deployment that is known."""
+        match decision:
+            case ControlDecision.WISH | ControlDecision.REPEATED:
+                return cls.ACCEPTED
+            case ControlDecision.END_WAITING:
+                return cls.FINISHED
+            case ControlDecision.REFUSED:
+                return cls.NOT_RUNNING
+            case _:
+                assert_never(decision)
+
 
 @dataclass(frozen=True, slots=True)
 class ControlCommand:
-    command: str
+    command: CommandName
     deployment_id: str
     requested_by: str | None
     reason: str | None

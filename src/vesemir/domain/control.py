@@ -1,0 +1,54 @@
+"""What a control message does, by the state its deployment is in: decided here, carried out by the record. Pure."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Literal
+
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.result import empty_metrics, result_body
+from vesemir.domain.states import ACTIVE, DeploymentState
+
+CommandName = Literal["cancel", "pause", "resume"]
+
+_MAY: Mapping[CommandName, frozenset[DeploymentState]] = {
+    "cancel": ACTIVE,
+    # Nothing stops a rollback half-way but a cancel.
+    "pause": frozenset({DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}),
+    "resume": ACTIVE | {DeploymentState.PENDING},
+}
+"""In which states a command becomes a wish."""
+
+
+class ControlDecision(StrEnum):
+    """``WISH``: it is recorded, and the deployment's owner obeys. ``END_WAITING``: no instance works on it, so it is
+    cancelled at once. ``REPEATED``: that is how it ended. ``REFUSED``: not in this state."""
+
+    WISH = "wish"
+    END_WAITING = "end_waiting"
+    REPEATED = "repeated"
+    REFUSED = "refused"
+
+
+def decide_control(command: CommandName, state: DeploymentState) -> ControlDecision:
+    """Raises ``KeyError`` for a command that the contract does not have."""
+    if state in _MAY[command]:
+        return ControlDecision.WISH
+    match command, state:
+        case "cancel", DeploymentState.PENDING:
+            return ControlDecision.END_WAITING
+        case "cancel", DeploymentState.CANCELLED:
+            return ControlDecision.REPEATED
+        case _:
+            return ControlDecision.REFUSED
+
+
+def waiting_cancelled(requested_by: str | None, reason: str | None) -> Failure:
+    """The failure of a deployment that was cancelled before any instance began it."""
+    who = f" by {requested_by}" if requested_by else ""
+    why = f": {reason}" if reason else ""
+    return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"cancelled{who} while it waited for its turn{why}")
+
+
+def waiting_result(failure: Failure, waited_seconds: float) -> dict[str, object]:
+    """The fields of its ``deployment.finished``."""
+    return result_body(DeploymentState.CANCELLED, failure, targets=[], metrics=empty_metrics(waited_seconds))

@@ -129,7 +129,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
     store, log, meters, seal = outside.store, outside.log, outside.meters, RecordSeal.of(settings.secrets.key)
     ports = _ports(settings, outside, seal=seal)
     answers = Answers(outside.broker, namespace=settings.amqp.namespace, instance=instance, log=log)
-    leases = Leases(store, owner=instance, seconds=settings.lease.seconds, log=log, meters=meters)
+    leases = Leases(store, owner=instance, times=settings.lease.times, log=log, meters=meters)
     publisher = _publisher(settings, outside, instance=instance)
     worker = Worker(
         leases,
@@ -179,7 +179,7 @@ def _publisher(settings: Settings, outside: OutsideParts, *, instance: str) -> O
         outside.broker,
         gate=outside.health.gate(PUBLISH_PART),
         publisher=instance,
-        lease_seconds=settings.lease.publisher_seconds,
+        lease_seconds=settings.lease.times.publisher_seconds,
         namespace=settings.amqp.namespace,
         park_after_seconds=settings.amqp.reply_deadline_seconds,
         log=outside.log,
@@ -213,15 +213,11 @@ def _control(settings: Settings, outside: OutsideParts, *, answers: Answers, hin
 
 
 def limits_of(settings: Settings) -> EngineLimits:
-    """The engine's figures. Every interval of the lease follows from ``lease.seconds``."""
-    lease, limits, haproxy = settings.lease, settings.limits, settings.haproxy
+    """The engine's figures."""
+    limits, haproxy = settings.limits, settings.haproxy
     return EngineLimits(
-        lease_seconds=lease.seconds,
-        beat_seconds=lease.beat_seconds,
-        silence_seconds=lease.silence_seconds,
-        reconnect_seconds=lease.seconds,
+        lease=settings.lease.times,
         settle_seconds=30,
-        shutdown_seconds=limits.shutdown_seconds,
         capacity_seconds=haproxy.capacity_deadline_seconds,
         up_seconds=haproxy.up_deadline_seconds,
         max_expiries=limits.expiries,

@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from vesemir.engine.limits import LeaseTimes
+
 DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -212,29 +214,9 @@ class LeaseSettings(SettingsSection):
     seconds: Seconds = 60
 
     @property
-    def renew_seconds(self) -> float:
-        """Between two renewals: a sixth of the lease."""
-        return self.seconds / 6
-
-    @property
-    def trust_seconds(self) -> float:
-        """How long the owner trusts a renewal, counted from when it was sent: two thirds of the lease."""
-        return self.seconds * 2 / 3
-
-    @property
-    def publisher_seconds(self) -> float:
-        """How long one instance alone publishes to a destination: half the lease."""
-        return self.seconds / 2
-
-    @property
-    def beat_seconds(self) -> float:
-        """Between two beats to a host: 3 s for a lease of 60 s."""
-        return self.seconds / 20
-
-    @property
-    def silence_seconds(self) -> float:
-        """Without a beat for so long a host ends its steps: 10 s for a lease of 60 s, so within lease - trust."""
-        return self.seconds / 6
+    def times(self) -> LeaseTimes:
+        """Every interval that follows from it."""
+        return LeaseTimes(self.seconds)
 
 
 class LimitsSettings(SettingsSection):

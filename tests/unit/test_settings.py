@@ -99,10 +99,11 @@ def test_listening_elsewhere_than_on_loopback_needs_a_token(monkeypatch: pytest.
 def test_the_intervals_follow_the_lease(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """An instance that stopped trusting its lease has had its hosts end their steps before anybody else may claim."""
     monkeypatch.setenv("VESEMIR_LEASE__SECONDS", str(seconds))
-    lease = Settings().lease
+    lease = Settings().lease.times
+    assert lease.seconds == seconds
     assert lease.renew_seconds * 2 < lease.trust_seconds
     assert lease.beat_seconds * 3 <= lease.silence_seconds
-    assert lease.trust_seconds + lease.silence_seconds < lease.seconds
+    assert lease.trust_seconds + lease.fence_seconds + lease.silence_seconds < lease.seconds
 
 
 def test_a_credential_is_found_in_whichever_unit_this_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

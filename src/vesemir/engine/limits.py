@@ -7,19 +7,64 @@ from vesemir.domain.request import Timeouts
 
 
 @dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """``reconnect_seconds``: how long a host that was lost in mid-step is tried again before it is ``unknown``.
+class LeaseTimes:
+    """Every interval that follows from the length of a lease, here and nowhere else.
 
-    ``settle_seconds`` bounds what is done for a target after it failed (HAProxy put right). ``approval_seconds`` and
+    What they must keep: when an owner no longer trusts its lease, its hosts have ended their steps before the lease
+    ends and another instance may claim (``trust + silence < lease``); and a renewal may fail once within the trust.
+    """
+
+    seconds: float
+
+    @property
+    def renew_seconds(self) -> float:
+        """Between two renewals, and what one may take: a sixth of the lease."""
+        return self.seconds / 6
+
+    @property
+    def trust_seconds(self) -> float:
+        """How long the owner trusts a renewal, counted from when it was sent: two thirds of the lease."""
+        return self.seconds * 2 / 3
+
+    @property
+    def fence_seconds(self) -> float:
+        """Between two looks for leases whose trust has run out: a second for a lease of 60 s."""
+        return self.seconds / 60
+
+    @property
+    def beat_seconds(self) -> float:
+        """Between two beats to a host: 3 s for a lease of 60 s."""
+        return self.seconds / 20
+
+    @property
+    def silence_seconds(self) -> float:
+        """Without a beat for so long a host ends its steps: 10 s for a lease of 60 s, so within lease - trust."""
+        return self.seconds / 6
+
+    @property
+    def publisher_seconds(self) -> float:
+        """How long one instance alone publishes to a destination: half the lease."""
+        return self.seconds / 2
+
+    @property
+    def scan_seconds(self) -> float:
+        """Between two looks for what is due, at most: a tenth of the lease."""
+        return self.seconds / 10
+
+    @property
+    def reconnect_seconds(self) -> float:
+        """How long a host that was lost in mid-step is tried again before it is ``unknown``: a lease."""
+        return self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """``settle_seconds`` bounds what is done for a target after it failed (HAProxy put right). ``approval_seconds`` and
     ``pause_seconds`` are how long a gate and any other pause wait for a ``resume``.
     """
 
-    lease_seconds: float
-    beat_seconds: float
-    silence_seconds: float
-    reconnect_seconds: float
+    lease: LeaseTimes
     settle_seconds: float
-    shutdown_seconds: float
     capacity_seconds: float
     up_seconds: float
     max_expiries: int

@@ -27,7 +27,7 @@ from vesemir.domain.target import Target
 from vesemir.domain.template import Template
 from vesemir.domain.traffic import AdminState
 from vesemir.engine.deployment.worker import Worker
-from vesemir.engine.limits import EngineLimits
+from vesemir.engine.limits import EngineLimits, LeaseTimes
 from vesemir.engine.ownership.leases import Leases
 from vesemir.engine.ownership.secret_parameters import Seal
 from vesemir.engine.ports.changes import Change
@@ -40,12 +40,8 @@ from vesemir.engine.target.context import EnginePorts
 LEASE_SECONDS = 60.0
 CAPS = Timeouts(deployment=7200, target=3600, step=3600)
 LIMITS = EngineLimits(
-    lease_seconds=LEASE_SECONDS,
-    beat_seconds=3,
-    silence_seconds=10,
-    reconnect_seconds=60,
+    lease=LeaseTimes(LEASE_SECONDS),
     settle_seconds=30,
-    shutdown_seconds=20,
     capacity_seconds=300,
     up_seconds=60,
     max_expiries=5,
@@ -322,7 +318,7 @@ class World:
         self._numbers += 1
         name = f"host/{self._numbers}"
         store, log = InstanceStore(self.record, instance=name), Lines()
-        leases = Leases(store, owner=name, seconds=LEASE_SECONDS, log=log, meters=self.meters)
+        leases = Leases(store, owner=name, times=LIMITS.lease, log=log, meters=self.meters)
         working = Worker(
             leases,
             ports=self.ports(store, log),

@@ -62,7 +62,7 @@ class Worker:
 
     async def run(self) -> None:
         """Claim and run until cancelled. What runs then is ended without a result."""
-        scan = min(SCAN_SECONDS, self._limits.lease_seconds / 10)
+        scan = min(SCAN_SECONDS, self._limits.lease.scan_seconds)
         async with asyncio.TaskGroup() as group:
             while True:
                 self._look.clear()

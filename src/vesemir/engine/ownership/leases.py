@@ -1,7 +1,7 @@
 """The leases of one instance: renewed together, trusted by the instance's own monotonic clock only.
 
-The database's clock decides who owns a deployment. This instance trusts a renewal for two thirds of the lease, counted
-from when the renewal was *sent*, so that its work has ended before anybody else may claim (docs/reliability.md).
+The database's clock decides who owns a deployment. This instance trusts a renewal for less than the lease, counted from
+when the renewal was *sent*, so that its work has ended before another may claim (``LeaseTimes``, docs/reliability.md).
 A lease that is lost is never regained: its deployment is claimed anew.
 """
 
@@ -14,6 +14,7 @@ from vesemir.domain.failure import LeaseLostError
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ownership.listeners import Listeners
 from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
+from vesemir.engine.limits import LeaseTimes
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.records import Wishes
 from vesemir.engine.ports.store import Claim, Store, StoreAwayError
@@ -68,10 +69,10 @@ class HeldLease:
 class Leases:
     """All leases of this instance."""
 
-    def __init__(self, store: Store, *, owner: str, seconds: float, log: Log, meters: Meters) -> None:
+    def __init__(self, store: Store, *, owner: str, times: LeaseTimes, log: Log, meters: Meters) -> None:
         self._store = store
         self._owner = owner
-        self._seconds = seconds
+        self._times = times
         self._log = log
         self._meters = meters
         self._held: dict[str, HeldLease] = {}
@@ -84,10 +85,10 @@ class Leases:
     async def claim(self, *, max_expiries: int) -> HeldLease | None:
         """Claim one deployment, if there is one to be had."""
         sent = loop_time()
-        claim = await self._store.claim(self._owner, lease_seconds=self._seconds, max_expiries=max_expiries)
+        claim = await self._store.claim(self._owner, lease_seconds=self._times.seconds, max_expiries=max_expiries)
         if claim is None:
             return None
-        lease = HeldLease(claim, trusted_until=sent + self._seconds * 2 / 3, clock=loop_time)
+        lease = HeldLease(claim, trusted_until=sent + self._times.trust_seconds, clock=loop_time)
         self._held[claim.deployment_id] = lease
         return lease
 
@@ -108,9 +109,9 @@ class Leases:
         self._hint.set()
 
     async def keep(self) -> None:
-        """Renew every sixth of the lease, for ever. A database that is away is tried again until trust runs out."""
+        """Renew again and again, for ever. A database that is away is tried again until trust runs out."""
         while True:
-            await asyncio.sleep(self._seconds / 6)
+            await asyncio.sleep(self._times.renew_seconds)
             await self._renew()
 
     async def _renew(self) -> None:
@@ -119,8 +120,8 @@ class Leases:
             return
         sent = loop_time()
         try:
-            async with asyncio.timeout(self._seconds / 6):
-                renewed = await self._store.renew(self._owner, epochs, lease_seconds=self._seconds)
+            async with asyncio.timeout(self._times.renew_seconds):
+                renewed = await self._store.renew(self._owner, epochs, lease_seconds=self._times.seconds)
         except (StoreAwayError, TimeoutError) as error:
             self._meters.lease_renewed(ok=False)
             self._log.warning("leases could not be renewed: {error}", error=str(error))
@@ -131,7 +132,7 @@ class Leases:
                 continue
             if name in renewed:
                 self._meters.lease_renewed(ok=True)
-                lease.trust(sent + self._seconds * 2 / 3)
+                lease.trust(sent + self._times.trust_seconds)
                 lease.wish(renewed[name])
             else:
                 lease.lose()
@@ -139,7 +140,7 @@ class Leases:
     async def fence(self) -> None:
         """Lose every lease whose trust has run out, close to the moment when it does."""
         while True:
-            await asyncio.sleep(self._seconds / 60)
+            await asyncio.sleep(self._times.fence_seconds)
             for lease in list(self._held.values()):
                 if not lease.valid():
                     lease.lose()

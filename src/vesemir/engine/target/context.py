@@ -70,7 +70,7 @@ class Deployment:
             lane=self.request.lane,
             epoch=self.lease.claim.epoch,
             valid=self.lease.valid,
-            beat_seconds=self.limits.beat_seconds,
-            silence_seconds=self.limits.silence_seconds,
-            lock_seconds=max(10.0, 2 * self.limits.silence_seconds),
+            beat_seconds=self.limits.lease.beat_seconds,
+            silence_seconds=self.limits.lease.silence_seconds,
+            lock_seconds=max(10.0, 2 * self.limits.lease.silence_seconds),
         )

@@ -135,13 +135,13 @@ class TargetSession:
         if not error.failure.code.value.startswith("ssh."):
             raise error
         since = lost_at if lost_at is not None else now
-        if now - since < self._deployment.limits.reconnect_seconds:
+        if now - since < self._deployment.limits.lease.reconnect_seconds:
             return since
         if not self._row.touched:
             raise error
         text = (
             f"{self._row.name} was lost in the middle of its steps and could not be reached again for "
-            f"{self._deployment.limits.reconnect_seconds:g} s ({error.failure.message}); "
+            f"{self._deployment.limits.lease.reconnect_seconds:g} s ({error.failure.message}); "
             "what it runs now is not known: look at the host, then deploy again"
         )
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 import pytest
 from tests.fakes.record import Record
 from tests.unit.engine.virtual_time import until
-from tests.unit.engine.world import LEASE_SECONDS, InstanceStore, Lines, World
+from tests.unit.engine.world import LIMITS, InstanceStore, Lines, World
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.engine.ownership.leases import HeldLease, Leases
@@ -34,7 +34,7 @@ class Holder:
         self.record = record
         self.store = SlowStore(record, instance="host/1")
         self.log = Lines()
-        self.leases = Leases(self.store, owner="host/1", seconds=LEASE_SECONDS, log=self.log, meters=SilentMeters())
+        self.leases = Leases(self.store, owner="host/1", times=LIMITS.lease, log=self.log, meters=SilentMeters())
         self.changes = 0
         self.hearing = ExitStack()
         self.tasks: list[asyncio.Task[None]] = []

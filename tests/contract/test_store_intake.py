@@ -61,7 +61,6 @@ async def test_what_was_accepted_is_what_is_loaded(store: Store) -> None:
     assert (record.state, record.owner, record.epoch, record.started) == (DeploymentState.PENDING, None, 0, False)
     assert record.queued_seconds >= 0
     assert record.clock_seconds == record.total_seconds == 0
-    assert record.accepted_at.tzinfo is not None
 
 
 async def test_secrets_are_kept_until_the_end_and_no_longer(store: Store) -> None:

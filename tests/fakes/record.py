@@ -100,7 +100,6 @@ class Row:
             state=self.state,
             owner=self.owner,
             epoch=self.epoch,
-            accepted_at=datetime.fromtimestamp(self.accepted_at, UTC),
             queued_seconds=(self.claimed_at or self.finished_at or now) - self.accepted_at,
             clock_seconds=self.clock_seconds(now),
             total_seconds=0.0 if self.claimed_at is None else (self.finished_at or now) - self.claimed_at,

@@ -9,7 +9,6 @@ from vesemir.contract.fields import Claim, DeploymentId, Message
 from vesemir.domain.control import CommandName
 
 CONTROL_SCHEMA = "vesemir.control/1"
-COMMANDS = ("cancel", "pause", "resume")
 
 
 class ControlMessage(Message):

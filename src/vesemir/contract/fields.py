@@ -1,7 +1,7 @@
 """The forms of single fields, shared by every message. A description completes the sentence "must be …"."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -40,8 +40,3 @@ class Message(BaseModel):
     """Strict: an unknown field is an error, a boolean is no number, ``"1"`` is not 1."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, validate_by_alias=True, validate_by_name=False)
-
-
-def share(pattern: str, minimum: int) -> dict[str, Any]:
-    """The JSON Schema of a number or percentage."""
-    return {"anyOf": [{"type": "integer", "minimum": minimum}, {"type": "string", "pattern": pattern}]}

@@ -11,13 +11,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from vesemir.contract.canonical import body_hash, canonical
-from vesemir.contract.control import COMMANDS, ControlMessage, ControlRequest
+from vesemir.contract.control import ControlMessage, ControlRequest
 from vesemir.contract.deploy import DeployEvent
 from vesemir.contract.explain import limited, problems_of
 from vesemir.contract.fields import COMMON_PATTERNS
 from vesemir.contract.json_body import BODY, read_json
 from vesemir.contract.rules import host_problems, rule_problems
 from vesemir.contract.translate import deploy_request
+from vesemir.domain.control import COMMANDS
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.request import DeployRequest, Timeouts

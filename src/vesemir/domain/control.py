@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.result import empty_metrics, result_body
 from vesemir.domain.states import ACTIVE, DeploymentState
 
 CommandName = Literal["cancel", "pause", "resume"]
+COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 
 _MAY: Mapping[CommandName, frozenset[DeploymentState]] = {
     "cancel": ACTIVE,

@@ -28,10 +28,6 @@ class TrafficRequest:
         """The name of a target's server in the backend."""
         return self.server.replace("{name}", target_name)
 
-    def path_of(self, target_name: str) -> str:
-        """``BACKEND/SERVER``, as HAProxy writes it."""
-        return f"{self.backend}/{self.server_of(target_name)}"
-
 
 @dataclass(frozen=True, slots=True)
 class Analysis:

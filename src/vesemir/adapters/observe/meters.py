@@ -22,6 +22,7 @@ from prometheus_client import (
 )
 
 from vesemir import __version__
+from vesemir.domain.control import COMMANDS
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import FINAL, TARGET_TRANSITIONS, DeploymentState, TargetState
 from vesemir.domain.step import StepStatus
@@ -29,7 +30,6 @@ from vesemir.engine.ports.broker import PublishOutcome
 from vesemir.engine.ports.observe import Backlog, IntakeOutcome, Phase, WaitsFor
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
-COMMANDS = ("cancel", "pause", "resume")
 UNKNOWN_COMMAND = "unknown"
 AWAY = "away"
 SHORT = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)

@@ -105,7 +105,6 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         state=DeploymentState(row["state"]),
         owner=row["owner"],
         epoch=row["epoch"],
-        accepted_at=row["accepted_at"],
         queued_seconds=row["queued_seconds"],
         clock_seconds=row["clock_seconds"],
         total_seconds=row["total_seconds"],

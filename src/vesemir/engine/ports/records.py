@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from vesemir.domain.failure import Failure
@@ -104,7 +103,6 @@ class DeploymentRecord:
     state: DeploymentState
     owner: str | None
     epoch: int
-    accepted_at: datetime
     queued_seconds: float
     clock_seconds: float
     total_seconds: float

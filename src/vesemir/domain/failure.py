@@ -1,5 +1,6 @@
 """Failure codes: stable strings that requesters, dashboards and the runbook share (contract section 3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -52,6 +53,66 @@ class FailureCode(StrEnum):
     def runbook(self) -> str:
         """The anchor of the entry in ``docs/runbook.md``: ``step.failed`` is ``#step-failed``."""
         return f"#{self.value.replace('.', '-').replace('_', '-')}"
+
+    @property
+    def kind(self) -> "FailureKind":
+        """What it means for the target that has it."""
+        return _KINDS[self]
+
+
+class FailureKind(StrEnum):
+    """``CONNECTION``: the host was not reached, or was lost. ``TIME_LIMIT``: a time of ``timeouts`` ran out. ``OTHER``:
+    something was done or asked for, and failed."""
+
+    CONNECTION = "connection"
+    TIME_LIMIT = "time limit"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+    OTHER = "other"
+
+
+_KINDS: Mapping[FailureCode, FailureKind] = {
+    FailureCode.REQUEST_INVALID: FailureKind.OTHER,
+    FailureCode.REQUEST_CONFLICT: FailureKind.OTHER,
+    FailureCode.REQUEST_UNKNOWN_RECIPE: FailureKind.OTHER,
+    FailureCode.REQUEST_INVALID_PARAMETERS: FailureKind.OTHER,
+    FailureCode.REQUEST_TOO_LARGE: FailureKind.OTHER,
+    FailureCode.REQUEST_FORBIDDEN: FailureKind.OTHER,
+    FailureCode.REQUEST_SECRETS_UNREADABLE: FailureKind.OTHER,
+    FailureCode.TARGETS_NONE_FOUND: FailureKind.OTHER,
+    FailureCode.TARGETS_TOO_FEW: FailureKind.OTHER,
+    FailureCode.TARGETS_UNKNOWN_HOST: FailureKind.OTHER,
+    FailureCode.TARGETS_INVENTORY_UNREACHABLE: FailureKind.OTHER,
+    FailureCode.TARGETS_INVENTORY_DENIED: FailureKind.OTHER,
+    FailureCode.TARGETS_INVALID_ATTRIBUTES: FailureKind.OTHER,
+    FailureCode.SSH_UNREACHABLE: FailureKind.CONNECTION,
+    FailureCode.SSH_AUTH_FAILED: FailureKind.CONNECTION,
+    FailureCode.SSH_HOST_KEY_MISMATCH: FailureKind.CONNECTION,
+    FailureCode.SSH_CONNECTION_LOST: FailureKind.CONNECTION,
+    FailureCode.STEP_FAILED: FailureKind.OTHER,
+    FailureCode.STEP_TIMED_OUT: FailureKind.TIME_LIMIT,
+    FailureCode.TARGET_TIMED_OUT: FailureKind.TIME_LIMIT,
+    FailureCode.TARGET_BUSY: FailureKind.OTHER,
+    FailureCode.TARGET_UNSUPPORTED: FailureKind.OTHER,
+    FailureCode.TARGET_STATE_UNKNOWN: FailureKind.UNKNOWN,
+    FailureCode.HAPROXY_UNREACHABLE: FailureKind.OTHER,
+    FailureCode.HAPROXY_UNKNOWN_SERVER: FailureKind.OTHER,
+    FailureCode.HAPROXY_DRAIN_TIMED_OUT: FailureKind.OTHER,
+    FailureCode.HAPROXY_NOT_UP: FailureKind.OTHER,
+    FailureCode.HAPROXY_CAPACITY: FailureKind.OTHER,
+    FailureCode.HAPROXY_WEIGHT_ROUNDS_TO_ZERO: FailureKind.OTHER,
+    FailureCode.HEALTH_FAILED: FailureKind.OTHER,
+    FailureCode.CANARY_REGRESSED: FailureKind.OTHER,
+    FailureCode.ROLLOUT_TOO_MANY_FAILURES: FailureKind.OTHER,
+    FailureCode.DEPLOYMENT_TIMED_OUT: FailureKind.TIME_LIMIT,
+    FailureCode.DEPLOYMENT_CANCELLED: FailureKind.CANCELLED,
+    FailureCode.DEPLOYMENT_ROLLBACK_FAILED: FailureKind.OTHER,
+    FailureCode.ARTIFACT_UNAVAILABLE: FailureKind.OTHER,
+    FailureCode.ARTIFACT_CHECKSUM_MISMATCH: FailureKind.OTHER,
+    FailureCode.CONTROL_UNKNOWN_DEPLOYMENT: FailureKind.OTHER,
+    FailureCode.CONTROL_NOT_RUNNING: FailureKind.OTHER,
+    FailureCode.INTERNAL_ERROR: FailureKind.OTHER,
+}
 
 
 @dataclass(frozen=True, slots=True)

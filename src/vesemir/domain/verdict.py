@@ -1,39 +1,42 @@
 """From what happened on a host to what is said of it: states, failures and output as events carry them. Pure."""
 
 from collections.abc import Callable
+from typing import assert_never
 
 from vesemir.domain.action import RenderedStep
-from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.failure import Failure, FailureCode, FailureKind
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
 
 EVENT_OUTPUT_BYTES = 4096
 """The end of a step's output that its event carries (contract section 2)."""
 
-_STATES = {
-    FailureCode.SSH_UNREACHABLE: TargetState.UNREACHABLE,
-    FailureCode.SSH_AUTH_FAILED: TargetState.UNREACHABLE,
-    FailureCode.SSH_HOST_KEY_MISMATCH: TargetState.UNREACHABLE,
-    FailureCode.SSH_CONNECTION_LOST: TargetState.UNREACHABLE,
-    FailureCode.STEP_TIMED_OUT: TargetState.TIMED_OUT,
-    FailureCode.TARGET_TIMED_OUT: TargetState.TIMED_OUT,
-    FailureCode.DEPLOYMENT_TIMED_OUT: TargetState.TIMED_OUT,
-    FailureCode.DEPLOYMENT_CANCELLED: TargetState.CANCELLED,
-    FailureCode.TARGET_STATE_UNKNOWN: TargetState.UNKNOWN,
-}
-
 
 def target_state_of(failure: Failure | None, direction: Direction) -> TargetState:
     """The final state of a target: none of it failed, or what its failure's code means."""
     if failure is None:
         return TargetState.SUCCEEDED if direction is Direction.FORWARD else TargetState.ROLLED_BACK
-    return _STATES.get(failure.code, TargetState.FAILED)
+    kind = failure.code.kind
+    match kind:
+        case FailureKind.CONNECTION:
+            return TargetState.UNREACHABLE
+        case FailureKind.TIME_LIMIT:
+            return TargetState.TIMED_OUT
+        case FailureKind.CANCELLED:
+            return TargetState.CANCELLED
+        case FailureKind.UNKNOWN:
+            return TargetState.UNKNOWN
+        case FailureKind.OTHER:
+            return TargetState.FAILED
+        case _:
+            assert_never(kind)
 
 
 def message_of_stop(reason: str, target: str, target_seconds: float, step: str = "") -> Failure:
     """What a target is told that was ended from outside; ``reason`` is a ``StopReason``'s value.
 
-    ``step`` is what it was doing; empty before its first step.
+    ``step`` is what it was doing; empty before its first step. Raises ``ValueError`` for a reason
+    that leaves the target to the next owner, without a failure.
     """
     doing = f"was in step {step}" if step else "was being connected to"
     match reason:
@@ -42,9 +45,11 @@ def message_of_stop(reason: str, target: str, target_seconds: float, step: str =
         case "deployment_timed_out":
             text = f"the deployment's time (timeouts.deployment) ran out while {target} {doing}"
             return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
-        case _:
+        case "budget":
             text = f"{target} was not done within timeouts.target ({target_seconds:g} s): it {doing} when that was over"
             return Failure(FailureCode.TARGET_TIMED_OUT, text)
+        case _:
+            raise ValueError(f"{reason} is no failure of a target")
 
 
 def failure_of_step(

@@ -18,20 +18,35 @@ STEP = RenderedStep(
 )
 
 
-@pytest.mark.parametrize(
-    ("code", "state"),
-    [
-        (FailureCode.SSH_UNREACHABLE, TargetState.UNREACHABLE),
-        (FailureCode.SSH_AUTH_FAILED, TargetState.UNREACHABLE),
-        (FailureCode.STEP_FAILED, TargetState.FAILED),
-        (FailureCode.STEP_TIMED_OUT, TargetState.TIMED_OUT),
-        (FailureCode.HAPROXY_DRAIN_TIMED_OUT, TargetState.FAILED),
-        (FailureCode.DEPLOYMENT_CANCELLED, TargetState.CANCELLED),
-        (FailureCode.TARGET_STATE_UNKNOWN, TargetState.UNKNOWN),
-    ],
-)
-def test_unreachable_is_told_apart_from_failed(code: FailureCode, state: TargetState) -> None:
-    assert target_state_of(Failure(code, "x"), Direction.FORWARD) is state
+STATES = {
+    FailureCode.SSH_UNREACHABLE: TargetState.UNREACHABLE,
+    FailureCode.SSH_AUTH_FAILED: TargetState.UNREACHABLE,
+    FailureCode.SSH_HOST_KEY_MISMATCH: TargetState.UNREACHABLE,
+    FailureCode.SSH_CONNECTION_LOST: TargetState.UNREACHABLE,
+    FailureCode.STEP_TIMED_OUT: TargetState.TIMED_OUT,
+    FailureCode.TARGET_TIMED_OUT: TargetState.TIMED_OUT,
+    FailureCode.DEPLOYMENT_TIMED_OUT: TargetState.TIMED_OUT,
+    FailureCode.DEPLOYMENT_CANCELLED: TargetState.CANCELLED,
+    FailureCode.TARGET_STATE_UNKNOWN: TargetState.UNKNOWN,
+}
+"""Any other code is that of a failed target."""
+
+
+@pytest.mark.parametrize("code", list(FailureCode))
+def test_each_code_says_how_its_target_ended(code: FailureCode) -> None:
+    """Every code has its line in the table of kinds: one without raises here."""
+    assert target_state_of(Failure(code, "x"), Direction.FORWARD) is STATES.get(code, TargetState.FAILED)
+
+
+def test_a_code_without_a_kind_is_not_taken_for_a_failed_target() -> None:
+    with pytest.raises(AttributeError):
+        target_state_of(Failure("step.new", "x"), Direction.FORWARD)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("reason", ["lease_lost", "handed_over", "new"])
+def test_what_leaves_a_target_to_the_next_owner_is_no_failure(reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        message_of_stop(reason, "web1", 900)
 
 
 def test_a_target_that_came_back_is_rolled_back() -> None:

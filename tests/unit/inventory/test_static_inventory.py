@@ -220,3 +220,13 @@ def test_bytes_that_are_no_text_are_told_with_their_line(tmp_path: Path) -> None
     (tmp_path / "inventory.toml").write_bytes(b"[hosts.web1]\n# \xff\n")
     with pytest.raises(InventoryFileError, match=r"inventory\.toml:2: is not UTF-8"):
         StaticInventory.load(tmp_path / "inventory.toml", warn=pytest.fail)
+
+
+async def test_an_unknown_form_of_selector_goes_to_no_inventory(tmp_path: Path) -> None:
+    """Were one added to the domain and not here, the static inventory would be asked for what it does not know."""
+    inventory = load(tmp_path, "[hosts.web1]\n")
+    for router in (InventoryRouter(static=inventory, chef=None), InventoryRouter(static=None, chef=None), inventory):
+        with pytest.raises(AssertionError, match="unreachable"):
+            router.refuse(object())  # type: ignore[arg-type]
+        with pytest.raises(AssertionError, match="unreachable"):
+            await router.resolve(object())  # type: ignore[arg-type]

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vesemir.adapters.recipes import RecipeFileError, load_recipes
+from vesemir.adapters.recipes.building import RecipeBuilder
+from vesemir.adapters.recipes.models import CheckTable, RecipeTable, StepTable
 from vesemir.adapters.toml_lines import key_lines, line_of
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.recipe import ParameterType, Recipe, Script
@@ -225,3 +227,17 @@ def test_every_key_of_the_shipped_recipes_has_a_line(file: Path) -> None:
     text = file.read_text()
     lines = key_lines(text)
     assert set(_paths(tomllib.loads(text))) <= set(lines)
+
+
+def test_a_kind_of_step_that_nothing_builds_is_never_an_empty_script() -> None:
+    """Were a kind added to the file and not to what builds it, this would be it."""
+    table = RecipeTable.model_construct(steps=[StepTable.model_construct(name="new")])
+    with pytest.raises(ValueError, match="unpack"):
+        RecipeBuilder("mine", table).build()
+
+
+def test_a_kind_of_check_that_nothing_builds_is_never_an_empty_command() -> None:
+    check = CheckTable.model_construct()
+    table = RecipeTable.model_construct(steps=[StepTable.model_construct(name="new", check=check)])
+    with pytest.raises(AssertionError, match="kind"):
+        RecipeBuilder("mine", table).build()

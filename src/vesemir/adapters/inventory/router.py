@@ -1,5 +1,7 @@
 """Which inventory a selector is for: groups and hosts are the static one's, Chef searches the Chef server's."""
 
+from typing import assert_never
+
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
@@ -28,14 +30,26 @@ class InventoryRouter:
                 return [Problem("hosts", _NO_STATIC)]
             case ChefSelector():
                 return []
+            case _:
+                assert_never(selector)
 
     async def resolve(self, selector: Selector) -> list[Target]:
         inventory = self._for(selector)
         if inventory is not None:
             return await inventory.resolve(selector)
-        if isinstance(selector, ChefSelector):
-            raise FailedError(FailureCode.TARGETS_INVENTORY_UNREACHABLE, _NO_CHEF)
-        raise FailedError(FailureCode.TARGETS_UNKNOWN_HOST, _NO_STATIC)
+        match selector:
+            case GroupSelector() | HostSelector():
+                raise FailedError(FailureCode.TARGETS_UNKNOWN_HOST, _NO_STATIC)
+            case ChefSelector():
+                raise FailedError(FailureCode.TARGETS_INVENTORY_UNREACHABLE, _NO_CHEF)
+            case _:
+                assert_never(selector)
 
     def _for(self, selector: Selector) -> Inventory | None:
-        return self._chef if isinstance(selector, ChefSelector) else self._static
+        match selector:
+            case GroupSelector() | HostSelector():
+                return self._static
+            case ChefSelector():
+                return self._chef
+            case _:
+                assert_never(selector)

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, cast
+from typing import Self, assert_never, cast
 
 from vesemir.adapters.inventory.ansible_ini import build_ansible_ini
 from vesemir.adapters.inventory.ansible_yaml import build_ansible_yaml, is_ansible
@@ -122,6 +122,8 @@ class StaticInventory:
                 ]
             case ChefSelector():
                 return []
+            case _:
+                assert_never(selector)
 
     async def resolve(self, selector: Selector) -> list[Target]:
         # A file of thousands of hosts takes seconds to read, and beats and leases cannot wait for that.
@@ -142,6 +144,8 @@ class StaticInventory:
                     FailureCode.TARGETS_INVENTORY_UNREACHABLE,
                     f"{self._file} is a static inventory; Chef tags are not in it",
                 )
+            case _:
+                assert_never(selector)
         if not names:
             raise FailedError(FailureCode.TARGETS_NONE_FOUND, f"{selector} matches no host in {self._file}")
         return [snapshot.targets[name] for name in names]

@@ -136,14 +136,27 @@ class StepTable(_RecipeTomlTable):
     cwd: NonEmpty | None = None
     failures: dict[str, str] = {}
 
+    @property
+    def work(self) -> "StepWork":
+        """Whichever of its kinds it has."""
+        (work,) = self._works()
+        return work
+
+    def _works(self) -> "list[StepWork]":
+        kinds = (self.command, self.script, self.put, self.fetch, self.check)
+        return [kind for kind in kinds if kind is not None]
+
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        kinds = (self.command, self.script, self.put, self.fetch, self.check)
-        if sum(kind is not None for kind in kinds) != 1:
+        if len(self._works()) != 1:
             raise ValueError("a step has exactly one of command, script, put, fetch and check")
         if self.script is not None and len(self.script.encode()) > MAX_SCRIPT_BYTES:
             raise ValueError(f"script is longer than {MAX_SCRIPT_BYTES} bytes; put it into the artifact")
         return self
+
+
+StepWork = list[str] | str | PutTable | FetchTable | CheckTable
+"""Of a step: the words of its command, the text of its script, or a table."""
 
 
 class RecipeTable(_RecipeTomlTable):

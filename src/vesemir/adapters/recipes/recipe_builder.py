@@ -3,8 +3,9 @@
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import assert_never
 
-from vesemir.adapters.recipes.models import CheckTable, ParameterTable, RecipeTable, StepTable
+from vesemir.adapters.recipes.models import CheckTable, FetchTable, ParameterTable, PutTable, RecipeTable, StepTable
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.recipe import (
     REQUEST_FIELDS,
@@ -150,19 +151,24 @@ class RecipeBuilder:
         return template
 
     def _work(self, path: Path, step: StepTable) -> Words | Script | Put | Fetch | Check:
-        if step.command is not None:
-            return self._words((*path, "command"), step.command)
-        if step.put is not None:
-            put = self._fields((*path, "put"), step.put.model_dump(exclude={"mode"}))
-            self._check_names((*path, "put"), put, ("source", "destination", "owner", "group"))
-            return Put(mode=int(step.put.mode, 8), **put)
-        if step.fetch is not None:
-            fetch = self._fields((*path, "fetch"), step.fetch.model_dump(exclude={"mode"}))
-            self._check_names((*path, "fetch"), fetch, ("destination", "owner", "group"))
-            return Fetch(mode=int(step.fetch.mode, 8), **fetch)
-        if step.check is not None:
-            return self._check((*path, "check"), step.check)
-        return Script(step.script or "")
+        work = step.work
+        match work:
+            case list():
+                return self._words((*path, "command"), work)
+            case str():
+                return Script(work)
+            case PutTable():
+                put = self._fields((*path, "put"), work.model_dump(exclude={"mode"}))
+                self._check_names((*path, "put"), put, ("source", "destination", "owner", "group"))
+                return Put(mode=int(work.mode, 8), **put)
+            case FetchTable():
+                fetch = self._fields((*path, "fetch"), work.model_dump(exclude={"mode"}))
+                self._check_names((*path, "fetch"), fetch, ("destination", "owner", "group"))
+                return Fetch(mode=int(work.mode, 8), **fetch)
+            case CheckTable():
+                return self._check((*path, "check"), work)
+            case _:
+                assert_never(work)
 
     def _fields(self, path: Path, texts: Mapping[str, str | None]) -> dict[str, Template]:
         return {
@@ -181,8 +187,10 @@ class RecipeBuilder:
         elif table.tcp is not None:
             probe = TcpCheck(self._template((*path, "tcp"), table.tcp, self._names))
             self._hidden((*path, "tcp"), probe.address)
+        elif table.command is not None:
+            probe = self._words((*path, "command"), table.command)
         else:
-            probe = self._words((*path, "command"), table.command or [])
+            raise AssertionError("a check of a kind that nothing here builds")
         return Check(probe, interval=table.interval, deadline=table.deadline, health=table.health)
 
     def _check_names(self, path: Path, templates: Mapping[str, Template], names: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """Control messages in: they set wishes in the record, and the owner of the deployment, whoever that is, obeys."""
 
 from collections.abc import Callable
+from typing import assert_never
 
 from vesemir.contract import CommonFields, ControlRequest, Refusal, parse_control
 from vesemir.domain.failure import Failure, FailureCode
@@ -82,8 +83,10 @@ def _failure(answer: ControlAnswer, request: ControlRequest) -> Failure | None:
                 f"deployment {request.deployment_id} cannot {request.command} in its present state; ask vesemir status"
             )
             return Failure(FailureCode.CONTROL_NOT_RUNNING, text)
-        case _:
+        case ControlAnswer.ACCEPTED | ControlAnswer.FINISHED:
             return None
+        case _:
+            assert_never(answer)
 
 
 def _common(deployment_id: str, identity: DeploymentIdentity | None) -> CommonFields:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError, with_left_behind
+from vesemir.domain.failure import FailedError, Failure, FailureCode, FailureKind, LeaseLostError, with_left_behind
 from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
@@ -132,7 +132,7 @@ class TargetSession:
         in_flight = self._row.resumed or lost_at is not None or self._row.touched
         if not in_flight and not lost_now:
             raise error
-        if not error.failure.code.value.startswith("ssh."):
+        if error.failure.code.kind is not FailureKind.CONNECTION:
             raise error
         since = lost_at if lost_at is not None else now
         if now - since < self._deployment.limits.lease.reconnect_seconds:

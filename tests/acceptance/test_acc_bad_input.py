@@ -9,8 +9,7 @@ import pytest
 from tests.acceptance.installed_lab import Lab
 from tests.acceptance.pika_requester import CONTROL, Requester
 from tests.acceptance.running_daemon import Daemon
-
-from vesemir.contract.events import validate_event
+from tests.published import validate_event
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("instance")]
 

@@ -7,8 +7,7 @@ import pytest
 from tests.acceptance.installed_lab import Held, Lab, processes_with
 from tests.acceptance.patience import until
 from tests.acceptance.pika_requester import Received, Requester
-
-from vesemir.contract.events import validate_event
+from tests.published import validate_event
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("instance")]
 

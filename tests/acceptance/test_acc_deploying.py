@@ -14,8 +14,7 @@ from tests.acceptance.installed_lab import Event, Lab
 from tests.acceptance.pika_requester import DEPLOYMENTS, EVENTS, Received, Requester
 from tests.acceptance.running_daemon import Daemon
 from tests.acceptance.web import page
-
-from vesemir.contract.events import validate_event
+from tests.published import validate_event
 
 pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("instance")]
 

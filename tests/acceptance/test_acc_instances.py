@@ -7,8 +7,7 @@ import pytest
 from tests.acceptance.installed_lab import Event, Held, Lab
 from tests.acceptance.pika_requester import Requester, in_order
 from tests.acceptance.running_daemon import Daemon
-
-from vesemir.contract.events import validate_event
+from tests.published import validate_event
 
 pytestmark = pytest.mark.lab
 

@@ -1,13 +1,13 @@
 """Every event that is published, one model each, with all fields of the contract's table.
 
-The models judge what this program publishes, so an unknown field is an error here. Their JSON Schemas are open:
-a field may be added later, and who reads events ignores what it does not know.
+They make the JSON Schemas and the AsyncAPI document, and the tests hold everything that is published to them
+(``tests/published.py``): an unknown field is an error there. The schemas are open: a field may be added later, and who
+reads events ignores what it does not know.
 """
 
-import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validator
 
@@ -285,11 +285,3 @@ EVENTS: Mapping[str, type[Event] | type[Answer]] = {
     "control.rejected": ControlRejected,
 }
 """By name, in the contract's order."""
-
-
-def validate_event(body: Mapping[str, Any]) -> Event | Answer:
-    """The event as its model. Raises ``ValueError`` (pydantic's ``ValidationError``) when it breaks the contract."""
-    model = EVENTS.get(str(body.get("event")))
-    if model is None:
-        raise ValueError(f"{body.get('event')!r} is not an event of the contract")
-    return model.model_validate_json(json.dumps(dict(body)))

@@ -4,8 +4,9 @@ import copy
 from typing import Any
 
 import pytest
+from tests.published import validate_event
 
-from vesemir.contract.events import EVENTS, Metrics, validate_event
+from vesemir.contract.events import EVENTS, Metrics
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.result import RESULT_STATES, empty_metrics
 from vesemir.domain.states import FINAL

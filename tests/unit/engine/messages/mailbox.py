@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 from tests.fakes.broker import FakeBroker
+from tests.published import validate_event
 from tests.unit.engine.world import Lines
 
-from vesemir.contract.events import validate_event
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.messages.answers import Answers

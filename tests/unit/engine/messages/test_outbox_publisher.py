@@ -10,10 +10,10 @@ import pytest
 from tests.fakes.broker import FakeBroker
 from tests.fakes.record import FakeDestination, Record
 from tests.fakes.store import FakeStore
+from tests.published import validate_event
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import InstanceStore, Lines, World
 
-from vesemir.contract.events import validate_event
 from vesemir.engine.messages import outbox_publisher as engine_publishing
 from vesemir.engine.messages.outbox_publisher import OutboxPublisher
 from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome

@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from vesemir.adapters.haproxy.reply import checked_name
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.haproxy_reply import checked_name
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, weight_at
 from vesemir.engine.clock import loop_time

@@ -6,7 +6,7 @@ import pytest
 
 from vesemir.adapters.chef.inventory import natural
 from vesemir.adapters.chef.node_reader import AttributeProblemError, NodeReader
-from vesemir.domain.chef_query import ChefMembership
+from vesemir.adapters.chef.query import ChefMembership
 from vesemir.domain.target import Target
 from vesemir.settings import ChefClusterSettings
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vesemir.domain.chef_query import ChefMembership, is_meant, search_query, search_term
+from vesemir.adapters.chef.query import ChefMembership, is_meant, search_query, search_term
 from vesemir.domain.selector import ChefSelector
 
 ESCAPABLE = r"\[\]\\!(){}^~:"

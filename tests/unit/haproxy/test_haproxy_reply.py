@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from vesemir.adapters.haproxy.reply import checked_name, parse_counters, parse_process, parse_servers, refuse_reply
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.haproxy_reply import checked_name, parse_counters, parse_process, parse_servers, refuse_reply
 from vesemir.domain.traffic import AdminState, HaproxyProcess
 
 RECORDED_2_6 = (Path(__file__).parent / "haproxy-2.6.12.txt").read_text(encoding="utf-8")

@@ -10,8 +10,8 @@ from typing import Self
 from vesemir.adapters.chef import trouble
 from vesemir.adapters.chef.node_reader import AttributeProblemError, NodeReader
 from vesemir.adapters.chef.paging import Found, Page, read_all
+from vesemir.adapters.chef.query import is_meant, search_query
 from vesemir.adapters.chef.server import ChefServer, Clock, utc_now
-from vesemir.domain.chef_query import is_meant, search_query
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import ChefSelector, Selector

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
-from vesemir.domain.chef_query import ChefMembership
+from vesemir.adapters.chef.query import ChefMembership
 from vesemir.domain.login import DEFAULT_PORT, refuse_address, refuse_port, refuse_user
 from vesemir.domain.selector import HOST_NAME
 from vesemir.domain.target import Target

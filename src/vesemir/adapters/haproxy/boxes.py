@@ -6,9 +6,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from functools import partial
 
 from vesemir.adapters.haproxy.line import Line
-from vesemir.adapters.haproxy.sharing import SharedAnswer
-from vesemir.domain.counters import BoxCounters
-from vesemir.domain.haproxy_reply import (
+from vesemir.adapters.haproxy.reply import (
     checked_name,
     parse_backend_number,
     parse_counters,
@@ -16,6 +14,8 @@ from vesemir.domain.haproxy_reply import (
     parse_servers,
     refuse_reply,
 )
+from vesemir.adapters.haproxy.sharing import SharedAnswer
+from vesemir.domain.counters import BoxCounters
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 from vesemir.engine.ports.hosts import Hosts

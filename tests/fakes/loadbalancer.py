@@ -4,11 +4,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from vesemir.adapters.haproxy.reply import checked_name
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
-from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, weight_at
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, checked_server_name, weight_at
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
 
@@ -177,12 +176,12 @@ class FakeLoadBalancer:
     def _there(self, backend: str) -> None:
         if self.away:
             raise FailedError(FailureCode.HAPROXY_UNREACHABLE, f"{self._name} does not answer")
-        if checked_name(backend) != self._backend:
+        if checked_server_name(backend) != self._backend:
             raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no backend {backend}")
 
     def _told(self, backend: str, server: str, what: str) -> FakeServer:
         self._there(backend)
-        known = self.by_name.get(checked_name(server))
+        known = self.by_name.get(checked_server_name(server))
         if known is None:
             raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no server {server}")
         self.told.append(f"{server} {what}")

@@ -3,6 +3,7 @@
 Figures and texts are HAProxy's own (management.txt, "show stat" and "show servers state"; measured on 2.6).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,19 @@ STATIC_ALGORITHMS = frozenset({"static-rr", "first"})
 
 HASH_ALGORITHMS = frozenset({"source", "uri", "url_param", "hdr", "rdp-cookie", "hash"})
 """Static with ``hash-type map-based`` (the default), dynamic with ``consistent``; HAProxy does not tell which."""
+
+_NAME = re.compile(r"[A-Za-z0-9_.:-]+")
+"""Proxy and server names as HAProxy's configuration allows them; nothing in it ends or splits a command."""
+
+
+def checked_server_name(name: str) -> str:
+    """The name of a backend or a server, if it may stand in a command. Raises ``FailedError``."""
+    if _NAME.fullmatch(name) is None:
+        raise FailedError(
+            FailureCode.HAPROXY_UNKNOWN_SERVER,
+            f"{name!r} cannot be a backend or server of HAProxy: names consist of A-Z a-z 0-9 _ . : -",
+        )
+    return name
 
 
 class AdminState(StrEnum):

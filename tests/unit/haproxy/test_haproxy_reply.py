@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from vesemir.adapters.haproxy.reply import checked_name, parse_counters, parse_process, parse_servers, refuse_reply
+from vesemir.adapters.haproxy.reply import parse_counters, parse_process, parse_servers, refuse_reply
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.traffic import AdminState, HaproxyProcess
+from vesemir.domain.traffic import AdminState, HaproxyProcess, checked_server_name
 
 RECORDED_2_6 = (Path(__file__).parent / "haproxy-2.6.12.txt").read_text(encoding="utf-8")
 """What 2.6.12 answered to the adapter's command, byte for byte; w3 has no check and was marked down by hand."""
@@ -253,10 +253,10 @@ def test_the_process_id() -> None:
 
 @pytest.mark.parametrize("name", ["shop", "web-1.example:80", "A_b"])
 def test_names_as_haproxy_has_them(name: str) -> None:
-    assert checked_name(name) == name
+    assert checked_server_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a;b", "a\n", "a/b", "ä", "@1 show", "#1", "a\x00"])
 def test_names_that_could_be_more_than_a_name(name: str) -> None:
     with pytest.raises(FailedError):
-        checked_name(name)
+        checked_server_name(name)

@@ -7,7 +7,6 @@ from functools import partial
 
 from vesemir.adapters.haproxy.line import Line
 from vesemir.adapters.haproxy.reply import (
-    checked_name,
     parse_backend_number,
     parse_counters,
     parse_process,
@@ -17,7 +16,7 @@ from vesemir.adapters.haproxy.reply import (
 from vesemir.adapters.haproxy.sharing import SharedAnswer
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.target import Target
-from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, checked_server_name
 from vesemir.engine.ports.hosts import Hosts
 from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.settings import HaproxySettings
@@ -67,7 +66,7 @@ class HaproxyBox:
 
         ``show stat`` is asked by the backend's number: its name may be a frontend's too, and HAProxy takes that first.
         """
-        asked = checked_name(backend)
+        asked = checked_server_name(backend)
         while True:
             number = self._numbers.get(backend)
             reply = await self._line.ask(f"show servers state {asked}{stat.format(number=number) if number else ''}")
@@ -142,4 +141,4 @@ class HaproxyBoxes:
 
 
 def _of(backend: str, server: str) -> str:
-    return f"{checked_name(backend)}/{checked_name(server)}"
+    return f"{checked_server_name(backend)}/{checked_server_name(server)}"

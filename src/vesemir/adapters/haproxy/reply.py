@@ -1,35 +1,21 @@
-"""What HAProxy's runtime socket answers, read into states; pure. And the names that may stand in a command.
+"""What HAProxy's runtime socket answers, read into states; pure.
 
 The formats are those of management.txt, section 9.3; tables are read by their header, because columns are added with
 every version.
 """
 
 import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 
-NAME = re.compile(r"[A-Za-z0-9_.:-]+")
-"""Proxy and server names as HAProxy's configuration allows them; nothing in it ends or splits a command."""
-
 _CHECK_RUNS = 0x02 | 0x04  # configured and enabled, of srv_check_state and srv_agent_state
 _CONFIGURED, _ENABLED = 0x02, 0x04
 _UNKNOWN = ("No such backend", "No such server", "Can't find backend", "No such proxy", "Require 'backend/server'")
 _SERVER_ROW = "2"
 _BACKEND_ROW = "1"
-
-
-def checked_name(name: str) -> str:
-    """The name, if it may stand in a command."""
-    if NAME.fullmatch(name) is None:
-        raise FailedError(
-            FailureCode.HAPROXY_UNKNOWN_SERVER,
-            f"{name!r} cannot be a backend or server of HAProxy: names consist of A-Z a-z 0-9 _ . : -",
-        )
-    return name
 
 
 def refuse_reply(reply: str, command: str, box: str) -> None:

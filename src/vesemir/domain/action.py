@@ -12,7 +12,7 @@ PLACING_FAILURES: Mapping[int, FailureCode] = {
     EXIT_UNAVAILABLE: FailureCode.ARTIFACT_UNAVAILABLE,
     EXIT_MISMATCH: FailureCode.ARTIFACT_CHECKSUM_MISMATCH,
 }
-"""What the exit statuses of placing a file mean (``vesemir.domain.placing``)."""
+"""What the exit statuses of placing a file mean (``vesemir.engine.target.placement``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vesemir.domain.action import CheckAction, FetchAction, PutAction, RenderedStep, RunAction
-from vesemir.domain.placing import fetch_command, place_command
 from vesemir.domain.step import Command
+from vesemir.engine.target.placement import fetch_command, place_command
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

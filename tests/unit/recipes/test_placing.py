@@ -12,7 +12,7 @@ import pytest
 from tests.unit.recipes.recipe_runs import run
 
 from vesemir.domain.action import FetchAction, PutAction
-from vesemir.domain.placing import PROGRAM, fetch_command, place_command
+from vesemir.engine.target.placement import PROGRAM, fetch_command, place_command
 
 CONTENT = b"one\0two\n" * 1000
 SHA = hashlib.sha256(CONTENT).hexdigest()

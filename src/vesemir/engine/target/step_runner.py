@@ -5,7 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction, RenderedStep, RunAction, TcpProbe
-from vesemir.domain.placing import fetch_command, place_command
 from vesemir.domain.probe import refuse_answer
 from vesemir.domain.recipe import Recipe
 from vesemir.domain.render import RenderScope, render_steps
@@ -15,6 +14,7 @@ from vesemir.domain.target import Target
 from vesemir.engine.clock import loop_time
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ports.hosts import Host
+from vesemir.engine.target.placement import fetch_command, place_command
 
 PROBE_SECONDS = 10.0
 """One try of a check at most."""

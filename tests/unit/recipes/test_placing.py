@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,9 +13,10 @@ import pytest
 from tests.unit.recipes.recipe_runs import run
 
 from vesemir.domain.action import FetchAction, PutAction
-from vesemir.engine.target.placement import PROGRAM, fetch_command, place_command
+from vesemir.engine.target.placement import fetch_command, place_command, program
 
 CONTENT = b"one\0two\n" * 1000
+PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
 SHA = hashlib.sha256(CONTENT).hexdigest()
 
 
@@ -50,7 +52,7 @@ class Site(BaseHTTPRequestHandler):
 @pytest.fixture
 def site() -> Iterator[str]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -59,7 +61,7 @@ def site() -> Iterator[str]:
 
 def test_the_command_is_fixed_and_everything_variable_is_in_its_environment() -> None:
     command = place_command(put(Path("/etc/shop.conf"), owner="shop", group="adm"), "/root/.vesemir/incoming/x")
-    assert command.argv == ("python3", "-I", "-S", "-c", PROGRAM)
+    assert command.argv == ("python3", "-I", "-S", "-c", program())
     assert command.environment == {
         "VESEMIR_PLACE_SOURCE": "/root/.vesemir/incoming/x",
         "VESEMIR_PLACE_DESTINATION": "/etc/shop.conf",
@@ -82,8 +84,28 @@ def test_a_file_url_is_never_read_on_the_host() -> None:
         fetch_command(fetch("file:///etc/shadow", Path("/x")))
 
 
-def test_the_program_is_python_3_6() -> None:
-    assert ast.parse(PROGRAM, feature_version=(3, 6)).body
+def test_the_program_is_python_3_6_and_needs_the_standard_library_only() -> None:
+    tree = ast.parse(program(), feature_version=(3, 6))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = {name.partition(".")[0] for node in imports for name in imported(node)}
+    assert names <= sys.stdlib_module_names
+
+
+def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+
+
+@pytest.mark.parametrize("python", PYTHONS or [Path("/usr/bin/python3")], ids=lambda path: path.parts[-3])
+def test_it_runs_on_every_python_that_a_host_may_have(python: Path, tmp_path: Path, uploaded: Path, site: str) -> None:
+    """An upload, then a download in its place, then a download of something else."""
+    file = tmp_path / "file"
+    other = fetch_command(fetch(f"{site}/file", file, sha256="1" * 64), python=str(python))
+    placed = run(place_command(put(file, sha256=""), str(uploaded), python=str(python)))
+    again = run(fetch_command(fetch(f"{site}/file", file), python=str(python)))
+    refused = run(other)
+    assert (placed.returncode, placed.stdout, placed.stderr) == (0, "placed\n", "")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "kept: it is there already\n", "")
+    assert (refused.returncode, file.read_bytes()) == (4, CONTENT)
 
 
 def test_an_upload_gets_to_its_place_with_its_mode_and_leaves_nothing_behind(tmp_path: Path, uploaded: Path) -> None:

@@ -31,7 +31,7 @@ KINDS: dict[str, type[Contract]] = {
     "layers": LayersContract,
     "protected": ProtectedContract,
 }
-LAYERS = ["cli", "lab", "service", "adapters", "settings", "shipped", "engine", "contract", "domain"]
+LAYERS = ["cli", "lab", "service", "composition", "adapters", "settings", "shipped", "engine", "contract", "domain"]
 ROOMS = [
     {"deployment"},
     {"target", "messages"},
@@ -39,13 +39,13 @@ ROOMS = [
     {"ports"},
     {"limits", "failpoints"},
 ]
-MODELS = {f"adapters.{name}" for name in ("http", "inventory", "policy", "recipes", "sealing", "toml_lines")}
+MODELS = {f"adapters.{name}" for name in ("http", "inventory", "policy", "recipes", "record_seal", "toml_lines")}
 HOMES = {
     ("aio_pika", "aiormq", "pamqp"): {"adapters.amqp"},
     ("aiohttp",): {"adapters.chef", "adapters.http", "lab.chef"},
     ("asyncpg", "aiosql"): {"adapters.postgres"},
     ("asyncssh", "h11"): {"adapters.ssh"},
-    ("cryptography",): {"adapters.chef", "adapters.sealing", "lab.chef"},
+    ("cryptography",): {"adapters.chef", "adapters.record_seal", "lab.chef"},
     ("prometheus_client",): {"adapters.observe"},
     ("pydantic", "pydantic_core"): {"cli.configuration", "contract", "settings", *MODELS},
     ("pydantic_settings",): {"cli.configuration", "settings"},
@@ -55,7 +55,7 @@ HOMES = {
     ("yarl",): {"adapters.amqp", "adapters.chef"},
 }
 """Where each driver may be imported. loguru's homes are those of pyproject.toml."""
-TOOLS_OF_ADAPTERS = {f"vesemir.adapters.{name}" for name in ("reloading", "sealing", "toml_lines")}
+TOOLS_OF_ADAPTERS = {f"vesemir.adapters.{name}" for name in ("reloaded_files", "record_seal", "toml_lines")}
 """Modules that several adapters share."""
 
 Rule = dict[str, Any]

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vesemir.adapters.recipes import RecipeFileError, load_recipes
-from vesemir.adapters.recipes.building import RecipeBuilder
 from vesemir.adapters.recipes.models import CheckTable, RecipeTable, StepTable
+from vesemir.adapters.recipes.recipe_builder import RecipeBuilder
 from vesemir.adapters.toml_lines import key_lines, line_of
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.recipe import ParameterType, Recipe, Script

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.engine.clock import loop_time
+from vesemir.engine.limits import LeaseTimes
 from vesemir.engine.ownership.listeners import Listeners
 from vesemir.engine.ownership.stop_signal import StopReason, StopSignal
-from vesemir.engine.limits import LeaseTimes
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.records import Wishes
 from vesemir.engine.ports.store import Claim, Store, StoreAwayError

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import TypeVar
 
 import pytest
+from tests.fakes.events import emit, emit_result
 from tests.fakes.record import Record
 from tests.fakes.store import FakeStore
 from tests.integration.postgres_server import PostgresServer
@@ -16,7 +17,7 @@ from tests.integration.postgres_server import PostgresServer
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
-from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget, Start
+from vesemir.engine.ports.changes import MoveDeployment, MoveTarget, Start
 from vesemir.engine.ports.records import Destination, NewDeployment, StepRecord, TargetRecord
 from vesemir.engine.ports.store import Claim, Store
 from vesemir.settings import PostgresSettings
@@ -119,7 +120,7 @@ async def started(store: Store, *targets: TargetRecord, seconds: float = LEASE_S
     """``d1``, claimed by a/1, with its targets (``web1`` unless given)."""
     claimed = await accepted_and_claimed(store, seconds=seconds)
     plan = targets or (a_target(),)
-    await store.commit(claimed, [Start(plan, resolve_seconds=0.25), Emit("deployment.started", {"targets": []})])
+    await store.commit(claimed, [Start(plan, resolve_seconds=0.25), emit("deployment.started", targets=[])])
     return claimed
 
 
@@ -132,7 +133,7 @@ async def finish(store: Store, claimed: Claim, *, old: DeploymentState = Deploym
         claimed,
         [
             MoveDeployment(old, DeploymentState.SUCCEEDED),
-            Emit("deployment.finished", {"status": "succeeded", "metrics": {"targets_total": 1}}),
+            emit_result(targets_total=1),
         ],
     )
 

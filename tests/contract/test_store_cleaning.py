@@ -17,10 +17,11 @@ from tests.contract.store_suite import (
     store,
     stores,
 )
+from tests.fakes.events import emit_result
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.ports.changes import Emit, LeftDrained, MoveDeployment, RecordStep
+from vesemir.engine.ports.changes import LeftDrained, MoveDeployment, RecordStep
 from vesemir.engine.ports.records import Destination
 from vesemir.engine.ports.store import (
     AcceptKind,
@@ -159,7 +160,7 @@ async def test_a_lanes_newest_successes_stay_for_a_rollback(store: Store) -> Non
             await finish(store, claimed)
         else:
             failed = MoveDeployment(DeploymentState.RUNNING, DeploymentState.FAILED)
-            await store.commit(claimed, [failed, Emit("deployment.finished", {"status": "failed"})])
+            await store.commit(claimed, [failed, emit_result(DeploymentState.FAILED)])
     await _published(store)
     while (cleaned := await store.clean_up(older_than_seconds=0, rows=1000, keep_good=2)) and cleaned.rows:
         pass

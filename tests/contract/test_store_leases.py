@@ -19,13 +19,14 @@ from tests.contract.store_suite import (
     store,
     stores,
 )
+from tests.fakes.events import emit
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.wish import Wish
-from vesemir.engine.ports.changes import AddTargets, Emit, MoveDeployment
+from vesemir.engine.ports.changes import AddTargets, MoveDeployment
 from vesemir.engine.ports.store import Claim, ControlCommand, Store
 
 __all__ = ["postgres_server", "store", "stores"]
@@ -147,7 +148,7 @@ async def test_the_old_owner_writes_nothing_more(stores: Stores) -> None:
     before = await other.load("d1")
 
     with pytest.raises(LeaseLostError):
-        await store.commit(old, [move("web1", PENDING, RUNNING), Emit("target.started")])
+        await store.commit(old, [move("web1", PENDING, RUNNING), emit("target.started")])
     assert await store.renew("a/1", {"d1": old.epoch}, lease_seconds=30) == {}
     await store.hand_back(old)
 
@@ -164,8 +165,8 @@ async def test_the_epoch_fences_even_the_same_owner(store: Store) -> None:
     new = await expired(store, "a/1")
 
     with pytest.raises(LeaseLostError):
-        await store.commit(old, [Emit("target.started")])
-    await store.commit(new, [Emit("target.started")])
+        await store.commit(old, [emit("target.started")])
+    await store.commit(new, [emit("target.started")])
 
 
 async def test_a_renewed_lease_does_not_expire(stores: Stores) -> None:

@@ -14,9 +14,9 @@ from tests.contract.store_suite import (
     store,
     stores,
 )
+from tests.fakes.events import emit
 from tests.integration.postgres_server import postgres_server
 
-from vesemir.engine.ports.changes import Emit
 from vesemir.engine.ports.records import Destination
 from vesemir.engine.ports.store import AcceptKind, Delivery, Store
 
@@ -95,14 +95,14 @@ async def test_the_cursor_goes_on_and_what_was_confirmed_is_not_due(store: Store
     assert await store.advance(delivery.destination_id, "p/1", 1, release=True)
     assert [d.reply_to for d in await leased(store, "p/2")] == []
 
-    await store.commit(claimed, [Emit("deployment.started")])
+    await store.commit(claimed, [emit("deployment.started")])
 
     assert (await the_queue(store)).cursor == 1
 
 
 async def test_the_cursor_never_goes_back_by_an_advance(store: Store) -> None:
     claimed = await accepted_and_claimed(store)
-    await store.commit(claimed, [Emit("deployment.started"), Emit("target.started")])
+    await store.commit(claimed, [emit("deployment.started"), emit("target.started")])
     delivery = await the_queue(store)
     await store.advance(delivery.destination_id, "p/1", 2, release=False)
     await store.advance(delivery.destination_id, "p/1", 1, release=True)

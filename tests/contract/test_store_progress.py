@@ -23,6 +23,7 @@ from tests.contract.store_suite import (
     store,
     stores,
 )
+from tests.fakes.events import emit, emit_result
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
@@ -33,7 +34,6 @@ from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
     Change,
-    Emit,
     LeftDrained,
     MoveDeployment,
     MoveTarget,
@@ -71,7 +71,7 @@ async def test_start_keeps_the_plan(store: Store) -> None:
     box = Target("lb1", "127.0.0.9", 2200, "deploy", {"haproxy_socket": "/run/x"}, "inventory")
     before = (await loaded(store)).clock_seconds
 
-    await store.commit(claimed, [Start(plan, resolve_seconds=0.25, balancers=(box,)), Emit("deployment.started")])
+    await store.commit(claimed, [Start(plan, resolve_seconds=0.25, balancers=(box,)), emit("deployment.started")])
 
     record = await loaded(store)
     assert record.targets == plan
@@ -86,7 +86,7 @@ async def test_the_recipe_that_it_began_with_is_kept(store: Store) -> None:
     for name, source in (("d1", "steps = 1"), ("d2", "steps = 1"), ("d3", "")):
         await store.accept(a_deployment(name, application=name), None)
         claimed = await claim(store)
-        await store.commit(claimed, [Start((a_target(),), 0.1, recipe_source=source), Emit("deployment.started")])
+        await store.commit(claimed, [Start((a_target(),), 0.1, recipe_source=source), emit("deployment.started")])
         record = await store.load(name)
         assert record is not None
         assert record.recipe_source == (source or None)
@@ -157,8 +157,8 @@ async def test_events_are_numbered_without_gaps(store: Store) -> None:
     """From 1, over commits with none, one and several."""
     claimed = await started(store)
     await store.commit(claimed, [Touch("web1", FORWARD)])
-    await store.commit(claimed, [Emit("a", {"n": 1}), Touch("web1", FORWARD), Emit("b", {"n": 2})])
-    await asyncio.gather(*(store.commit(claimed, [Emit("c", {"n": n})]) for n in range(30)))
+    await store.commit(claimed, [emit("a", n=1), Touch("web1", FORWARD), emit("b", n=2)])
+    await asyncio.gather(*(store.commit(claimed, [emit("c", n=n)]) for n in range(30)))
 
     events = await store.events_after("d1", 0, limit=1000)
 
@@ -173,7 +173,7 @@ async def test_an_event_s_own_fields_keep_their_order(store: Store) -> None:
     claimed = await started(store)
     body = {"target": "web1", "step": "switch", "status": "succeeded", "exit_status": None, "a": {"z": 1, "b": [1.5]}}
 
-    await store.commit(claimed, [Emit("step.finished", body)])
+    await store.commit(claimed, [emit("step.finished", **body)])
 
     (event,) = await store.events_after("d1", 2, limit=10)
     assert list(event.body.items())[-5:] == list(body.items())
@@ -196,13 +196,13 @@ async def test_an_illegal_change_raises_and_nothing_of_the_commit_stays(store: S
     before = await loaded(store)
 
     with pytest.raises(IllegalTransitionError):
-        await store.commit(claimed, [Touch("web1", FORWARD), RecordStep(a_step()), Emit("target.started"), bad])
+        await store.commit(claimed, [Touch("web1", FORWARD), RecordStep(a_step()), emit("target.started"), bad])
 
     after = await loaded(store)
     assert after.targets == before.targets
     assert await event_names(store) == ["deployment.accepted", "deployment.started"]
     assert (await store.step_totals("d1")).steps == 0
-    await store.commit(claimed, [Emit("target.started")])
+    await store.commit(claimed, [emit("target.started")])
     assert (await store.events_after("d1", 2, limit=9))[0].sequence == 3
 
 
@@ -231,7 +231,7 @@ async def test_a_target_moves_only_by_the_domain_s_table(store: Store, old: Targ
 
 async def test_a_commit_without_a_claim_is_lost(store: Store) -> None:
     with pytest.raises(LeaseLostError):
-        await store.commit(Claim("nobody", "a/1", 1), [Emit("target.started")])
+        await store.commit(Claim("nobody", "a/1", 1), [emit("target.started")])
 
 
 async def test_a_finished_target_does_not_move(store: Store) -> None:
@@ -271,7 +271,7 @@ async def test_a_result_ends_the_claim(stores: Stores) -> None:
         claimed,
         [
             MoveDeployment(DeploymentState.RUNNING, DeploymentState.FAILED, FAILURE),
-            Emit("deployment.finished", {"status": "failed", "metrics": {"targets_total": 1}}),
+            emit_result(DeploymentState.FAILED, targets_total=1),
         ],
     )
 
@@ -279,7 +279,7 @@ async def test_a_result_ends_the_claim(stores: Stores) -> None:
     assert (record.state, record.owner, record.failure) == (DeploymentState.FAILED, None, FAILURE)
     assert await store.renew("a/1", {"d1": claimed.epoch}, lease_seconds=30) == {}
     with pytest.raises(LeaseLostError):
-        await store.commit(claimed, [Emit("target.started")])
+        await store.commit(claimed, [emit("target.started")])
     assert await other.claim("b/2", lease_seconds=30, max_expiries=5) is None
 
 

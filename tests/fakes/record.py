@@ -1,12 +1,14 @@
 """What the in-memory ``Store`` keeps: one ``Record`` is what several fake instances share, as they would a database."""
 
 import asyncio
+import copy
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from vesemir.domain.events import ProgressEvent
 from vesemir.domain.failure import Failure
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
@@ -74,10 +76,10 @@ class Row:
     def wishes(self) -> Wishes:
         return Wishes(self.cancel, self.pause, self.resume, self.approvals)
 
-    def emit(self, name: str, body: Json, *, instance: str, now: float) -> None:
+    def emit(self, event: ProgressEvent, *, instance: str, now: float) -> None:
         sequence = len(self.events) + 1
         common = {
-            "event": name,
+            "event": event.name,
             "deployment_id": self.new.deployment_id,
             "sequence": sequence,
             "occurred_at": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
@@ -86,7 +88,8 @@ class Row:
             "version": self.new.version,
             "instance": instance,
         }
-        self.events.append(StoredEvent(self.new.deployment_id, sequence, name, {**common, **body}))
+        body = {**common, **copy.deepcopy(event.body())}
+        self.events.append(StoredEvent(self.new.deployment_id, sequence, event.name, body))
 
     def clock_seconds(self, now: float) -> float:
         if self.clock_started_at is None:

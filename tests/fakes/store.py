@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import assert_never
 
+from tests.fakes.events import AnyEvent
 from tests.fakes.record import FakeDestination, Record, Row
 
 from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
@@ -151,12 +152,8 @@ class FakeStore(FakeOutbox):
             return self._repeat(new, destination, now)
         self.record.known[new.deployment_id] = new.body_hash
         row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
-        row.emit(
-            "deployment.accepted",
-            {"position": len(self.record.open_in_lane(row.lane))},
-            instance=self._instance,
-            now=now,
-        )
+        event = AnyEvent("deployment.accepted", {"position": len(self.record.open_in_lane(row.lane))})
+        row.emit(event, instance=self._instance, now=now)
         self.record.rows[new.deployment_id] = row
         self.record.add_destination(new.deployment_id, None)
         if destination is not None:
@@ -256,9 +253,9 @@ class FakeStore(FakeOutbox):
 
     def _cancel_waiting(self, row: Row, command: ControlCommand, now: float) -> None:
         failure = waiting_cancelled(command.requested_by, command.reason)
-        body = waiting_result(failure, now - row.accepted_at)
-        row.state, row.finished_at, row.failure, row.metrics = DeploymentState.CANCELLED, now, failure, body["metrics"]
-        row.emit("deployment.finished", body, instance=self._instance, now=now)
+        result = waiting_result(failure, now - row.accepted_at)
+        row.state, row.finished_at, row.failure, row.metrics = result.status, now, failure, dict(result.metrics)
+        row.emit(result, instance=self._instance, now=now)
 
     async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
         now = await self.turn()
@@ -288,7 +285,7 @@ class FakeStore(FakeOutbox):
             for key, target in row.targets.items():
                 if target.state is TargetState.RUNNING:
                     row.targets[key] = replace(target, state=TargetState.UNKNOWN)
-            row.emit("deployment.taken_over", claim.taken_over, instance=self._instance, now=now)
+            row.emit(claim.taken_over, instance=self._instance, now=now)
             self.record.hint("outbox")
         return claim
 
@@ -391,9 +388,9 @@ async def _each(heard: "asyncio.Queue[str]") -> AsyncIterator[str]:
 def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
     match change:
         case Emit():
-            row.emit(change.event, copy.deepcopy(dict(change.body)), instance=instance, now=now)
-            if change.event == "deployment.finished":
-                row.metrics = change.body.get("metrics")
+            row.emit(change.event, instance=instance, now=now)
+            if isinstance(change.event, DeploymentFinishedEvent):
+                row.metrics = change.event.metrics
         case MoveDeployment():
             _move_deployment(row, change, now)
         case Start():

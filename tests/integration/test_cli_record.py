@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.contract.store_suite import FORWARD, a_step, a_target, claim
+from tests.fakes.events import emit_result
 from tests.integration.postgres_server import database, postgres_server
 from tests.unit.cli.scripted import Script, ScriptedRequester, event
 from typer.testing import CliRunner, Result
@@ -22,7 +23,6 @@ from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
     Change,
-    Emit,
     LeftDrained,
     MoveDeployment,
     MoveTarget,
@@ -86,7 +86,7 @@ async def begin(store: PostgresStore, name: str, version: str, *, dry_run: bool 
 async def end(store: PostgresStore, claimed: Claim, how: DeploymentState, *before: Change) -> None:
     failure = None if how is DeploymentState.SUCCEEDED else FAILURE
     moved = MoveDeployment(DeploymentState.RUNNING, how, failure=failure)
-    await store.commit(claimed, [*before, moved, Emit("deployment.finished", {"status": how.value})])
+    await store.commit(claimed, [*before, moved, emit_result(how)])
 
 
 async def deployed(
@@ -334,7 +334,7 @@ async def test_rollback_after_an_automatic_one_that_failed(store: PostgresStore,
             MoveTarget("web1", Direction.BACK, TargetState.PENDING, TargetState.RUNNING),
             MoveTarget("web1", Direction.BACK, TargetState.RUNNING, back, finished=True),
             MoveDeployment(DeploymentState.ROLLING_BACK, DeploymentState.FAILED),
-            Emit("deployment.finished"),
+            emit_result(),
         ]
         await store.commit(claimed, changes)
         result = await run("rollback", "shop", "production", "--id", "back")

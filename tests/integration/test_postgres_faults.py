@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 from tests.contract.store_suite import QUEUE, a_deployment, a_step, claim, event_names, started
+from tests.fakes.events import emit, emit_result
 from tests.integration.postgres_proxy import Proxy, proxied
 from tests.integration.postgres_server import PostgresServer, database, postgres_server
 
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.ports.changes import Emit, MoveDeployment, RecordStep
+from vesemir.engine.ports.changes import MoveDeployment, RecordStep
 from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, StoreAwayError
 from vesemir.settings import PostgresSettings
 
@@ -40,9 +41,7 @@ async def test_a_commit_in_doubt_is_there_once(proxy_and_store: tuple[Proxy, Pos
     claimed = await started(store)
     setattr(proxy, cut, b"COMMIT")
 
-    await asyncio.gather(
-        *(store.commit(claimed, [RecordStep(a_step()), Emit("step.finished", {"n": n})]) for n in range(5))
-    )
+    await asyncio.gather(*(store.commit(claimed, [RecordStep(a_step()), emit("step.finished", n=n)]) for n in range(5)))
 
     assert proxy.cuts == 1
     events = await store.events_after("d1", 2, limit=100)
@@ -60,7 +59,7 @@ async def test_a_result_in_doubt_is_there_once(proxy_and_store: tuple[Proxy, Pos
 
     await store.commit(
         claimed,
-        [MoveDeployment(DeploymentState.RUNNING, DeploymentState.SUCCEEDED), Emit("deployment.finished", {})],
+        [MoveDeployment(DeploymentState.RUNNING, DeploymentState.SUCCEEDED), emit_result()],
     )
 
     assert proxy.cuts == 1
@@ -144,12 +143,12 @@ async def test_a_blackhole_is_noticed_in_time_and_left_in_time(database: str) ->
             claimed = await started(store)
             proxy.blackhole = True
             began = time.monotonic()
-            for call in (store.ping(), store.commit(claimed, [Emit("a")]), store.accept(a_deployment("d2"), None)):
+            for call in (store.ping(), store.commit(claimed, [emit("a")]), store.accept(a_deployment("d2"), None)):
                 with pytest.raises(StoreAwayError, match="no answer in time"):
                     await call
             assert time.monotonic() - began < 10
             proxy.blackhole = False
-            await store.commit(claimed, [Emit("b")])
+            await store.commit(claimed, [emit("b")])
             assert (await event_names(store))[-1] == "b"
             proxy.blackhole = True
             began = time.monotonic()
@@ -160,7 +159,7 @@ async def test_a_restart_of_the_server_is_survived(postgres_server: PostgresServ
     """A crash in the middle of many commits: each is there once; and opened before the server, it begins by itself."""
     async with PostgresStore.connected(impatient(database), instance="a/1") as store:
         claimed = await started(store)
-        commits = [asyncio.create_task(store.commit(claimed, [Emit("e", {"n": n})])) for n in range(200)]
+        commits = [asyncio.create_task(store.commit(claimed, [emit("e", n=n)])) for n in range(200)]
         await commits[20]
         await asyncio.to_thread(postgres_server.stop, signal.SIGINT)
         async with PostgresStore.connected(impatient(database), instance="b/2") as other:
@@ -228,14 +227,14 @@ async def test_a_cancelled_call_leaves_nothing_behind(database: str) -> None:
     async with PostgresStore.connected(settings, instance="a/1") as store:
         claimed = await started(store)
         for _ in range(10):
-            task = asyncio.create_task(store.commit(claimed, [Emit("x")]))
+            task = asyncio.create_task(store.commit(claimed, [emit("x")]))
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
         async with asyncio.timeout(5):
             await asyncio.gather(*(store.ping() for _ in range(10)))
-            await store.commit(claimed, [Emit("end")])
+            await store.commit(claimed, [emit("end")])
         events = await store.events_after("d1", 0, limit=100)
         assert [event.sequence for event in events] == list(range(1, len(events) + 1))
 

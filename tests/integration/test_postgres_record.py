@@ -19,6 +19,7 @@ from tests.contract.store_suite import (
     move,
     started,
 )
+from tests.fakes.events import emit
 from tests.integration.postgres_server import database, postgres_server
 
 from vesemir.adapters.postgres import PostgresStore
@@ -26,7 +27,7 @@ from vesemir.adapters.postgres import statements as statements_module
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget, RecordStep
+from vesemir.engine.ports.changes import MoveDeployment, MoveTarget, RecordStep
 from vesemir.engine.ports.observe import Backlog, WaitsFor
 from vesemir.engine.ports.records import Destination
 from vesemir.settings import PostgresSettings
@@ -96,7 +97,7 @@ async def test_history_is_paged_and_filtered(store: PostgresStore) -> None:
 async def test_events_and_steps_are_read_as_json(store: PostgresStore) -> None:
     """Output only for those who ask."""
     claimed = await started(store, a_target("web1"), a_target("web2", position=1))
-    await store.commit(claimed, [RecordStep(a_step()), RecordStep(a_step("web2", "check")), Emit("step.finished")])
+    await store.commit(claimed, [RecordStep(a_step()), RecordStep(a_step("web2", "check")), emit("step.finished")])
 
     assert [event["sequence"] for event in await store.events("d1", after=1)] == [2, 3]
     assert [event["event"] for event in await store.events("d1", limit=1)] == ["deployment.accepted"]
@@ -161,7 +162,7 @@ async def test_text_that_postgresql_cannot_hold_blocks_nothing(store: PostgresSt
     await store.commit(
         claimed,
         [
-            Emit("step.finished", {"output": ugly, "list": [{ugly: ugly}]}),
+            emit("step.finished", output=ugly, list=[{ugly: ugly}]),
             MoveDeployment(DeploymentState.RUNNING, DeploymentState.PAUSED, failure),
         ],
     )

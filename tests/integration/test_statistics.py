@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 from tests.contract.store_suite import FORWARD, a_deployment, a_target, accepted_and_claimed, finish, started
+from tests.fakes.events import emit_result
 from tests.integration.postgres_server import database, postgres_server
 from typer.testing import CliRunner, Result
 
@@ -16,7 +17,7 @@ from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.statistics import Question, Statistics, StatisticsGrouping
-from vesemir.engine.ports.changes import Emit, MoveDeployment, MoveTarget
+from vesemir.engine.ports.changes import MoveDeployment, MoveTarget
 from vesemir.engine.ports.store import ControlCommand
 from vesemir.settings import PostgresSettings
 
@@ -84,7 +85,7 @@ async def test_a_result_leaves_its_line_in_the_same_transaction(
                 "web2", FORWARD, TargetState.RUNNING, TargetState.UNREACHABLE, finished=True, failure=unreachable
             ),
             MoveDeployment(DeploymentState.RUNNING, DeploymentState.FAILED, failure=too_many),
-            Emit("deployment.finished", {"metrics": {"targets_total": 2, "targets_unreachable": 1}}),
+            emit_result(targets_total=2, targets_unreachable=1),
         ],
     )
     line = dict(await connection.fetchrow("SELECT * FROM outcome") or {})

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.fakes.events import emit, emit_result
 
 from vesemir.adapters.postgres.batching import in_batches
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
-from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, MoveDeployment, MoveTarget, Touch
+from vesemir.engine.ports.changes import BackInTraffic, Change, LeftDrained, MoveDeployment, MoveTarget, Touch
 
 FORWARD = Direction.FORWARD
 PENDING, RUNNING, SUCCEEDED = TargetState.PENDING, TargetState.RUNNING, TargetState.SUCCEEDED
@@ -24,7 +25,7 @@ def ends(name: str) -> MoveTarget:
 
 
 def test_targets_share_a_statement() -> None:
-    changes = [begins("a"), Emit("target.started"), begins("b"), Touch("a", FORWARD), ends("a"), Touch("b", FORWARD)]
+    changes = [begins("a"), emit("target.started"), begins("b"), Touch("a", FORWARD), ends("a"), Touch("b", FORWARD)]
     assert list(map(list, in_batches(changes))) == [
         [begins("a"), begins("b")],
         [Touch("a", FORWARD), Touch("b", FORWARD)],
@@ -37,8 +38,8 @@ def test_the_whole_deployment_is_a_barrier() -> None:
 
 
 def test_only_the_result_is_more_than_an_event() -> None:
-    result = Emit("deployment.finished")
-    assert list(map(list, in_batches([Emit("step.finished"), result]))) == [[result]]
+    result = emit_result()
+    assert list(map(list, in_batches([emit("step.finished"), result]))) == [[result]]
 
 
 def test_left_and_back_keep_their_order() -> None:

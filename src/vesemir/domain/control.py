@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal, get_args
 
+from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import Failure, FailureCode
-from vesemir.domain.result import empty_metrics, result_body
+from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import ACTIVE, DeploymentState
 
 CommandName = Literal["cancel", "pause", "resume"]
@@ -50,6 +51,7 @@ def waiting_cancelled(requested_by: str | None, reason: str | None) -> Failure:
     return Failure(FailureCode.DEPLOYMENT_CANCELLED, f"cancelled{who} while it waited for its turn{why}")
 
 
-def waiting_result(failure: Failure, waited_seconds: float) -> dict[str, object]:
-    """The fields of its ``deployment.finished``."""
-    return result_body(DeploymentState.CANCELLED, failure, targets=[], metrics=empty_metrics(waited_seconds))
+def waiting_result(failure: Failure, waited_seconds: float) -> DeploymentFinishedEvent:
+    """Its result."""
+    metrics = empty_metrics(waited_seconds)
+    return DeploymentFinishedEvent(DeploymentState.CANCELLED, failure, targets=(), metrics=metrics)

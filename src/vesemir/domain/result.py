@@ -1,11 +1,10 @@
 """The result of a deployment: what ``deployment.finished`` carries, its ``metrics`` included (contract section 2)."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vesemir.domain.failure import Failure
-from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.states import TargetState
 
 RESULT_STATES = (
     TargetState.SUCCEEDED,
@@ -18,22 +17,6 @@ RESULT_STATES = (
     TargetState.UNKNOWN,
 )
 """What a target can end as, in the contract's order; each has its ``targets_STATUS`` count."""
-
-
-def result_body(
-    status: DeploymentState,
-    failure: Failure | None,
-    *,
-    targets: Sequence[Mapping[str, object]],
-    metrics: Mapping[str, float],
-) -> dict[str, object]:
-    """The fields of ``deployment.finished``, of a run that ends and of a waiting deployment that is cancelled."""
-    return {
-        "status": status.value,
-        "failure": failure.as_json() if failure else None,
-        "targets": targets,
-        "metrics": metrics,
-    }
 
 
 def empty_metrics(queued_seconds: float) -> dict[str, float]:

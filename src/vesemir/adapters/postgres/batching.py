@@ -7,6 +7,7 @@ the second has its turn after every first.
 
 from collections.abc import Iterator, Sequence
 
+from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.engine.ports.changes import (
     BackInTraffic,
     Change,
@@ -21,15 +22,13 @@ from vesemir.engine.ports.changes import (
 Batch = Sequence[Change]
 """Of one kind."""
 
-RESULT_EVENT = "deployment.finished"
-
 
 def in_batches(changes: Sequence[Change]) -> Iterator[Batch]:
     """All changes but plain events, which are numbered and inserted together at the end."""
     waiting: dict[tuple[int, type[Change]], list[Change]] = {}
     turns: dict[tuple[object, ...], int] = {}
     for change in changes:
-        if isinstance(change, Emit) and change.event != RESULT_EVENT:
+        if isinstance(change, Emit) and not isinstance(change.event, DeploymentFinishedEvent):
             continue
         thing = _thing(change)
         if thing is None:

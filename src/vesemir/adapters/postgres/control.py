@@ -46,7 +46,7 @@ async def _control_cleaned(
 async def _cancel_waiting(
     connection: Connection, command: ControlCommand, waited_seconds: float, *, instance: str, token: str
 ) -> None:
-    body = waiting_result(waiting_cancelled(command.requested_by, command.reason), waited_seconds)
+    body = waiting_result(waiting_cancelled(command.requested_by, command.reason), waited_seconds).body()
     await statements().cancel_waiting.run(
         connection,
         deployment_id=command.deployment_id,

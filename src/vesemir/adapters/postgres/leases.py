@@ -58,8 +58,8 @@ async def _take(connection: Connection, lane: str, claimant: Claimant) -> Claim 
             deployment_id=taken.deployment_id,
             instance=claimant.instance,
             sequences=[row["next_sequence"] - 1],
-            names=["deployment.taken_over"],
-            bodies=[taken.taken_over],
+            names=[taken.taken_over.name],
+            bodies=[taken.taken_over.body()],
         )
     return taken
 

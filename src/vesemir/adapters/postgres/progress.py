@@ -6,10 +6,11 @@ from typing import assert_never
 
 import asyncpg
 
-from vesemir.adapters.postgres.batching import RESULT_EVENT, Batch, in_batches
+from vesemir.adapters.postgres.batching import Batch, in_batches
 from vesemir.adapters.postgres.connections import clean_text
 from vesemir.adapters.postgres.rows import box_json, failure_json
 from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import FINAL, IllegalTransitionError, deployment_move, finishes_target
 from vesemir.engine.ports.changes import (
@@ -37,7 +38,7 @@ async def commit(
     connection: Connection, claim: Claim, changes: Sequence[Change], *, instance: str, token: str, again: bool
 ) -> None:
     """Within a transaction. ``again``: an earlier try with this token ended in doubt, and may have been committed."""
-    events = [change for change in changes if isinstance(change, Emit)]
+    events = [change.event for change in changes if isinstance(change, Emit)]
     first = await statements().fence.value(
         connection,
         deployment_id=claim.deployment_id,
@@ -58,10 +59,10 @@ async def commit(
             deployment_id=claim.deployment_id,
             instance=instance,
             sequences=list(range(first, first + len(events))),
-            names=[event.event for event in events],
-            bodies=[dict(event.body) for event in events],
+            names=[event.name for event in events],
+            bodies=[event.body() for event in events],
         )
-    if any(event.event == RESULT_EVENT for event in events):
+    if any(isinstance(event, DeploymentFinishedEvent) for event in events):
         await statements().keep_outcome.run(connection, deployment_id=claim.deployment_id)
 
 
@@ -91,9 +92,10 @@ async def _apply(connection: Connection, deployment_id: str, batch: Batch) -> No
 
 async def _apply_alone(connection: Connection, deployment_id: str, change: AloneChange) -> None:
     match change:
-        case Emit():  # the result's
-            metrics = change.body.get("metrics")
-            await statements().store_metrics.run(connection, deployment_id=deployment_id, metrics=metrics)
+        case Emit():
+            if isinstance(change.event, DeploymentFinishedEvent):  # others come in no batch
+                metrics = dict(change.event.metrics)
+                await statements().store_metrics.run(connection, deployment_id=deployment_id, metrics=metrics)
         case MoveDeployment():
             await _move_deployment(connection, deployment_id, change)
         case Start():

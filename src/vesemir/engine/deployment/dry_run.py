@@ -26,7 +26,7 @@ async def dry_run(started: StartedDeployment) -> Ending:
     async with interruptible(deployment.lease, seconds=max(0.0, left)):
         failure = await _rehearse(deployment, prepared)
     state = DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED
-    return Ending(state, failure, extra={"plan": _plan_body(deployment, prepared)})
+    return Ending(state, failure, plan=_plan_body(deployment, prepared))
 
 
 async def _rehearse(deployment: Deployment, prepared: PreparedDeployment) -> Failure | None:

@@ -20,12 +20,12 @@ _STATES_OF_STOP = {
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """``back`` has the rows of the way back by name; ``extra`` goes into the body of ``deployment.finished``."""
+    """``back`` has the rows of the way back by name; ``plan`` is that of a dry run, as JSON."""
 
     state: DeploymentState
     failure: Failure | None = None
     back: Mapping[str, Row] = field(default_factory=dict)
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] | None = None
 
     @classmethod
     def failed(cls, failure: Failure) -> "Ending":

@@ -4,6 +4,7 @@ rendered for each of them."""
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from vesemir.domain.events import DeploymentStartedEvent
 from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.hiding import Redactor
 from vesemir.domain.plan import Plan, make_plan
@@ -108,12 +109,10 @@ async def prepare(
     plan = make_plan(targets, request.rollout)
     _check_rendering(recipe, request, targets, limits)
     records = _records(plan, targets)
-    body = {
-        "targets": [{"name": record.name, "address": record.address} for record in records],
-        "batches": [list(batch.names) for batch in plan.batches],
-    }
+    by_name = {target.name: target for target in targets}
+    event = DeploymentStartedEvent([by_name[name] for name in plan.names], plan)
     start = Start(records, seconds, tuple(balancers), storable_source(recipe, ports.redact))
-    await recorder.write(start, Emit("deployment.started", body))
+    await recorder.write(start, Emit(event))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
         targets=len(targets),

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vesemir.domain.events import DeploymentFinishedEvent, TargetEnd
 from vesemir.domain.failure import Failure
-from vesemir.domain.result import Measured, deployment_metrics, result_body
+from vesemir.domain.result import Measured, deployment_metrics
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.engine.deployment.end import Ending
@@ -30,11 +31,16 @@ class ResultWriter:
         ends = [self._end(row, ending.back.get(row.name)) for row in self._progress.rows]
         seconds = self._progress.total_seconds
         metrics = await self._metrics(ends, seconds)
-        targets = [self._target_body(state, row) for state, row in ends]
-        body = {**result_body(ending.state, failure, targets=targets, metrics=metrics), **ending.extra}
+        event = DeploymentFinishedEvent(
+            status=ending.state,
+            failure=failure,
+            targets=[TargetEnd(row.target, state, row.failure, row.duration_seconds) for state, row in ends],
+            metrics=metrics,
+            plan=ending.plan,
+        )
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         move = MoveDeployment(self._progress.state, ending.state, failure)
-        await self._recorder.write(*skips, move, Emit("deployment.finished", body))
+        await self._recorder.write(*skips, move, Emit(event))
         self._say(ending.state, failure, metrics)
         self._measure(ending.state, failure, seconds, [state for state, _ in ends])
 
@@ -84,13 +90,3 @@ class ResultWriter:
         """A target that was brought back counts as it ended on the way back."""
         last = back if back is not None and back.finished and back.state is not TargetState.SKIPPED else row
         return (last.state if last.finished else TargetState.SKIPPED), last
-
-    @staticmethod
-    def _target_body(state: TargetState, row: Row) -> dict[str, Any]:
-        return {
-            "name": row.name,
-            "address": row.target.address,
-            "status": state.value,
-            "failure": row.failure.as_json() if row.failure else None,
-            "duration_seconds": round(row.duration_seconds or 0.0, 3),
-        }

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
+from vesemir.domain.events import DeploymentCancellingEvent, DeploymentPausedEvent, DeploymentResumedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.plan import Plan
 from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally
@@ -188,7 +189,7 @@ class RolloutLoop:
             return
         if wishes.cancel is not None:
             self._log.info("cancelled by {who}", who=wishes.cancel.requested_by or "nobody named")
-            await self._deployment.recorder.write(Emit("deployment.cancelling", _told(wishes.cancel)))
+            await self._deployment.recorder.write(Emit(DeploymentCancellingEvent(wishes.cancel)))
             self._signal.stop(StopReason.CANCELLED)
         elif self._progress.state is DeploymentState.RUNNING and wishes.pause is not None:
             await self._pause(wishes.pause)
@@ -197,7 +198,7 @@ class RolloutLoop:
         elif self._progress.state is DeploymentState.PAUSED and self._pause_limit.overdue:
             wish = Wish(reason=self._pause_limit.failure.message)
             self._log.warning("{reason}", reason=wish.reason)
-            await self._deployment.recorder.write(Emit("deployment.cancelling", _told(wish)))
+            await self._deployment.recorder.write(Emit(DeploymentCancellingEvent(wish)))
             self._signal.stop(StopReason.NOT_RESUMED)
 
     def _may_resume(self, wishes: Wishes) -> bool:
@@ -207,7 +208,7 @@ class RolloutLoop:
         self._clock.stand_still()
         old = self._progress.move(DeploymentState.PAUSED)
         change = MoveDeployment(old, DeploymentState.PAUSED, awaits_approval=self._awaits_approval)
-        await self._deployment.recorder.write(change, Emit("deployment.paused", _told(wish)))
+        await self._deployment.recorder.write(change, Emit(DeploymentPausedEvent(wish)))
         self._log.info("paused: {reason}", reason=wish.reason or "asked for")
         if self._awaits_approval:
             self._deployment.lease.forget_approvals()  # as the record did
@@ -217,7 +218,7 @@ class RolloutLoop:
         approved = self._batch_ahead() if self._awaits_approval else 0
         old = self._progress.move(DeploymentState.RUNNING)
         change = MoveDeployment(old, DeploymentState.RUNNING, approves=approved)
-        await self._deployment.recorder.write(change, Emit("deployment.resumed", _told(wish)))
+        await self._deployment.recorder.write(change, Emit(DeploymentResumedEvent(wish)))
         self._log.info("resumed")
         self._pause_limit.end()
         self._awaits_approval = False
@@ -228,7 +229,3 @@ class RolloutLoop:
         """The batch whose gate was reached: nothing has changed since, because nothing is in work before a gate."""
         move = self._tally.next_move()
         return move.opens.number if isinstance(move, Begin) and move.opens is not None else 0
-
-
-def _told(wish: Wish) -> dict[str, str | None]:
-    return {"requested_by": wish.requested_by, "reason": wish.reason}

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from vesemir.domain.events import DeploymentCancellingEvent
 from vesemir.domain.failure import FailedError, Failure, LeaseLostError
 from vesemir.domain.hiding import Redactor
 from vesemir.domain.request import DeployRequest
@@ -173,9 +174,7 @@ class DeploymentRun:
         if reason is StopReason.LEASE_LOST:
             raise LeaseLostError("the lease was lost before the first target")
         if reason is StopReason.CANCELLED:
-            wish = self._lease.wishes.cancel or Wish()
-            body = {"requested_by": wish.requested_by, "reason": wish.reason}
-            await self._recorder.write(Emit("deployment.cancelling", body))
+            await self._recorder.write(Emit(DeploymentCancellingEvent(self._lease.wishes.cancel or Wish())))
         record = await self._ports.store.load(request.deployment_id)
         if record is not None and record.started:
             # It may have been started in the very moment in which it was stopped.

@@ -5,6 +5,7 @@ Its first half is one transaction; from then on every owner goes back.
 
 from collections.abc import Mapping
 
+from vesemir.domain.events import DeploymentRollingBackEvent
 from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
@@ -45,7 +46,7 @@ async def _turn_back(started: StartedDeployment, cause: Failure) -> dict[str, Ro
         MoveDeployment(
             progress.move(DeploymentState.ROLLING_BACK), DeploymentState.ROLLING_BACK, cause, resets_clock=True
         ),
-        Emit("deployment.rolling_back", {"requested_by": None, "reason": None, "failure": cause.as_json()}),
+        Emit(DeploymentRollingBackEvent(cause)),
     )
     for row in progress.rows:
         if row.state is TargetState.PENDING:

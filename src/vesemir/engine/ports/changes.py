@@ -1,7 +1,8 @@
 """What a run commits, in the order given: changes of deployment, targets and steps, and events that tell of them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+from vesemir.domain.events import ProgressEvent
 from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
@@ -11,10 +12,9 @@ from vesemir.engine.ports.records import Json, StepRecord, TargetRecord
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """An event: the store adds the common fields, ``sequence`` and ``occurred_at``."""
+    """The store adds the common fields, ``sequence`` and ``occurred_at``."""
 
-    event: str
-    body: Json = field(default_factory=dict)
+    event: ProgressEvent
 
 
 @dataclass(frozen=True, slots=True)

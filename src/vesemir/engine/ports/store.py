@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from vesemir.domain.control import CommandName, ControlDecision
+from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
@@ -56,9 +57,9 @@ class Claim:
     exhausted: bool = False
 
     @property
-    def taken_over(self) -> Json | None:
-        """The fields of ``deployment.taken_over``; None if no instance had it before."""
-        return None if self.previous is None else {"epoch": self.epoch, "previous_instance": self.previous}
+    def taken_over(self) -> DeploymentTakenOverEvent | None:
+        """None if no instance had it before."""
+        return None if self.previous is None else DeploymentTakenOverEvent(self.epoch, self.previous)
 
 
 @dataclass(frozen=True, slots=True)

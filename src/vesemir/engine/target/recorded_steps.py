@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 from vesemir.domain.action import CheckAction, RenderedStep
+from vesemir.domain.events import StepFinishedEvent
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
 from vesemir.domain.verdict import event_output, failure_of_step, stored_output
@@ -181,15 +182,15 @@ class RecordedSteps:
             output_truncated=truncated,
             redone=redone,
         )
-        body = {
-            "target": row.name,
-            "step": name,
-            "status": result.status.value,
-            "exit_status": result.exit_status,
-            "duration_seconds": round(result.duration_seconds, 3),
-            "output": tail,
-            "output_truncated": truncated or cut,
-        }
+        event = StepFinishedEvent(
+            target=row.name,
+            step=name,
+            status=result.status,
+            exit_status=result.exit_status,
+            duration_seconds=result.duration_seconds,
+            output=tail,
+            output_truncated=truncated or cut,
+        )
         self._deployment.ports.log.debug(
             "step {step} {status} in {seconds:.2f} s",
             step=name,
@@ -197,4 +198,4 @@ class RecordedSteps:
             seconds=result.duration_seconds,
         )
         self._deployment.ports.meters.step_finished(result.status, seconds=result.duration_seconds, redone=redone)
-        return self._deployment.recorder.put(RecordStep(record), Emit("step.finished", body))
+        return self._deployment.recorder.put(RecordStep(record), Emit(event))

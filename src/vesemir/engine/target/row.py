@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from vesemir.domain.events import TargetFinishedEvent
 from vesemir.domain.failure import Failure
 from vesemir.domain.rollout import Standing
 from vesemir.domain.states import TargetState, finishes_target
@@ -92,11 +93,5 @@ class Row:
 
     def finish(self, state: TargetState, failure: Failure | None) -> tuple[MoveTarget, Emit]:
         """The last change of a target, and the event that tells of it."""
-        body = {
-            "target": self.name,
-            "direction": self.direction.value,
-            "status": state.value,
-            "failure": failure.as_json() if failure else None,
-            "duration_seconds": round(self.duration_seconds or 0.0, 3),
-        }
-        return self.move(state, finished=True, failure=failure), Emit("target.finished", body)
+        event = TargetFinishedEvent(self.name, self.direction, state, failure, self.duration_seconds)
+        return self.move(state, finished=True, failure=failure), Emit(event)

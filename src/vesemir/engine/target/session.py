@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from vesemir.domain.events import TargetStartedEvent
 from vesemir.domain.failure import FailedError, Failure, FailureCode, FailureKind, LeaseLostError, with_left_behind
 from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
@@ -53,8 +54,7 @@ class TargetSession:
         row = self._row
         changes: list[Change] = [row.move(TargetState.RUNNING)]
         if not row.resumed:
-            told = {"target": row.name, "batch": row.batch, "direction": row.direction.value}
-            changes.append(Emit("target.started", told))
+            changes.append(Emit(TargetStartedEvent(row.name, row.batch, row.direction)))
         self._begun = self._deployment.recorder.put(*changes)
 
     async def run(self) -> None:

@@ -8,6 +8,7 @@ from tests.unit.engine.deployment.situations import now
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import Instance, World, one_instance
 
+from vesemir.domain.events import TargetFinishedEvent
 from vesemir.engine.deployment.worker import CLAIM_SECONDS
 from vesemir.engine.ports.changes import Emit
 
@@ -134,7 +135,7 @@ async def test_the_lease_is_lost_when_its_last_target_ends() -> None:
 
 
 def _cut_off_at_the_end(instance: Instance, change: object) -> bool:
-    if isinstance(change, Emit) and change.event == "target.finished":
+    if isinstance(change, Emit) and isinstance(change.event, TargetFinishedEvent):
         instance.store.cut_off = True
     return False
 

@@ -14,6 +14,8 @@ from tests.published import validate_event
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import InstanceStore, Lines, World
 
+from vesemir.domain.events import DeploymentPausedEvent
+from vesemir.domain.wish import Wish
 from vesemir.engine.messages import outbox_publisher as engine_publishing
 from vesemir.engine.messages.outbox_publisher import OutboxPublisher
 from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome
@@ -78,9 +80,7 @@ class Office:
         """More events of d1."""
         row = self.world.row()
         for _ in range(count):
-            row.emit(
-                "deployment.paused", {"requested_by": None, "reason": None}, instance="host/1", now=self.record.now()
-            )
+            row.emit(DeploymentPausedEvent(Wish()), instance="host/1", now=self.record.now())
 
     def add(self, reply_to: str, correlation_id: str | None = "c-1") -> FakeDestination:
         self.record.add_destination("d1", Destination(reply_to, correlation_id))

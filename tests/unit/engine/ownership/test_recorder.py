@@ -6,8 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from tests.unit.engine.world import InstanceStore, World
 
+from vesemir.domain.events import DeploymentPausedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.step import Direction
+from vesemir.domain.wish import Wish
 from vesemir.engine.ownership import recorder as engine_recorder
 from vesemir.engine.ownership.leases import HeldLease
 from vesemir.engine.ownership.recorder import Recorder
@@ -45,7 +47,7 @@ class Desk:
 
 
 def said(number: int) -> Emit:
-    return Emit("deployment.paused", {"requested_by": None, "reason": str(number)})
+    return Emit(DeploymentPausedEvent(Wish(reason=str(number))))
 
 
 @pytest.fixture

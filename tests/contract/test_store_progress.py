@@ -30,6 +30,8 @@ from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import TARGET_TRANSITIONS, DeploymentState, IllegalTransitionError, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.traffic import AdminState
+from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
@@ -51,6 +53,7 @@ __all__ = ["postgres_server", "store", "stores"]
 PENDING, RUNNING, UNKNOWN, FAILED = TargetState.PENDING, TargetState.RUNNING, TargetState.UNKNOWN, TargetState.FAILED
 PAUSED, ROLLING_BACK = DeploymentState.PAUSED, DeploymentState.ROLLING_BACK
 FAILURE = Failure(FailureCode.STEP_FAILED, "step switch ended with 1; see its output")
+PRIOR = PriorTraffic("web1", {"lb1": PriorState(AdminState.READY, 40, 100, agent=False, up=True, process_id=17)})
 
 
 async def loaded(store: Store) -> DeploymentRecord:
@@ -131,7 +134,7 @@ async def test_a_target_s_way_is_recorded(store: Store) -> None:
         claimed,
         [
             move("web1", PENDING, RUNNING),
-            RecordTraffic("web1", FORWARD, {"lb1": {"admin": "ready", "weight": 100}}),
+            RecordTraffic("web1", FORWARD, PRIOR),
             Touch("web1", FORWARD),
             RecordStep(a_step()),
             MoveTarget(
@@ -149,7 +152,7 @@ async def test_a_target_s_way_is_recorded(store: Store) -> None:
 
     target = await the_target(store)
     assert (target.state, target.finished, target.touched, target.failure) == (FAILED, True, True, FAILURE)
-    assert target.traffic == {"lb1": {"admin": "ready", "weight": 100}}
+    assert target.traffic == PRIOR
     assert (target.duration_seconds, target.connect_seconds) == (2.5, 0.125)
 
 
@@ -188,7 +191,7 @@ async def test_an_event_s_own_fields_keep_their_order(store: Store) -> None:
         pytest.param(MoveDeployment(PAUSED, DeploymentState.RUNNING), id="the deployment is not paused"),
         pytest.param(MoveDeployment(DeploymentState.RUNNING, DeploymentState.ROLLED_BACK), id="not by the table"),
         pytest.param(Touch("web2", FORWARD), id="touching nothing"),
-        pytest.param(RecordTraffic("web1", Direction.BACK, {}), id="traffic of the other direction"),
+        pytest.param(RecordTraffic("web1", Direction.BACK, PRIOR), id="traffic of the other direction"),
     ],
 )
 async def test_an_illegal_change_raises_and_nothing_of_the_commit_stays(store: Store, bad: Change) -> None:
@@ -356,7 +359,6 @@ async def test_hints_come_for_work_wishes_and_events(stores: Stores) -> None:
 
 # --- servers left drained --------------------------------------------------------------------------------------------
 
-PRIOR = {"server": "web1", "boxes": {}}
 LB = Target("lb1", "127.0.0.9", 2200, "deploy", {}, "inventory")
 
 

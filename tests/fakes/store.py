@@ -421,7 +421,7 @@ def _apply_to_targets(row: Row, change: AddTargets | MoveTarget | SkipPending | 
         case Touch():
             _update(row, change, touched=True)
         case RecordTraffic():
-            _update(row, change, traffic=copy.deepcopy(change.traffic))
+            _update(row, change, traffic=change.traffic)
         case _:
             assert_never(change)
 

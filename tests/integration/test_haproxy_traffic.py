@@ -418,7 +418,7 @@ async def test_what_somebody_else_took_out_is_left_so(haproxies: Haproxies, movi
     for name in orders:
         before = await moving.state(name)
         prior = await traffic.observe(name)
-        assert traffic.foreign(prior)
+        assert prior.drained_by_others
         assert "not by it" in await traffic.take_out(name, prior)
         assert (await moving.state(name)).admin is AdminState.MAINT
         await traffic.warm_up(name, prior)
@@ -460,7 +460,7 @@ async def test_a_server_that_the_configuration_disables_is_ready_once_it_was_set
 
     traffic = await moving.traffic()
     prior = await traffic.observe("web1")
-    assert not traffic.foreign(prior)
+    assert not prior.drained_by_others
     await traffic.take_out("web1", prior)
     await traffic.warm_up("web1", prior)
     await traffic.put_back("web1", prior, no_hold)

@@ -1,13 +1,10 @@
 """What was in HAProxy before a deployment touched a server, as it is kept in the record; pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vesemir.domain.traffic import AdminState, ServerState
-
-Prior = Mapping[str, Any]
-"""``{"server": …, "boxes": {NAME: {…}}}``: JSON, so that whoever takes the deployment over can go on from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,46 +38,55 @@ class PriorState:
             process_id=process_id,
         )
 
-
-def prior_as_json(server: str, boxes: Mapping[str, PriorState]) -> dict[str, Any]:
-    return {
-        "server": server,
-        "boxes": {
-            name: {
-                "admin": prior.admin.value,
-                "user_weight": prior.user_weight,
-                "configured_weight": prior.configured_weight,
-                "agent": prior.agent,
-                "up": prior.up,
-                "process_id": prior.process_id,
-            }
-            for name, prior in boxes.items()
-        },
-    }
-
-
-def prior_of(prior: Prior) -> dict[str, PriorState]:
-    """By the load balancer's name; one that was added since is missing."""
-    return {
-        name: PriorState(
-            admin=AdminState(box["admin"]),
-            user_weight=box["user_weight"],
-            configured_weight=box["configured_weight"],
-            agent=box["agent"],
-            up=box["up"],
-            process_id=box["process_id"],
+    @classmethod
+    def of_json(cls, recorded: Mapping[str, Any]) -> "PriorState":
+        return cls(
+            admin=AdminState(recorded["admin"]),
+            user_weight=recorded["user_weight"],
+            configured_weight=recorded["configured_weight"],
+            agent=recorded["agent"],
+            up=recorded["up"],
+            process_id=recorded["process_id"],
         )
-        for name, box in prior["boxes"].items()
-    }
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "admin": self.admin.value,
+            "user_weight": self.user_weight,
+            "configured_weight": self.configured_weight,
+            "agent": self.agent,
+            "up": self.up,
+            "process_id": self.process_id,
+        }
 
 
-def left_as_it_was(boxes: Mapping[str, PriorState]) -> str:
-    """The words for what somebody else had taken out before; empty when nothing was."""
-    found = [f"{prior} on {name}" for name, prior in boxes.items() if prior.is_taken_out]
-    return f"was {', '.join(found)} before this deployment, and not by it: left as it was" if found else ""
+@dataclass(frozen=True, slots=True)
+class PriorTraffic:
+    """One server on every load balancer; ``boxes`` are by name, and one that was added since is missing.
 
+    Recorded before the server is touched, so that whoever takes the deployment over can go on from it.
+    """
 
-def is_foreign(boxes: Iterable[PriorState]) -> bool:
-    """Taken out on every load balancer before, not by this deployment (contract section 5)."""
-    known = list(boxes)
-    return bool(known) and all(prior.is_taken_out for prior in known)
+    server: str
+    boxes: Mapping[str, PriorState]
+
+    @property
+    def drained_by_others(self) -> bool:
+        """Taken out on every load balancer before, not by this deployment (contract section 5): it is worked on and
+        left as it was."""
+        return bool(self.boxes) and all(state.is_taken_out for state in self.boxes.values())
+
+    @property
+    def left_as_it_was(self) -> str:
+        """The words for what somebody else had taken out before; empty when nothing was."""
+        found = [f"{state} on {name}" for name, state in self.boxes.items() if state.is_taken_out]
+        return f"was {', '.join(found)} before this deployment, and not by it: left as it was" if found else ""
+
+    @classmethod
+    def of_json(cls, recorded: Mapping[str, Any]) -> "PriorTraffic":
+        boxes = {name: PriorState.of_json(state) for name, state in recorded["boxes"].items()}
+        return cls(recorded["server"], boxes)
+
+    def as_json(self) -> dict[str, Any]:
+        """As instances of every version read it."""
+        return {"server": self.server, "boxes": {name: state.as_json() for name, state in self.boxes.items()}}

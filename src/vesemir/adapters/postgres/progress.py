@@ -160,7 +160,7 @@ async def _insert_targets(connection: Connection, deployment_id: str, targets: S
         finished=[target.finished for target in targets],
         touched=[target.touched for target in targets],
         failures=[failure_json(target.failure) for target in targets],
-        traffic=[target.traffic and dict(target.traffic) for target in targets],
+        traffic=[target.traffic and target.traffic.as_json() for target in targets],
         durations=[target.duration_seconds for target in targets],
         connects=[target.connect_seconds for target in targets],
     )
@@ -205,7 +205,7 @@ async def _record_traffic(connection: Connection, deployment_id: str, changes: S
         deployment_id=deployment_id,
         directions=[change.direction.value for change in changes],
         names=[change.name for change in changes],
-        traffic=[dict(change.traffic) for change in changes],
+        traffic=[change.traffic.as_json() for change in changes],
     )
     _found_all(deployment_id, changes, rows)
 

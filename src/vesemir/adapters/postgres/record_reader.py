@@ -62,7 +62,7 @@ class Reader:
             **_deployment_json(row),
             **_more_json(row),
             "waits_for": [{**each, "accepted_at": timestamp(each["accepted_at"])} for each in before],
-            "targets": [_target_json(target_of(target)) for target in targets],
+            "targets": [_target_json(target_of(target), target["traffic"]) for target in targets],
             "destinations": [_destination_json(destination, row["next_sequence"] - 1) for destination in destinations],
         }
 
@@ -221,7 +221,7 @@ def _more_json(row: Row) -> JsonObject:
     }
 
 
-def _target_json(target: TargetRecord) -> JsonObject:
+def _target_json(target: TargetRecord, traffic: JsonObject | None) -> JsonObject:
     return {
         "name": target.name,
         "direction": target.direction.value,
@@ -234,7 +234,7 @@ def _target_json(target: TargetRecord) -> JsonObject:
         "finished": target.finished,
         "touched": target.touched,
         "failure": failure_json(target.failure),
-        "traffic": target.traffic,
+        "traffic": traffic,
         "duration_seconds": target.duration_seconds,
         "connect_seconds": target.connect_seconds,
     }

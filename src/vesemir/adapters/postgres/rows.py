@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from asyncpg import Record as Row
 
@@ -9,9 +10,10 @@ from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
-from vesemir.engine.ports.store import StoredEvent
+from vesemir.engine.ports.store import DrainedServer, StoredEvent
 
 
 def timestamp(moment: datetime | None) -> str | None:
@@ -32,6 +34,10 @@ def box_json(box: Target) -> dict[str, object]:
 
 def failure_of(value: Mapping[str, str] | None) -> Failure | None:
     return None if value is None else Failure(FailureCode(value["code"]), value["message"])
+
+
+def traffic_of(value: Mapping[str, Any] | None) -> PriorTraffic | None:
+    return None if value is None else PriorTraffic.of_json(value)
 
 
 def failure_json(failure: Failure | None) -> dict[str, str] | None:
@@ -76,7 +82,7 @@ def target_of(row: Row) -> TargetRecord:
         finished=row["finished"],
         touched=row["touched"],
         failure=failure_of(row["failure"]),
-        traffic=row["traffic"],
+        traffic=traffic_of(row["traffic"]),
         duration_seconds=row["duration_seconds"],
         connect_seconds=row["connect_seconds"],
     )
@@ -121,4 +127,14 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         recipe_source=row["recipe_source"],
         paused_seconds=row["paused_for_seconds"],
         sealed=row["sealed"],
+    )
+
+
+def drained_server_of(row: Row) -> DrainedServer:
+    return DrainedServer(
+        deployment_id=row["deployment_id"],
+        target=row["target"],
+        backend=row["backend"],
+        traffic=PriorTraffic.of_json(row["traffic"]),
+        balancers=tuple(Target(**box) for box in row["balancers"]),
     )

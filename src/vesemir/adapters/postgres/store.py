@@ -13,12 +13,11 @@ from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean
 from vesemir.adapters.postgres.grouping import GroupedQuestions
 from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.record_reader import EventsAfter, Reader, events_after
-from vesemir.adapters.postgres.rows import deployment_of, step_of, target_of, wishes_of
+from vesemir.adapters.postgres.rows import deployment_of, drained_server_of, step_of, target_of, wishes_of
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
-from vesemir.domain.target import Target
 from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
 from vesemir.engine.ports.records import DeploymentRecord, Destination, NewDeployment, StepRecord, StepTotals, Wishes
 from vesemir.engine.ports.store import (
@@ -243,7 +242,7 @@ class PostgresStore(Reader):
     async def left_drained(self) -> Sequence[DrainedServer]:
         async with self._database.connection() as connection:
             rows = await statements().left_drained.rows(connection)
-        return [DrainedServer(**{**row, "balancers": tuple(Target(**box) for box in row["balancers"])}) for row in rows]
+        return [drained_server_of(row) for row in rows]
 
     async def seen_in_traffic(self, server: DrainedServer) -> None:
         async with self._database.connection() as connection:

@@ -57,8 +57,9 @@ async def _leave(deployment: Deployment, row: Row) -> None:
 
 def _stays_out(deployment: Deployment, row: Row) -> bool:
     """What it serves may be broken, and nobody but this deployment took it out."""
-    traffic = deployment.traffic
-    return traffic is not None and row.traffic is not None and row.changed and not traffic.foreign(row.traffic)
+    if deployment.traffic is None or row.traffic is None:
+        return False
+    return row.changed and not row.traffic.drained_by_others
 
 
 async def _bounded(deployment: Deployment, work: Awaitable[str]) -> str:

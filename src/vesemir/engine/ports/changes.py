@@ -7,7 +7,8 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
-from vesemir.engine.ports.records import Json, StepRecord, TargetRecord
+from vesemir.domain.traffic_prior import PriorTraffic
+from vesemir.engine.ports.records import StepRecord, TargetRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class Touch:
 class RecordTraffic:
     name: str
     direction: Direction
-    traffic: Json
+    traffic: PriorTraffic
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.wish import Wish
 
 Json = Mapping[str, Any]
@@ -67,8 +68,8 @@ class TargetRecord:
     touched: bool = False
     """A recipe step began here."""
     failure: Failure | None = None
-    traffic: Json | None = None
-    """What was in HAProxy before this deployment touched it, as ``vesemir.engine.traffic.traffic`` wrote it."""
+    traffic: PriorTraffic | None = None
+    """What was in HAProxy before this deployment touched it."""
     duration_seconds: float | None = None
     connect_seconds: float | None = None
 

@@ -15,6 +15,7 @@ from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import Change
 from vesemir.engine.ports.records import (
@@ -69,7 +70,7 @@ class DrainedServer:
     deployment_id: str
     target: str
     backend: str
-    traffic: Json
+    traffic: PriorTraffic
     balancers: tuple[Target, ...]
 
 

@@ -5,7 +5,7 @@ from functools import partial
 
 from vesemir.domain.canary import Judge
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.traffic_prior import Prior
+from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.engine.ownership.scope import Scope
 from vesemir.engine.target.canary_hold import CanaryHold, refuse_regressed
 from vesemir.engine.target.context import Deployment
@@ -32,7 +32,7 @@ class TrafficReturn:
         """A verdict that an earlier owner recorded stands: a bad release gets no traffic to be judged once more."""
         refuse_regressed(self._steps.recorded_output("analysis"))
 
-    async def come_back(self, traffic: Traffic, prior: Prior) -> None:
+    async def come_back(self, traffic: Traffic, prior: PriorTraffic) -> None:
         """Raises ``FailedError`` (``haproxy.*``, ``canary.regressed``)."""
         name = self._row.name
         if not (checked := self._steps.succeeded("health")):
@@ -48,7 +48,7 @@ class TrafficReturn:
         self._deployment.ports.log.info("back in traffic")
         await self._analyse(traffic, prior, judging)
 
-    async def stay(self, traffic: Traffic, prior: Prior) -> None:
+    async def stay(self, traffic: Traffic, prior: PriorTraffic) -> None:
         """Somebody may have begun to leave it drained after it was back: an earlier owner, at a cancel."""
         await traffic.assert_in(self._row.name, prior)
         if not self._steps.succeeded("analysis"):
@@ -65,7 +65,7 @@ class TrafficReturn:
         await judging.begin()
         return judging
 
-    async def _analyse(self, traffic: Traffic, prior: Prior, judging: CanaryHold | None) -> None:
+    async def _analyse(self, traffic: Traffic, prior: PriorTraffic, judging: CanaryHold | None) -> None:
         """The step ``analysis``: at 100 % for ``hold_seconds``, then the verdict on all that was seen."""
         if judging is None:
             return

@@ -8,8 +8,9 @@ from vesemir.domain.rollout import Standing
 from vesemir.domain.states import TargetState, finishes_target
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.engine.ports.changes import Emit, MoveTarget
-from vesemir.engine.ports.records import Json, TargetRecord
+from vesemir.engine.ports.records import TargetRecord
 
 
 @dataclass(slots=True)
@@ -26,7 +27,7 @@ class Row:
     resumed: bool
     """It was in work before this claim, so what happened on the host is to be found out first."""
     failure: Failure | None = None
-    traffic: Json | None = None
+    traffic: PriorTraffic | None = None
     duration_seconds: float | None = None
     connect_seconds: float | None = None
 

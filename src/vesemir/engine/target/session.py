@@ -14,7 +14,7 @@ from vesemir.domain.failure import FailedError, Failure, FailureCode, FailureKin
 from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
-from vesemir.domain.traffic_prior import Prior
+from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.verdict import message_of_stop, target_state_of
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ownership.scope import Scope, StoppedError
@@ -185,15 +185,14 @@ class TargetSession:
         self._log.info("out of traffic after {seconds:.1f} s", seconds=seconds)
         await traffic.assert_out(self._server)
 
-    async def _remember(self, prior: Prior) -> None:
+    async def _remember(self, prior: PriorTraffic) -> None:
         """What was there before the deployment: recorded before it is touched, so that it can be given back."""
-        row, traffic = self._row, self._traffic
-        recorded = dict(prior)
-        changes: list[Change] = [RecordTraffic(row.name, row.direction, recorded)]
-        if traffic is not None and not traffic.foreign(prior):
+        row = self._row
+        changes: list[Change] = [RecordTraffic(row.name, row.direction, prior)]
+        if not prior.drained_by_others:
             changes.append(BackInTraffic(row.name))
         await self._deployment.recorder.write(*changes)
-        row.traffic = recorded
+        row.traffic = prior
 
     def _kept_out(self) -> AbstractAsyncContextManager[None]:
         return nullcontext() if self._traffic is None else self._traffic.kept_out(self._server)
@@ -216,7 +215,7 @@ class TargetSession:
             return
         prior = row.traffic
         work: Callable[[], Awaitable[str | None]]
-        self._left_drained = row.changed and not traffic.foreign(prior)
+        self._left_drained = row.changed and not prior.drained_by_others
         if self._left_drained:
             work = lambda: traffic.leave_drained(self._server, prior)  # noqa: E731 - two one-line choices read best side by side
         else:
@@ -262,8 +261,8 @@ class TargetSession:
         """Which servers are left out of traffic is remembered beyond this deployment."""
         if self._left_drained:
             return [LeftDrained(self._row.name)]
-        traffic, row = self._traffic, self._row
-        if failure is not None or traffic is None or row.traffic is None or traffic.foreign(row.traffic):
+        row = self._row
+        if failure is not None or self._traffic is None or row.traffic is None or row.traffic.drained_by_others:
             return []
         # A way back may begin at a server that the way forward left drained; a way forward has looked already.
         return [BackInTraffic(row.name)] if row.direction is Direction.BACK else []

@@ -8,14 +8,13 @@ called again with the stored prior state, which is how a takeover goes on.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
-from typing import Any
 
 from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, check_weights
-from vesemir.domain.traffic_prior import Prior, PriorState, is_foreign, left_as_it_was, prior_as_json, prior_of
+from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.engine.traffic import weights
@@ -59,7 +58,7 @@ class Traffic:
         self._up_seconds = up_seconds
         self._ensure = ensure
         self._processes = Processes()
-        self._back: dict[str, tuple[float, Prior]] = {}
+        self._back: dict[str, tuple[float, PriorTraffic]] = {}
         """Targets that came back lately and were left alone since: when, and what was there before."""
 
     async def check(self, names: Iterable[str]) -> None:
@@ -71,29 +70,25 @@ class Traffic:
                 check_weights(found(view, server, self._request.backend, box.name), self._request.weights)
         await self._processes.look(self._balancers)  # whoever is replaced from now on is known to be
 
-    async def observe(self, name: str) -> dict[str, Any]:
-        """What is there now, as JSON."""
+    async def observe(self, name: str) -> PriorTraffic:
+        """What is there now."""
         return await self._prior(name, await read_all(self._on_all(name)))
 
     def server_of(self, name: str) -> str:
         """The name of a target's server in the backend."""
         return self._request.server_of(name)
 
-    async def _prior(self, name: str, states: Sequence[ServerState]) -> dict[str, Any]:
+    async def _prior(self, name: str, states: Sequence[ServerState]) -> PriorTraffic:
         ids = await self._processes.look(self._balancers)
         seen = zip(self._balancers, states, ids, strict=True)
-        return prior_as_json(self.server_of(name), {box.name: PriorState.of(state, pid) for box, state, pid in seen})
-
-    def foreign(self, prior: Prior) -> bool:
-        """It was out before, not by this deployment: it is worked on and left as it was."""
-        return is_foreign(prior_of(prior).values())
+        return PriorTraffic(self.server_of(name), {box.name: PriorState.of(state, pid) for box, state, pid in seen})
 
     async def take_out(
         self,
         name: str,
-        prior: Prior | None,
+        prior: PriorTraffic | None,
         *,
-        remember: Callable[[Prior], Awaitable[None]] | None = None,
+        remember: Callable[[PriorTraffic], Awaitable[None]] | None = None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> str:
         """Out on every load balancer, with no session left. Returns the step's output.
@@ -105,7 +100,7 @@ class Traffic:
         self._back.pop(name, None)
         await self._correct()
         servers, known = self._on_all(name), prior
-        for box, was in prior_of(prior).items() if prior is not None else ():
+        for box, was in prior.boxes.items() if prior is not None else ():
             self._processes.recall(box, was.process_id)
 
         async def before(states: Sequence[ServerState]) -> None:
@@ -119,7 +114,7 @@ class Traffic:
         assert known is not None  # noqa: S101 - `before` has seen to it
         await self._try_weights(servers, known)
         text = await empty(servers, self._request, self._processes)
-        said = left_as_it_was(prior_of(known))
+        said = known.left_as_it_was
         return f"{text}; it {said}" if said else text
 
     async def assert_out(self, name: str) -> str:
@@ -142,20 +137,20 @@ class Traffic:
         async with watched(look):
             yield
 
-    async def warm_up(self, name: str, prior: Prior) -> str:
+    async def warm_up(self, name: str, prior: PriorTraffic) -> str:
         """Drained instead of in maint, and a fresh passed check on every load balancer. Returns the step's output.
 
         Raises ``haproxy.not_up``. A server without checks cannot pass one: the recipe's own health check decides alone.
         """
         servers = self._coming_back(name, prior)
         if not servers:
-            return f"{self._request.server_of(name)} {left_as_it_was(prior_of(prior))}; HAProxy did not check it"
+            return f"{self._request.server_of(name)} {prior.left_as_it_was}; HAProxy did not check it"
         started = loop_time()
         states = await weights.warm_up(servers, seconds=self._up_seconds)
         seconds = loop_time() - started
         return f"{self._request.server_of(name)} {weights.how_checked(states)} after {seconds:.1f} s"
 
-    async def put_back(self, name: str, prior: Prior, hold: Hold, *, checked: bool = False) -> str:
+    async def put_back(self, name: str, prior: PriorTraffic, hold: Hold, *, checked: bool = False) -> str:
         """Each weight of the request held, then 100 % of the configured one, confirmed. Returns the step's output.
 
         ``checked``: an earlier owner had it checked and perhaps begun this. One that serves is then not taken out for
@@ -191,7 +186,7 @@ class Traffic:
             if self._processes.looked > until:
                 self._back.pop(name, None)  # another target's turn may have done it meanwhile
 
-    async def keep_in(self, name: str, prior: Prior, hold: Hold, seconds: float) -> None:
+    async def keep_in(self, name: str, prior: PriorTraffic, hold: Hold, seconds: float) -> None:
         """At 100 %, watched, until ``hold`` returns or raises."""
         if servers := self._coming_back(name, prior):
             await weights.hold(servers, 100, partial(hold, seconds, 100), self._processes)
@@ -204,17 +199,16 @@ class Traffic:
                 found[box.name] = await box.counters(self._request.backend)
         return found
 
-    async def assert_in(self, name: str, prior: Prior) -> str:
+    async def assert_in(self, name: str, prior: PriorTraffic) -> str:
         """Read again what was put back, and in again where something took it out since."""
         return await self._serve_fully(name, self._coming_back(name, prior), prior)
 
-    async def restore(self, name: str, prior: Prior) -> str:
+    async def restore(self, name: str, prior: PriorTraffic) -> str:
         """As it was before the deployment, on each load balancer that can be reached; raises for those that cannot."""
         self._back.pop(name, None)
-        known = prior_of(prior)
         failed: list[FailedError] = []
         for server in self._on_all(name):
-            was = known.get(server.box.name)
+            was = prior.boxes.get(server.box.name)
             try:
                 if was is not None:
                     await server.restore(was)
@@ -223,16 +217,16 @@ class Traffic:
         if failed:
             text = "; ".join(error.failure.message for error in failed)
             raise FailedError(failed[0].failure.code, text) from failed[0]
-        boxes = ", ".join(f"{was} on {box}" for box, was in known.items())
+        boxes = ", ".join(f"{was} on {box}" for box, was in prior.boxes.items())
         return f"its server {self._request.server_of(name)} in HAProxy is as it was before ({boxes})"
 
-    async def leave_drained(self, name: str, prior: Prior | None = None) -> str:
+    async def leave_drained(self, name: str, prior: PriorTraffic | None = None) -> str:
         """Drained on every load balancer. Returns the sentence for the failure, also when HAProxy cannot be told.
 
         With ``prior``, maint that somebody else had set stays maint. Raises ``LeaseLostError`` only.
         """
         self._back.pop(name, None)
-        known = {} if prior is None else prior_of(prior)
+        known = {} if prior is None else prior.boxes
         done, failed = [], []
         for server in self._on_all(name):
             was = known.get(server.box.name)
@@ -255,40 +249,37 @@ class Traffic:
         server = self._request.server_of(name)
         return [ServerOnBox(box, self._request.backend, server, self._ensure) for box in self._balancers]
 
-    def _coming_back(self, name: str, prior: Prior) -> list[ServerOnBox]:
+    def _coming_back(self, name: str, prior: PriorTraffic) -> list[ServerOnBox]:
         """Where nobody else had taken it out."""
-        known = prior_of(prior)
-        out = {box for box, was in known.items() if was.is_taken_out}
+        out = {box for box, was in prior.boxes.items() if was.is_taken_out}
         return [server for server in self._on_all(name) if server.box.name not in out]
 
-    async def _try_weights(self, servers: Sequence[ServerOnBox], prior: Prior) -> None:
+    async def _try_weights(self, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> None:
         """Only HAProxy knows whether a hash is static: asked while the server gets no traffic, before any work."""
-        known = prior_of(prior)
         for server in servers:
-            was, state = known.get(server.box.name), await server.read()
+            was, state = prior.boxes.get(server.box.name), await server.read()
             asked = self._request.weights and state.algorithm in HASH_ALGORITHMS
             if asked and state.admin is AdminState.DRAIN and was is not None and not was.is_taken_out:
                 await server.try_weight(self._request.weights[0])
 
-    async def _serve_fully(self, name: str, servers: Sequence[ServerOnBox], prior: Prior) -> str:
+    async def _serve_fully(self, name: str, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> str:
         """100 % where it comes back, exactly what was there where it does not, and the agent as before."""
         await weights.serve(servers, 100)
-        known = prior_of(prior)
         for server in self._on_all(name):
-            was = known.get(server.box.name)
+            was = prior.boxes.get(server.box.name)
             if was is not None and was.is_taken_out:
                 await server.restore(was)
             elif was is not None and was.agent:
                 await server.wake_agent()
-        return await self._told(name, servers, known)
+        return await self._told(name, servers, prior)
 
-    async def _told(self, name: str, servers: Sequence[ServerOnBox], known: dict[str, PriorState]) -> str:
+    async def _told(self, name: str, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> str:
         parts = [f"{servers[0].name} ready at 100 % on {boxes_of(servers)}"] if servers else []
-        if said := left_as_it_was(known):
-            parts.append(f"{self._request.server_of(name)} {said}")
+        if prior.left_as_it_was:
+            parts.append(f"{self._request.server_of(name)} {prior.left_as_it_was}")
         reloaded = []
         for box in self._balancers:
-            was = known.get(box.name)
+            was = prior.boxes.get(box.name)
             if was is not None and (await box.process()).process_id != was.process_id:
                 reloaded.append(box.name)
         if reloaded:

@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Sequence
 
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.traffic_prior import prior_of
 from vesemir.engine.ports.load_balancer import LoadBalancer, LoadBalancers
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.store import DrainedServer, Store, StoreAwayError
@@ -55,9 +54,8 @@ class DrainedServers:
 
 async def _in_traffic(server: DrainedServer, boxes: Sequence[LoadBalancer]) -> bool:
     """Put back wherever the deployment had taken it out; where it is no longer known, nobody waits for it."""
-    prior = prior_of(server.traffic)
     for box in boxes:
-        was = prior.get(box.name)
+        was = server.traffic.boxes.get(box.name)
         if was is None or was.is_taken_out:
             continue
         try:
@@ -66,7 +64,7 @@ async def _in_traffic(server: DrainedServer, boxes: Sequence[LoadBalancer]) -> b
             if error.failure.code is FailureCode.HAPROXY_UNKNOWN_SERVER:
                 continue
             raise
-        state = states.get(server.traffic["server"])
+        state = states.get(server.traffic.server)
         if state is not None and state.is_taken_out:
             return False
     return True

@@ -191,7 +191,7 @@ async def test_mixed_prior_states_are_kept_box_by_box() -> None:
     first.admin = AdminState.MAINT
     traffic = moving(one, two)
     prior = await traffic.observe("web1")
-    assert not traffic.foreign(prior)
+    assert not prior.drained_by_others
     await traffic.take_out("web1", prior)
     await traffic.warm_up("web1", prior)
     assert "was maint on lb1" in await traffic.put_back("web1", prior, no_hold)
@@ -339,7 +339,7 @@ async def test_what_was_out_everywhere_is_neither_checked_nor_served() -> None:
     web.admin = AdminState.DRAIN
     traffic = moving(lb, weights=(10,))
     prior = await traffic.observe("web1")
-    assert traffic.foreign(prior)
+    assert prior.drained_by_others
     assert "was drain on lb1" in await traffic.take_out("web1", prior)
     assert "HAProxy did not check it" in await traffic.warm_up("web1", prior)
 

@@ -16,7 +16,7 @@ from vesemir.domain.traffic import (
     needed_besides,
     weight_at,
 )
-from vesemir.domain.traffic_prior import PriorState, is_foreign, left_as_it_was, prior_as_json, prior_of
+from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 
 UP = ServerState("web1", AdminState.READY, "UP", 100, 100, 100, check_health=4, rise=2, fall=3)
 
@@ -130,13 +130,25 @@ def test_the_prior_state_survives_its_record() -> None:
         "lb1": PriorState.of(replace(UP, status="DOWN 1/2", user_weight=40, agent_enabled=True), 17),
         "lb2": PriorState.of(replace(UP, admin=AdminState.DRAIN, status="DRAIN"), 18),
     }
-    assert prior_of(prior_as_json("web1", boxes)) == boxes
+    prior = PriorTraffic("web1", boxes)
+    assert PriorTraffic.of_json(prior.as_json()) == prior
     assert (boxes["lb1"].up, boxes["lb2"].up) == (False, True)
-    assert not is_foreign(boxes.values())
-    assert left_as_it_was(boxes) == "was drain on lb2 before this deployment, and not by it: left as it was"
+    assert not prior.drained_by_others
+    assert prior.left_as_it_was == "was drain on lb2 before this deployment, and not by it: left as it was"
+
+
+def test_the_record_of_the_prior_state_is_what_every_version_reads() -> None:
+    """Also release 0.1, which may take the deployment over."""
+    prior = PriorTraffic("web1", {"lb1": PriorState(AdminState.MAINT, 40, 100, agent=True, up=False, process_id=17)})
+    state = {"admin": "maint", "user_weight": 40, "configured_weight": 100, "agent": True, "up": False}
+    assert prior.as_json() == {"server": "web1", "boxes": {"lb1": {**state, "process_id": 17}}}
 
 
 def test_a_weight_of_zero_that_somebody_set_counts_as_taken_out() -> None:
-    assert is_foreign([PriorState.of(replace(UP, user_weight=0), 1)])
-    assert not is_foreign([PriorState.of(replace(UP, user_weight=0, configured_weight=0), 1)])
-    assert not is_foreign([])
+    assert drained_by_others(PriorState.of(replace(UP, user_weight=0), 1))
+    assert not drained_by_others(PriorState.of(replace(UP, user_weight=0, configured_weight=0), 1))
+    assert not drained_by_others()
+
+
+def drained_by_others(*boxes: PriorState) -> bool:
+    return PriorTraffic("web1", {f"lb{number}": box for number, box in enumerate(boxes)}).drained_by_others

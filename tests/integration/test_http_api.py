@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,14 +13,17 @@ import pytest
 from aiohttp import web
 from loguru import logger
 from pydantic import SecretStr
+from tests.fakes.views import a_view
 
 from vesemir import __version__
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.adapters.observe.logs import EngineLog
 from vesemir.domain.failure import VesemirError
+from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import SilentLog
 from vesemir.engine.ports.store import StoreAwayError, StoredEvent
+from vesemir.engine.ports.views import DeploymentSummary, DeploymentView
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 Json = dict[str, Any]
@@ -28,26 +32,25 @@ Json = dict[str, Any]
 class MemoryReader:
     """What ``DeploymentReader`` says, of deployments given newest first."""
 
-    def __init__(self, *deployments: Json) -> None:
+    def __init__(self, *deployments: DeploymentView) -> None:
         self.rows = list(deployments)
-        self.written: dict[str, list[Json]] = {row["deployment_id"]: [] for row in deployments}
+        self.written: dict[str, list[StoredEvent]] = {row.deployment_id: [] for row in deployments}
         self.away = False
         self.kept: dict[str, StoredEvent] = {}
         self.since: datetime | None = None
 
     def write(self, deployment_id: str, event: str, **fields: Any) -> None:
         events = self.written[deployment_id]
-        events.append(
-            {"event": event, "deployment_id": deployment_id, "sequence": len(events) + 1, **fields},
-        )
+        body = {"event": event, "deployment_id": deployment_id, "sequence": len(events) + 1, **fields}
+        events.append(StoredEvent(deployment_id, len(events) + 1, event, body))
 
-    def set_state(self, deployment_id: str, state: str) -> None:
-        next(row for row in self.rows if row["deployment_id"] == deployment_id)["state"] = state
+    def set_state(self, deployment_id: str, state: DeploymentState) -> None:
+        self.rows = [replace(row, state=state) if row.deployment_id == deployment_id else row for row in self.rows]
 
-    async def deployment_view(self, deployment_id: str) -> Json | None:
+    async def deployment_view(self, deployment_id: str) -> DeploymentView | None:
         self._answer()
-        found = next((row for row in self.rows if row["deployment_id"] == deployment_id), None)
-        return None if found is None else found | {"last_sequence": len(self.written[deployment_id])}
+        found = next((row for row in self.rows if row.deployment_id == deployment_id), None)
+        return found and replace(found, last_sequence=len(self.written[deployment_id]))
 
     async def kept_result(self, deployment_id: str) -> StoredEvent | None:
         self._answer()
@@ -55,17 +58,18 @@ class MemoryReader:
 
     async def deployments(
         self, *, limit: int = 50, before: str | None = None, since: datetime | None = None, **filters: str | None
-    ) -> list[Json]:
+    ) -> list[DeploymentSummary]:
         self.since = since
         self._answer()
-        ids = [row["deployment_id"] for row in self.rows]
+        ids = [row.deployment_id for row in self.rows]
         start = 0 if before is None else ids.index(before) + 1 if before in ids else len(ids)
         wanted = {name: value for name, value in filters.items() if value is not None}
-        return [row for row in self.rows[start:] if wanted.items() <= row.items()][:limit]
+        found = [row for row in self.rows[start:] if all(getattr(row, name) == value for name, value in wanted.items())]
+        return [summary(row) for row in found[:limit]]
 
-    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[Json]:
+    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         self._answer()
-        return [event for event in self.written[deployment_id] if event["sequence"] > after][:limit]
+        return [event for event in self.written[deployment_id] if event.sequence > after][:limit]
 
     def _answer(self) -> None:
         if self.away:
@@ -85,7 +89,7 @@ class Site:
 
 
 @asynccontextmanager
-async def site(*deployments: Json, token: str | None = None) -> AsyncIterator[Site]:
+async def site(*deployments: DeploymentView, token: str | None = None) -> AsyncIterator[Site]:
     health, reader = HealthRegistry(), MemoryReader(*deployments)
     one = Site(None, reader, health)  # type: ignore[arg-type]
     log, secret = EngineLog(debugs=False), token and SecretStr(token)
@@ -98,8 +102,12 @@ async def site(*deployments: Json, token: str | None = None) -> AsyncIterator[Si
         yield one
 
 
-def row(number: int, *, state: str = "running", application: str = "shop") -> Json:
-    return {"deployment_id": f"d{number}", "application": application, "environment": "production", "state": state}
+def row(number: int, *, state: DeploymentState = DeploymentState.RUNNING, application: str = "shop") -> DeploymentView:
+    return a_view(deployment_id=f"d{number}", application=application, state=state)
+
+
+def summary(row: DeploymentView) -> DeploymentSummary:
+    return DeploymentSummary(**{field.name: getattr(row, field.name) for field in fields(DeploymentSummary)})
 
 
 async def test_health_is_503_until_every_part_is_up_and_again_when_draining() -> None:
@@ -157,9 +165,12 @@ async def test_metrics_are_what_prometheus_reads() -> None:
 
 
 async def test_deployments_are_paged_and_filtered() -> None:
-    rows = [row(5), row(4), row(3, application="blog"), row(2, state="failed"), row(1)]
+    rows = [row(5), row(4), row(3, application="blog"), row(2, state=DeploymentState.FAILED), row(1)]
     async with site(*rows) as one:
-        assert (await one.get("/api/v1/deployments"))[1] == {"deployments": rows, "next": None}
+        assert (await one.get("/api/v1/deployments"))[1] == {
+            "deployments": [summary(each).as_json() for each in rows],
+            "next": None,
+        }
         seen, before = [], None
         while True:
             query = {"limit": "2"} | ({"before": before} if before else {})
@@ -201,7 +212,7 @@ async def test_a_wrong_query_is_refused_in_words(path: str, said: str) -> None:
 
 async def test_one_deployment_and_what_is_not_there() -> None:
     async with site(row(1)) as one:
-        assert await one.get("/api/v1/deployments/d1") == (200, row(1) | {"last_sequence": 0})
+        assert await one.get("/api/v1/deployments/d1") == (200, row(1).as_json() | {"last_sequence": 0})
         for path in (
             "/api/v1/deployments/d9",
             "/api/v1/deployments/d9/events",
@@ -301,7 +312,7 @@ async def test_a_stream_goes_on_where_it_broke_off() -> None:
         headers = STREAM | {"Last-Event-ID": "2"}
         async with one.session.get("/api/v1/deployments/d1/events", headers=headers) as answer:
             assert (await next_message(answer))["event"] == "deployment.finished"
-        one.reader.set_state("d1", "succeeded")
+        one.reader.set_state("d1", DeploymentState.SUCCEEDED)
         headers["Last-Event-ID"] = "3"
         async with one.session.get("/api/v1/deployments/d1/events", headers=headers) as answer:
             assert (answer.status, await answer.content.read()) == (204, b""), "a browser stops asking"

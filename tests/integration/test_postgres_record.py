@@ -30,6 +30,7 @@ from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.engine.ports.changes import MoveDeployment, MoveTarget, RecordStep
 from vesemir.engine.ports.observe import Backlog, WaitsFor
 from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.views import FailureView
 from vesemir.settings import PostgresSettings
 from vesemir.shipped import sql_folder
 
@@ -64,16 +65,16 @@ async def test_the_view_of_one_deployment(store: PostgresStore) -> None:
     view = await store.deployment_view("d1")
 
     assert view is not None
-    assert (view["state"], view["owner"], view["version"], view["steps_total"]) == ("running", "a/1", "1.4.2", 1)
-    assert view["request"] == {"schema": "vesemir.deploy/1", "deployment_id": "d1"}
-    assert STAMP.fullmatch(view["accepted_at"])
-    assert view["finished_at"] is None
-    (target,) = view["targets"]
-    assert (target["name"], target["status"], target["failure"]) == ("web1", "failed", FAILURE.as_json())
-    topic, queue = view["destinations"]
-    assert (topic["reply_to"], topic["parked_at"], topic["due"]) == (None, None, 2)
-    assert (queue["reply_to"], queue["reason"]) == ("answers", "no queue named answers")
-    assert STAMP.fullmatch(queue["parked_at"])
+    assert (view.state, view.owner, view.version, view.steps_total) == ("running", "a/1", "1.4.2", 1)
+    assert view.request == {"schema": "vesemir.deploy/1", "deployment_id": "d1"}
+    assert STAMP.fullmatch(view.accepted_at)
+    assert view.finished_at is None
+    (target,) = view.targets
+    assert (target.name, target.status, target.failure) == ("web1", "failed", FailureView(**FAILURE.as_json()))
+    topic, queue = view.destinations
+    assert (topic.reply_to, topic.parked_at, topic.due) == (None, None, 2)
+    assert (queue.reply_to, queue.reason) == ("answers", "no queue named answers")
+    assert STAMP.fullmatch(queue.parked_at)
     assert await store.deployment_view("nobody") is None
 
 
@@ -85,29 +86,29 @@ async def test_history_is_paged_and_filtered(store: PostgresStore) -> None:
 
     pages = [await store.deployments(limit=2)]
     while pages[-1]:
-        pages.append(await store.deployments(limit=2, before=pages[-1][-1]["deployment_id"]))
+        pages.append(await store.deployments(limit=2, before=pages[-1][-1].deployment_id))
 
-    assert [[row["deployment_id"] for row in page] for page in pages] == [["d4", "d3"], ["d2", "d1"], ["d0"], []]
-    assert [row["deployment_id"] for row in await store.deployments(application="shop")] == ["d3", "d1"]
-    assert [row["deployment_id"] for row in await store.deployments(state="succeeded")] == ["d0"]
+    assert [[row.deployment_id for row in page] for page in pages] == [["d4", "d3"], ["d2", "d1"], ["d0"], []]
+    assert [row.deployment_id for row in await store.deployments(application="shop")] == ["d3", "d1"]
+    assert [row.deployment_id for row in await store.deployments(state="succeeded")] == ["d0"]
     assert await store.deployments(environment="staging") == []
     assert await store.deployments(before="nobody") == []
 
 
-async def test_events_and_steps_are_read_as_json(store: PostgresStore) -> None:
+async def test_events_and_steps_are_read(store: PostgresStore) -> None:
     """Output only for those who ask."""
     claimed = await started(store, a_target("web1"), a_target("web2", position=1))
     await store.commit(claimed, [RecordStep(a_step()), RecordStep(a_step("web2", "check")), emit("step.finished")])
 
-    assert [event["sequence"] for event in await store.events("d1", after=1)] == [2, 3]
-    assert [event["event"] for event in await store.events("d1", limit=1)] == ["deployment.accepted"]
-    assert [(s["target"], s["step"], s["output"]) for s in await store.steps("d1")] == [
+    assert [event.sequence for event in await store.events("d1", after=1)] == [2, 3]
+    assert [event.name for event in await store.events("d1", limit=1)] == ["deployment.accepted"]
+    assert [(s.target, s.step, s.output) for s in await store.steps("d1")] == [
         ("web1", "switch", None),
         ("web2", "check", None),
     ]
     (step,) = await store.steps("d1", target="web2", with_output=True)
-    assert (step["output"], step["status"], step["attempt"]) == ("done\n", "succeeded", 1)
-    assert STAMP.fullmatch(step["recorded_at"])
+    assert (step.output, step.status, step.attempt) == ("done\n", "succeeded", 1)
+    assert STAMP.fullmatch(step.recorded_at)
 
 
 async def test_the_backlog(store: PostgresStore) -> None:
@@ -172,7 +173,7 @@ async def test_text_that_postgresql_cannot_hold_blocks_nothing(store: PostgresSt
 
     clean = "a\ufffdb?c \\u0000 \\\\u0000"
     (event,) = await store.events("d1", after=2)
-    assert (event["output"], event["list"]) == (clean, [{clean: clean}])
+    assert (event.body["output"], event.body["list"]) == (clean, [{clean: clean}])
     record = await store.load("d1")
     assert record is not None
     assert record.failure is not None
@@ -245,7 +246,7 @@ async def test_intake_and_claims_at_once(store: PostgresStore) -> None:
         for number in range(40):
             group.create_task(store.accept(a_deployment(f"d{number}"), None))
 
-    positions = [row["deployment_id"] for row in reversed(await store.deployments(limit=100))]
+    positions = [row.deployment_id for row in reversed(await store.deployments(limit=100))]
     assert ran == positions
 
 

@@ -9,6 +9,7 @@ import typer
 from vesemir.cli.complaint import INTERRUPTED, NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.event import DraftEvent, event_of
+from vesemir.cli.finished import FinishedDeployment
 from vesemir.cli.live import Silent, watching
 from vesemir.cli.options import EventOptions, takes_event_options
 from vesemir.cli.output import print_json, say, show
@@ -65,7 +66,7 @@ def deployed(settings: Settings, event: DraftEvent, *, follow: bool, timeout: fl
             show(f"{deployment_id}: {line_of(answer)}", f"Next: vesemir status {deployment_id}")
         return 0
     if not as_json:
-        show(*result_parts(answer))
+        show(*result_parts(FinishedDeployment.of_event(answer)))
     return 0 if answer["status"] == "succeeded" else NOT_DONE
 
 

@@ -2,64 +2,69 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from vesemir.cli.output import count, seconds_text
-
-Json = Mapping[str, Any]
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction
+from vesemir.domain.wish import Wish
+from vesemir.engine.ports.views import DeploymentView, PredecessorView, TargetView
 
 _NAMED = 3
+_NOT_BEGUN = frozenset({TargetState.PENDING, TargetState.SKIPPED})
 
 
-def last_of_each(targets: Sequence[Json]) -> list[Json]:
+def last_of_each(targets: Sequence[TargetView]) -> list[TargetView]:
     """One row per target: the way back where it went that way, as its result counts."""
-    latest: dict[str, Json] = {}
+    latest: dict[str, TargetView] = {}
     for target in targets:
-        went_back = target["direction"] == "back" and target["status"] not in {"pending", "skipped"}
-        if target["direction"] == "forward" or went_back:
-            latest[target["name"]] = target
+        went_back = target.direction is Direction.BACK and target.status not in _NOT_BEGUN
+        if target.direction is Direction.FORWARD or went_back:
+            latest[target.name] = target
     return list(latest.values())
 
 
-def headline(view: Json) -> str:
+def headline(view: DeploymentView) -> str:
     """What a person asks first."""
-    what = f"{view['version']} of {view['application']} in {view['environment']}"
-    if view["request"].get("dry_run"):
-        return _rehearsed(what, view)
-    return f"{what} {_STANDS[view['state']](view, last_of_each(view['targets']))}"
+    if view.dry_run:
+        return _rehearsed(view)
+    return f"{view.what} {_STANDS[view.state](view, last_of_each(view.targets))}"
 
 
-_STANDS: Mapping[str, Callable[[Json, Sequence[Json]], str]] = {
-    "pending": lambda view, _: f"has not begun: {_waits(view)}.",
-    "running": lambda view, targets: f"is on its way: {_progress(targets)}{_ownerless(view)}.",
-    "paused": lambda view, targets: f"is paused: {_progress(targets)}. {_pause(view)}",
-    "rolling_back": lambda view, targets: f"is being rolled back: {_progress(targets)}{_ownerless(view)}.",
-    "succeeded": lambda view, targets: f"is out: {_progress(targets)}, after {seconds_text(view['duration_seconds'])}.",
-    "rolled_back": lambda _, targets: f"is not out: it was rolled back, {_brought_back(targets)}.",
-    "failed": lambda _, targets: f"is not out: {_progress(targets)}.",
-    "timed_out": lambda _, targets: f"is not out, it ran out of time: {_progress(targets)}.",
-    "cancelled": lambda _, targets: f"is not out, it was cancelled: {_progress(targets)}.",
+_STANDS: Mapping[DeploymentState, Callable[[DeploymentView, Sequence[TargetView]], str]] = {
+    DeploymentState.PENDING: lambda view, _: f"has not begun: {_waits(view)}.",
+    DeploymentState.RUNNING: lambda view, targets: f"is on its way: {_progress(targets)}{_ownerless(view)}.",
+    DeploymentState.PAUSED: lambda view, targets: f"is paused: {_progress(targets)}. {_pause(view)}",
+    DeploymentState.ROLLING_BACK: lambda view, targets: (
+        f"is being rolled back: {_progress(targets)}{_ownerless(view)}."
+    ),
+    DeploymentState.SUCCEEDED: lambda view, targets: (
+        f"is out: {_progress(targets)}, after {seconds_text(view.duration_seconds)}."
+    ),
+    DeploymentState.ROLLED_BACK: lambda _, targets: f"is not out: it was rolled back, {_brought_back(targets)}.",
+    DeploymentState.FAILED: lambda _, targets: f"is not out: {_progress(targets)}.",
+    DeploymentState.TIMED_OUT: lambda _, targets: f"is not out, it ran out of time: {_progress(targets)}.",
+    DeploymentState.CANCELLED: lambda _, targets: f"is not out, it was cancelled: {_progress(targets)}.",
 }
 
 
-def _rehearsed(what: str, view: Json) -> str:
-    match view["state"]:
-        case "succeeded":
-            return f"Nothing stands in the way of {what} (a dry run: nothing was changed)."
-        case "pending":
-            return f"The dry run of {what} has not begun: {_waits(view)}."
-        case "running" | "paused":
-            return f"The dry run of {what} is going on."
+def _rehearsed(view: DeploymentView) -> str:
+    match view.state:
+        case DeploymentState.SUCCEEDED:
+            return f"Nothing stands in the way of {view.what} (a dry run: nothing was changed)."
+        case DeploymentState.PENDING:
+            return f"The dry run of {view.what} has not begun: {_waits(view)}."
+        case DeploymentState.RUNNING | DeploymentState.PAUSED:
+            return f"The dry run of {view.what} is going on."
         case state:
-            return f"The dry run of {what} {state.replace('_', ' ')}; nothing was changed."
+            return f"The dry run of {view.what} {state.replace('_', ' ')}; nothing was changed."
 
 
-def _brought_back(targets: Sequence[Json]) -> str:
-    back = len([target for target in targets if target["status"] == "rolled_back"])
+def _brought_back(targets: Sequence[TargetView]) -> str:
+    back = len([target for target in targets if target.status is TargetState.ROLLED_BACK])
     return f"and {count(back, 'target')} got the earlier release again"
 
 
-def _progress(targets: Sequence[Json]) -> str:
+def _progress(targets: Sequence[TargetView]) -> str:
     """``2 of 5 targets have it, 1 failed, 2 are left as they were``."""
     if not targets:
         return "no target was begun"
@@ -68,7 +73,7 @@ def _progress(targets: Sequence[Json]) -> str:
     told = [f"{numbers.pop('have it', 0)} of {count(len(targets), 'target')} {has} it"]
     for kind in _KINDS:
         if numbers[kind]:
-            names = [target["name"] for target in targets if _kind(target) == kind]
+            names = [target.name for target in targets if _kind(target) == kind]
             listed = f" ({', '.join(names)})" if kind in _TOLD_BY_NAME and len(names) <= _NAMED else ""
             told.append(f"{numbers[kind]} {kind}{listed}")
     return ", ".join(told)
@@ -88,53 +93,50 @@ _KINDS = (
 _TOLD_BY_NAME = frozenset({"in work", "failed", "unknown", "unreachable", "timed out", "cancelled"})
 
 
-def _kind(target: Json) -> str:
-    status = target["status"]
-    if not target["finished"] and status != "pending":
+def _kind(target: TargetView) -> str:
+    if not target.finished and target.status is not TargetState.PENDING:
         return "in work"
-    match status:
-        case "succeeded":
+    match target.status:
+        case TargetState.SUCCEEDED:
             return "have it"
-        case "pending":
+        case TargetState.PENDING:
             return "to come"
-        case "skipped":
+        case TargetState.SKIPPED:
             return "untouched"
-    return str(status).replace("_", " ")
+    return target.status.replace("_", " ")
 
 
-def _waits(view: Json) -> str:
-    before = view["waits_for"]
+def _waits(view: DeploymentView) -> str:
+    before = view.waits_for
     if not before:
         return "it waits for an instance that is free"
     first = before[0]
     more = f" and {len(before) - 1} more" if len(before) > 1 else ""
-    state = first["state"].replace("_", " ")
+    state = first.state.replace("_", " ")
     return (
-        f"it waits behind {first['deployment_id']} ({first['version']}, {state}{_by(first)}){more}, "
-        f"since one deployment at a time is active in {view['application']}/{view['environment']}"
+        f"it waits behind {first.deployment_id} ({first.version}, {state}{_by(first)}){more}, "
+        f"since one deployment at a time is active in {view.application}/{view.environment}"
     )
 
 
-def _by(deployment: Json) -> str:
-    return f", asked for by {deployment['requested_by']}" if deployment["requested_by"] else ""
+def _by(deployment: PredecessorView) -> str:
+    return f", asked for by {deployment.requested_by}" if deployment.requested_by else ""
 
 
-def _pause(view: Json) -> str:
-    go_on = f"`vesemir resume {view['deployment_id']}` lets it go on, `vesemir cancel {view['deployment_id']}` ends it."
-    if view["awaits_approval"]:
-        return (
-            f"It waits for an approval (rollout.approve_after {view['request']['rollout']['approve_after']}): {go_on}"
-        )
-    wish = view["pause"] or {}
-    by = f"by {wish['requested_by']}" if wish.get("requested_by") else ""
-    why = ": ".join(part for part in (by, wish.get("reason") or "") if part)
+def _pause(view: DeploymentView) -> str:
+    go_on = f"`vesemir resume {view.deployment_id}` lets it go on, `vesemir cancel {view.deployment_id}` ends it."
+    if view.awaits_approval:
+        return f"It waits for an approval (rollout.approve_after {view.approve_after}): {go_on}"
+    wish = view.pause or Wish()
+    by = f"by {wish.requested_by}" if wish.requested_by else ""
+    why = ": ".join(part for part in (by, wish.reason or "") if part)
     return f"Asked for {why}; {go_on}" if why else f"{go_on[0].upper()}{go_on[1:]}"
 
 
-def _ownerless(view: Json) -> str:
+def _ownerless(view: DeploymentView) -> str:
     """Who should work on it does not: somebody else will, or nobody can."""
-    if view["owner"] is None:
+    if view.owner is None:
         return "; its instance gave it back and another takes it over"
-    if view["lease_expired"]:
-        return f"; {view['owner']} has not been heard of, and another instance takes it over (if one runs)"
+    if view.lease_expired:
+        return f"; {view.owner} has not been heard of, and another instance takes it over (if one runs)"
     return ""

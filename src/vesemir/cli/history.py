@@ -1,8 +1,8 @@
 """``vesemir history``: deployments, newest first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -10,10 +10,9 @@ from rich.table import Table
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.moment import moment_of
 from vesemir.cli.output import console, print_json, seconds_text, show, status_text, table
-from vesemir.cli.record import JsonObject, read
+from vesemir.cli.record import read
 from vesemir.domain.states import DeploymentState
-
-Json = Mapping[str, Any]
+from vesemir.engine.ports.views import DeploymentSummary
 
 _WIDE = 120
 """Columns that the table with everything needs at least."""
@@ -38,7 +37,7 @@ def history_command(
 
     begin = moment_of("--since", since, now=datetime.now(UTC))
 
-    async def work(reader: Reader) -> list[JsonObject]:
+    async def work(reader: Reader) -> list[DeploymentSummary]:
         return await reader.deployments(
             limit=limit,
             application=application,
@@ -50,28 +49,28 @@ def history_command(
 
     found = read(work)
     if as_json:
-        print_json(found)
+        print_json([each.as_json() for each in found])
     elif found:
         show(deployments_table(found))
     else:
         show("No such deployment is in the record.")
 
 
-def deployments_table(deployments: Iterable[Json]) -> Table:
+def deployments_table(deployments: Iterable[DeploymentSummary]) -> Table:
     """A narrow terminal gets what matters most, and ids, states and moments are never broken."""
     if console().width < _WIDE:
         return _narrow(deployments)
     rows = [
         (
-            each["deployment_id"],
-            each["application"],
-            each["environment"],
-            each["version"],
-            status_text(each["state"]),
-            moment_text(each["accepted_at"]),
-            seconds_text(each["duration_seconds"]),
-            each["requested_by"],
-            each["failure"]["code"] if each["failure"] else "",
+            each.deployment_id,
+            each.application,
+            each.environment,
+            each.version,
+            status_text(each.state),
+            moment_text(each.accepted_at),
+            seconds_text(each.duration_seconds),
+            each.requested_by,
+            each.failure.code if each.failure else "",
         )
         for each in deployments
     ]
@@ -89,14 +88,13 @@ def deployments_table(deployments: Iterable[Json]) -> Table:
     return table(*columns, rows=rows)
 
 
-def _narrow(deployments: Iterable[Json]) -> Table:
+def _narrow(deployments: Iterable[DeploymentSummary]) -> Table:
     rows = [
         (
-            each["deployment_id"],
-            status_text(each["state"]),
-            short_moment(each["accepted_at"]),
-            f"{each['version']} of {each['application']} in {each['environment']}"
-            + (f": {each['failure']['code']}" if each["failure"] else ""),
+            each.deployment_id,
+            status_text(each.state),
+            short_moment(each.accepted_at),
+            each.what + (f": {each.failure.code}" if each.failure else ""),
         )
         for each in deployments
     ]

@@ -2,20 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.complaint import INTERRUPTED
 from vesemir.cli.output import STYLES, print_json, say, seconds_text, show, text
-from vesemir.cli.record import JsonObject, read, view_of
+from vesemir.cli.record import read, view_of
 from vesemir.domain.states import FINAL
+from vesemir.domain.step import Direction
 from vesemir.engine.ports.store import StoreAwayError
-
-Json = Mapping[str, Any]
+from vesemir.engine.ports.views import StepView
 
 _PAGE = 100
 _POLL_SECONDS = 1.0
@@ -53,14 +53,14 @@ class LogPages:
     target: str | None
     after: int
 
-    async def pages(self, reader: Reader) -> AsyncIterator[list[JsonObject]]:
+    async def pages(self, reader: Reader) -> AsyncIterator[list[StepView]]:
         """What is there beyond ``after``, which moves on with each page."""
         while True:
             page = await reader.steps(
                 self.deployment_id, target=self.target, with_output=True, after=self.after, limit=_PAGE
             )
             if page:
-                self.after = page[-1]["step_id"]
+                self.after = page[-1].step_id
                 yield page
             if len(page) < _PAGE:
                 return
@@ -69,7 +69,7 @@ class LogPages:
 async def _all(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
     await view_of(reader, reading.deployment_id)
     if as_json:
-        print_json([step async for page in reading.pages(reader) for step in page])
+        print_json([step.as_json() async for page in reading.pages(reader) for step in page])
         return
     found = False
     async for page in reading.pages(reader):
@@ -86,8 +86,8 @@ async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None
         try:
             view = await view_of(reader, reading.deployment_id)
             answered = True
-            if view["steps_total"] != known:
-                known = view["steps_total"]
+            if view.steps_total != known:
+                known = view.steps_total
                 async for page in reading.pages(reader):
                     _print(page, as_json=as_json)
         except StoreAwayError as error:
@@ -98,37 +98,37 @@ async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None
             known, told = -1, True
         else:
             told = False
-            if view["state"] in FINAL:
-                say(f"{reading.deployment_id}: {view['state']}")
+            if view.state in FINAL:
+                say(f"{reading.deployment_id}: {view.state}")
                 return
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _print(steps: list[JsonObject], *, as_json: bool) -> None:
+def _print(steps: list[StepView], *, as_json: bool) -> None:
     for step in steps:
         if as_json:
-            print(json.dumps(step, ensure_ascii=False), flush=True)
+            print(json.dumps(step.as_json(), ensure_ascii=False), flush=True)
         else:
-            show(text(heading(step), STYLES.get(step["status"], "")), *_body(step))
+            show(text(heading(step), STYLES.get(step.status, "")), *_body(step))
 
 
-def heading(step: Json) -> str:
+def heading(step: StepView) -> str:
     """``web1 restart: failed, exit status 1, 0.4 s``."""
-    parts = [step["status"].replace("_", " ")]
-    if step["exit_status"]:
-        parts.append(f"exit status {step['exit_status']}")
-    parts.append(seconds_text(step["duration_seconds"]))
-    if step["attempt"] > 1:
-        parts.append(f"try {step['attempt']}")
-    if step["redone"]:
+    parts = [step.status.replace("_", " ")]
+    if step.exit_status:
+        parts.append(f"exit status {step.exit_status}")
+    parts.append(seconds_text(step.duration_seconds))
+    if step.attempt > 1:
+        parts.append(f"try {step.attempt}")
+    if step.redone:
         parts.append("done again")
-    back = " (back)" if step["direction"] == "back" else ""
-    return f"{step['target']} {step['step']}{back}: {', '.join(parts)}"
+    back = " (back)" if step.direction is Direction.BACK else ""
+    return f"{step.target} {step.step}{back}: {', '.join(parts)}"
 
 
-def _body(step: Json) -> list[str]:
-    output = str(step["output"] or "").rstrip("\n")
+def _body(step: StepView) -> list[str]:
+    output = str(step.output or "").rstrip("\n")
     lines = [f"  {line}" for line in output.split("\n")] if output else []
-    if step["output_truncated"]:
-        lines.insert(0, f"  … the last {len(output.encode())} of {step['output_bytes']} bytes")
+    if step.output_truncated:
+        lines.insert(0, f"  … the last {len(output.encode())} of {step.output_bytes} bytes")
     return lines

@@ -1,13 +1,13 @@
 """What to do about a failure: the commands to type next, for the deployment at hand, causes before consequences."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Protocol
 
 from rich.console import RenderableType
 
 from vesemir.cli.output import paragraph, table, text
-
-Json = Mapping[str, Any]
+from vesemir.domain.states import TargetState
+from vesemir.engine.ports.views import DeploymentView, FailureView, TargetView
 
 _CONSEQUENCES = frozenset({"rollout.too_many_failures"})
 """Codes that only say that targets failed: their own codes say what to do."""
@@ -16,11 +16,24 @@ _WITH_OUTPUT = ("step.", "health.", "artifact.", "target.timed_out", "deployment
 _SOCKET = "/run/haproxy/admin.sock"
 """The default of the setting ``haproxy.socket``, which an inventory variable may override."""
 _SHOWN = 3
+_SERVES = frozenset({TargetState.SUCCEEDED, TargetState.ROLLED_BACK, TargetState.SKIPPED})
 
 
-def next_steps(deployment_id: str, failure: Json | None, targets: Sequence[Json]) -> Iterator[RenderableType]:
-    """Nothing, where nothing failed. ``targets`` have at least ``name`` and ``failure``."""
-    of_targets = {target["name"]: target["failure"] for target in targets if target["failure"]}
+class FailedTarget(Protocol):
+    """A target of the record or of a result."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def failure(self) -> FailureView | None: ...
+
+
+def next_steps(
+    deployment_id: str, failure: FailureView | None, targets: Sequence[FailedTarget]
+) -> Iterator[RenderableType]:
+    """Nothing, where nothing failed."""
+    of_targets = {target.name: target.failure for target in targets if target.failure}
     rows = [*_logs(deployment_id, of_targets), *_entries(failure, of_targets)]
     if rows:
         yield text("What to do", "bold")
@@ -30,49 +43,47 @@ def next_steps(deployment_id: str, failure: Json | None, targets: Sequence[Json]
         yield shown
 
 
-def _logs(deployment_id: str, of_targets: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+def _logs(deployment_id: str, of_targets: Mapping[str, FailureView]) -> Iterator[tuple[str, str]]:
     """Of the first target of each code that printed something."""
     seen = set()
     for name, failure in of_targets.items():
-        if failure["code"].startswith(_WITH_OUTPUT) and failure["code"] not in seen:
-            seen.add(failure["code"])
+        if failure.code.startswith(_WITH_OUTPUT) and failure.code not in seen:
+            seen.add(failure.code)
             yield f"vesemir logs {deployment_id} --target {name}", f"what the steps on {name} printed"
 
 
-def _entries(failure: Json | None, of_targets: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
+def _entries(failure: FailureView | None, of_targets: Mapping[str, FailureView]) -> Iterator[tuple[str, str]]:
     of_all = list(of_targets.values())
-    if failure is not None and not (failure["code"] in _CONSEQUENCES and of_all):
+    if failure is not None and not (failure.code in _CONSEQUENCES and of_all):
         of_all.insert(0, failure)
-    for code, runbook in {each["code"]: each["runbook"] for each in of_all}.items():
+    for code, runbook in {each.code: each.runbook for each in of_all}.items():
         yield f"vesemir explain {code}", f"meaning, how to tell, how to mend, whom to call ({runbook})"
 
 
-def out_of_traffic(view: Json, targets: Sequence[Json]) -> Iterator[RenderableType]:
+def out_of_traffic(view: DeploymentView, targets: Sequence[TargetView]) -> Iterator[RenderableType]:
     """Servers that a failure left drained, and the commands that give them their traffic back."""
-    haproxy = view["request"].get("haproxy")
-    names = [target["name"] for target in targets if _left_drained(target)] if haproxy else []
-    if not haproxy or not names:
+    drained = (view.server_of(target.name) for target in targets if _left_drained(target))
+    servers = [server for server in drained if server is not None]
+    if not servers:
         return
-    pattern = str(haproxy.get("server") or "{name}")
-    servers = [f"{haproxy['backend']}/{pattern.replace('{name}', name)}" for name in names]
     yield paragraph(
         text(f"Without traffic, on purpose: {', '.join(servers)}.", "bold"),
         text(" The next deployment leaves it so. Once the application answers there, set it ready by hand:"),
     )
     commands = [
         (
-            f'echo "set server {server} state ready" | socat - UNIX-CONNECT:{box["socket"] or _SOCKET}',
-            f"on {box['name']}",
+            f'echo "set server {server} state ready" | socat - UNIX-CONNECT:{box.socket or _SOCKET}',
+            f"on {box.name}",
         )
         for server in servers[:_SHOWN]
-        for box in view["balancers"]
+        for box in view.balancers
     ]
     shown = table("", "", rows=commands)
     shown.show_header = False
     yield shown
 
 
-def _left_drained(target: Json) -> bool:
+def _left_drained(target: TargetView) -> bool:
     """As contract section 5 says: it failed, was cancelled or is unknown after its first recipe step began."""
-    ended = target["finished"] and target["status"] not in {"succeeded", "rolled_back", "skipped"}
-    return bool(ended and target["touched"] and target["traffic"])
+    ended = target.finished and target.status not in _SERVES
+    return bool(ended and target.touched and target.traffic)

@@ -6,6 +6,7 @@ from vesemir.cli.complaint import NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.deploy import AsJson, Timeout, asked
 from vesemir.cli.event import event_of
+from vesemir.cli.finished import FinishedDeployment
 from vesemir.cli.identity import new_deployment_id
 from vesemir.cli.options import EventOptions, takes_event_options
 from vesemir.cli.output import print_json, show
@@ -28,7 +29,8 @@ def plan_command(options: EventOptions, timeout: Timeout = None, as_json: AsJson
     elif answer["event"] == "deployment.rejected":
         raise ProblemsError(rejection_lines(answer))
     else:
-        if answer.get("plan"):
-            show(*plan_parts(answer["plan"]), "")
-        show(*result_parts(answer))
+        finished = FinishedDeployment.of_event(answer)
+        if finished.plan is not None:
+            show(*plan_parts(finished.plan), "")
+        show(*result_parts(finished))
     raise typer.Exit(0 if answer.get("status") == "succeeded" else NOT_DONE)

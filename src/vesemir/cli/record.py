@@ -2,17 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from vesemir.adapters.postgres import PostgresStore, Reader
 from vesemir.cli.complaint import ProblemsError
 from vesemir.cli.configuration import load_settings
 from vesemir.domain.failure import VesemirError
+from vesemir.engine.ports.views import DeploymentView
 from vesemir.settings import Settings
 
 T = TypeVar("T")
-
-JsonObject = dict[str, Any]
 
 _REFUSED = (
     "a refused one is not recorded: its requester got deployment.rejected, and vesemir.rejected has a copy with the "
@@ -30,7 +29,7 @@ async def _read(settings: Settings, work: Callable[[Reader], Awaitable[T]]) -> T
         return await work(store)
 
 
-async def view_of(reader: Reader, deployment_id: str) -> JsonObject:
+async def view_of(reader: Reader, deployment_id: str) -> DeploymentView:
     """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
     view = await reader.deployment_view(deployment_id)
     if view is None and (result := await reader.kept_result(deployment_id)) is not None:

@@ -1,57 +1,57 @@
 """How a deployment ended, for people: a table of its targets and one sentence."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
 
+from vesemir.cli.finished import FinishedDeployment, FinishedTarget, FoundPlan, PlannedHost
 from vesemir.cli.next_steps import next_steps
 from vesemir.cli.output import STYLES, count, seconds_text, status_text, table, text
+from vesemir.engine.ports.views import FailureView
 
 Json = Mapping[str, Any]
 
 
-def result_parts(finished: Json) -> Iterator[RenderableType]:
+def result_parts(finished: FinishedDeployment) -> Iterator[RenderableType]:
     """``deployment.finished`` as a table, a sentence, and for a failure where to read on."""
-    targets = finished["targets"]
-    if finished.get("plan") is not None:
+    targets = finished.targets
+    if finished.plan is not None:
         # Nothing was done to them: they matter only where something stands in the way.
-        targets = [target for target in targets if target["failure"]]
+        targets = [target for target in targets if target.failure]
     if targets:
         yield targets_table(targets)
         yield ""
-    yield text(sentence(finished), STYLES.get(finished["status"], ""))
-    yield from next_steps(finished["deployment_id"], finished["failure"], finished["targets"])
+    yield text(sentence(finished), STYLES.get(finished.status, ""))
+    yield from next_steps(finished.deployment_id, finished.failure, finished.targets)
 
 
-def targets_table(targets: Iterable[Json]) -> RenderableType:
+def targets_table(targets: Iterable[FinishedTarget]) -> RenderableType:
     rows = [
         (
-            target["name"],
-            target["address"],
-            status_text(target["status"]),
-            seconds_text(target["duration_seconds"]),
-            _failure(target["failure"]),
+            target.name,
+            target.address,
+            status_text(target.status),
+            seconds_text(target.duration_seconds),
+            _failure(target.failure),
         )
         for target in targets
     ]
     return table("target", "address", "status", "time", "failure", rows=rows)
 
 
-def sentence(finished: Json) -> str:
+def sentence(finished: FinishedDeployment) -> str:
     """What became of it, in one sentence."""
-    what = f"{finished['version']} of {finished['application']} in {finished['environment']}"
-    metrics = finished["metrics"]
-    done, total = metrics["targets_succeeded"], metrics["targets_total"]
-    took = f"after {seconds_text(metrics['duration_seconds'])}"
-    reason = f": {finished['failure']['message']}" if finished["failure"] else ""
-    match finished["status"]:
-        case "succeeded" if finished.get("plan") is not None:
+    what, done, total = finished.what, finished.succeeded, finished.total
+    took = f"after {seconds_text(finished.duration_seconds)}"
+    reason = f": {finished.failure.message}" if finished.failure else ""
+    match finished.status:
+        case "succeeded" if finished.plan is not None:
             return f"Nothing stands in the way of {what} on {count(total, 'target')} (dry run, nothing was changed)."
         case "succeeded":
             return f"{what} is on {count(done, 'target')} {took}{_not_done(done, total)}."
         case "rolled_back":
-            back = count(metrics["targets_rolled_back"], "target")
+            back = count(finished.rolled_back, "target")
             return f"{what} was rolled back {took}, {back} brought back{reason}."
         case "timed_out":
             return f"{what} ran out of time {took}, {done} of {count(total, 'target')} done{reason}."
@@ -72,27 +72,27 @@ def rejection_lines(rejected: Json) -> list[str]:
     return [*lines, f"what it means, and what to do: vesemir explain {failure['code']}"]
 
 
-def plan_parts(plan: Json) -> Iterator[RenderableType]:
+def plan_parts(plan: FoundPlan) -> Iterator[RenderableType]:
     """What a dry run found: each target, where its address came from, and what would be done on it."""
-    batch_of = {name: number for number, names in enumerate(plan["batches"], start=1) for name in names}
-    by_name = {target["name"]: target for target in plan["targets"]}
+    batch_of = {name: number for number, names in enumerate(plan.batches, start=1) for name in names}
+    by_name = {host.name: host for host in plan.targets}
     ordered = [by_name[name] for name in batch_of if name in by_name]
-    rows = [(batch_of[each["name"]], each["name"], each["address"], each["source"], each["server"]) for each in ordered]
+    rows = [(batch_of[each.name], each.name, each.address, each.source, each.server) for each in ordered]
     yield table("batch", "target", "address", "address from", "HAProxy server", rows=rows)
     yield ""
     for steps, names in _by_steps(ordered).items():
         on = "every target" if len(names) == len(ordered) else ", ".join(names)
         yield text(f"Steps on {on}: {', '.join(steps)}")
-    if plan["load_balancers"]:
-        yield text(f"Load balancers: {', '.join(plan['load_balancers'])}")
+    if plan.load_balancers:
+        yield text(f"Load balancers: {', '.join(plan.load_balancers)}")
 
 
-def _by_steps(targets: Iterable[Json]) -> Mapping[tuple[str, ...], list[str]]:
-    found: dict[tuple[str, ...], list[str]] = {}
-    for target in targets:
-        found.setdefault(tuple(target["steps"]), []).append(target["name"])
+def _by_steps(hosts: Iterable[PlannedHost]) -> Mapping[Sequence[str], list[str]]:
+    found: dict[Sequence[str], list[str]] = {}
+    for host in hosts:
+        found.setdefault(host.steps, []).append(host.name)
     return found
 
 
-def _failure(failure: Json | None) -> str:
-    return f"{failure['code']}: {failure['message']}" if failure else ""
+def _failure(failure: FailureView | None) -> str:
+    return f"{failure.code}: {failure.message}" if failure else ""

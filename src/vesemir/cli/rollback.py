@@ -13,11 +13,12 @@ from vesemir.cli.event import judged, parameters_from_files, parameters_of
 from vesemir.cli.history import moment_text
 from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.output import say
-from vesemir.cli.record import JsonObject, read
+from vesemir.cli.record import read
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.hiding import HIDDEN
-from vesemir.domain.states import FINAL, DeploymentState
+from vesemir.domain.states import FINAL
 from vesemir.domain.way_back import NoWayBackError, Past, find_way_back
+from vesemir.engine.ports.views import LaneDeployment
 
 Json = Mapping[str, Any]
 
@@ -70,11 +71,11 @@ def rollback_command(
         )
     standing, good = way_back(history, version)
     made = request_again(standing, good, deployment_id=deployment_id or new_deployment_id(), dry_run=dry_run)
-    given = parameters_of(parameters or (), good["recipe"], settings) | parameters_from_files(parameter_files)
+    given = parameters_of(parameters or (), good.recipe, settings) | parameters_from_files(parameter_files)
     if given or "parameters" in made:
         made["parameters"] = with_secrets(made.get("parameters", {}), given)
     event = judged(made, settings)
-    for line in _told(standing, good, made, waiting=any(each["state"] not in FINAL for each in history)):
+    for line in _told(standing, good, made, waiting=any(each.state not in FINAL for each in history)):
         say(line)
     if only_print:
         print(json.dumps(made, ensure_ascii=False, indent=2))
@@ -82,45 +83,47 @@ def rollback_command(
     raise typer.Exit(deployed(settings, event, follow=follow or dry_run, timeout=timeout, as_json=as_json))
 
 
-def way_back(history: Sequence[Json], version: str | None) -> tuple[Json, Json]:
+def way_back(history: Sequence[LaneDeployment], version: str | None) -> tuple[LaneDeployment, LaneDeployment]:
     """(what stands now, what to deploy again). ``history`` is the record's, newest first. Raises ``VesemirError``."""
-    by_id = {each["deployment_id"]: each for each in history}
-    begun = [_past(each) for each in reversed(history) if each["started_at"] is not None]
+    by_id = {each.deployment_id: each for each in history}
+    begun = [_past(each) for each in reversed(history) if each.started_at is not None]
     try:
         way = find_way_back(begun, version=version)
     except NoWayBackError as error:
         newest = history[0]
-        raise VesemirError(f"{newest['application']} in {newest['environment']}: {error}") from error
+        raise VesemirError(f"{newest.application} in {newest.environment}: {error}") from error
     return by_id[way.standing.deployment_id], by_id[way.good.deployment_id]
 
 
-def _past(deployment: Json) -> Past:
+def _past(deployment: LaneDeployment) -> Past:
     return Past(
-        deployment_id=deployment["deployment_id"],
-        version=deployment["version"],
-        state=DeploymentState(deployment["state"]),
-        selector=deployment["request"]["targets"],
-        targets=frozenset(deployment["targets"]),
-        left=frozenset(deployment["touched"]) - frozenset(deployment["brought_back"]),
+        deployment_id=deployment.deployment_id,
+        version=deployment.version,
+        state=deployment.state,
+        selector=deployment.request["targets"],
+        targets=deployment.targets,
+        left=deployment.touched - deployment.brought_back,
     )
 
 
-def request_again(standing: Json, good: Json, *, deployment_id: str, dry_run: bool) -> JsonObject:
+def request_again(
+    standing: LaneDeployment, good: LaneDeployment, *, deployment_id: str, dry_run: bool
+) -> dict[str, Any]:
     """The good release's request under a new id, for the targets of what stands now."""
     made = {
-        **good["request"],
+        **good.request,
         "deployment_id": deployment_id,
         "requested_by": who_asks(),
         "dry_run": dry_run,
     }
-    if standing["request"]["targets"] != made["targets"]:
-        made["targets"] = standing["request"]["targets"]
+    if standing.request["targets"] != made["targets"]:
+        made["targets"] = standing.request["targets"]
         # How few would be too few was said of other targets.
         made["rollout"] = {name: value for name, value in made.get("rollout", {}).items() if name != "min_targets"}
     return made
 
 
-def with_secrets(recorded: Json, given: Json) -> JsonObject:
+def with_secrets(recorded: Json, given: Json) -> dict[str, Any]:
     """The recorded parameters and those given now. Raises ``ProblemsError`` for secrets that are missing."""
     parameters = {**recorded, **given}
     missing = [name for name, value in parameters.items() if value == HIDDEN]
@@ -131,16 +134,16 @@ def with_secrets(recorded: Json, given: Json) -> JsonObject:
     return parameters
 
 
-def _told(standing: Json, good: Json, made: Json, *, waiting: bool) -> list[str]:
-    what = f"{good['application']} in {good['environment']}"
+def _told(standing: LaneDeployment, good: LaneDeployment, made: Json, *, waiting: bool) -> list[str]:
+    what = f"{good.application} in {good.environment}"
     first = (
-        f"{'trying out' if made['dry_run'] else 'rolling back'} {what} from {standing['version']} "
-        f"({standing['state']}) to {good['version']}, as {good['deployment_id']} deployed it on "
-        f"{moment_text(good['finished_at'])} UTC; the new deployment is {made['deployment_id']}"
+        f"{'trying out' if made['dry_run'] else 'rolling back'} {what} from {standing.version} "
+        f"({standing.state}) to {good.version}, as {good.deployment_id} deployed it on "
+        f"{moment_text(good.finished_at)} UTC; the new deployment is {made['deployment_id']}"
     )
     lines = [first]
-    if good["recipe"] != standing["recipe"]:
-        lines.append(f"by recipe {good['recipe']}, as then; {standing['version']} came by {standing['recipe']}")
+    if good.recipe != standing.recipe:
+        lines.append(f"by recipe {good.recipe}, as then; {standing.version} came by {standing.recipe}")
     if waiting:
         lines.append("something of it has not ended yet and goes first; `vesemir status` shows it")
     return lines

@@ -1,7 +1,7 @@
 """``vesemir status``: one deployment in full, or what goes on now."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import RenderableType
@@ -11,10 +11,19 @@ from vesemir.cli.headline import headline, last_of_each
 from vesemir.cli.history import deployments_table, moment_text, short_moment
 from vesemir.cli.next_steps import next_steps, out_of_traffic
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
-from vesemir.cli.record import JsonObject, read, view_of
+from vesemir.cli.record import read, view_of
 from vesemir.domain.states import FINAL, DeploymentState
-
-Json = Mapping[str, Any]
+from vesemir.domain.step import Direction
+from vesemir.domain.wish import Wish
+from vesemir.engine.ports.views import (
+    DeploymentSummary,
+    DeploymentView,
+    DestinationView,
+    DrainedServerView,
+    TargetView,
+    UnfinishedView,
+    View,
+)
 
 _GOING_ON = 1000
 """More active and waiting deployments than anybody looks through."""
@@ -35,7 +44,7 @@ def status_command(
         return
     view = read(lambda reader: view_of(reader, deployment_id))
     if as_json:
-        print_json(view)
+        print_json(view.as_json())
     else:
         show(*view_parts(view))
 
@@ -43,7 +52,8 @@ def status_command(
 def _overview(*, as_json: bool) -> None:
     going_on, last, drained = read(_now_and_last)
     if as_json:
-        print_json({"going_on": going_on, "last": last, "left_drained": drained})
+        parts: Mapping[str, Sequence[View]] = {"going_on": going_on, "last": last, "left_drained": drained}
+        print_json({name: [each.as_json() for each in part] for name, part in parts.items()})
         return
     if not going_on and not last:
         show("There is no deployment in the record yet.")
@@ -55,20 +65,20 @@ def _overview(*, as_json: bool) -> None:
         show("", f"The last {count(len(last), 'deployment')} that ended:", deployments_table(last))
     if drained:
         show("", "Left without traffic by a deployment that failed there:")
-        rows = [(each["target"], each["lane"], each["deployment_id"], short_moment(each["since"])) for each in drained]
+        rows = [(each.target, each.lane, each.deployment_id, short_moment(each.since)) for each in drained]
         show(table("target", "lane", "deployment", "since", rows=rows))
 
 
-def _going_on(deployments: Sequence[Json]) -> RenderableType:
+def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
     """With how far each is, or how many of its lane are before it."""
     rows = [
         (
-            each["deployment_id"],
-            f"{each['version']} of {each['application']} in {each['environment']}",
-            status_text(each["state"]),
+            each.deployment_id,
+            each.what,
+            status_text(each.state),
             _how_far(each),
-            short_moment(each["accepted_at"]),
-            each["requested_by"],
+            short_moment(each.accepted_at),
+            each.requested_by,
         )
         for each in deployments
     ]
@@ -78,18 +88,20 @@ def _going_on(deployments: Sequence[Json]) -> RenderableType:
     return made
 
 
-def _how_far(deployment: Json) -> str:
-    if deployment["state"] == DeploymentState.PENDING:
-        before = deployment["before_it"]
+def _how_far(deployment: UnfinishedView) -> str:
+    if deployment.state is DeploymentState.PENDING:
+        before = deployment.before_it
         return f"{before} before it" if before else "is next"
-    if not deployment["targets_total"]:
-        return f"looks up its targets, {seconds_text(deployment['duration_seconds'])}"
-    done = f"{deployment['targets_done']} of {count(deployment['targets_total'], 'target')}"
-    failed = f", {deployment['targets_failed']} failed" if deployment["targets_failed"] else ""
-    return f"{done}{failed}, {seconds_text(deployment['duration_seconds'])}"
+    if not deployment.targets_total:
+        return f"looks up its targets, {seconds_text(deployment.duration_seconds)}"
+    done = f"{deployment.targets_done} of {count(deployment.targets_total, 'target')}"
+    failed = f", {deployment.targets_failed} failed" if deployment.targets_failed else ""
+    return f"{done}{failed}, {seconds_text(deployment.duration_seconds)}"
 
 
-async def _now_and_last(reader: Reader) -> tuple[list[JsonObject], list[JsonObject], list[JsonObject]]:
+async def _now_and_last(
+    reader: Reader,
+) -> tuple[list[UnfinishedView], list[DeploymentSummary], list[DrainedServerView]]:
     return (
         await reader.going_on(limit=_GOING_ON),
         await reader.last_ended(limit=_LAST),
@@ -97,94 +109,94 @@ async def _now_and_last(reader: Reader) -> tuple[list[JsonObject], list[JsonObje
     )
 
 
-def view_parts(view: Json) -> Iterator[RenderableType]:
+def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     """Everything that a person on call wants to see of one deployment: first whether the release is out."""
-    yield paragraph(text(headline(view), STYLES.get(view["state"], "")))
+    yield paragraph(text(headline(view), STYLES.get(view.state, "")))
     yield ""
     yield _summary(view)
-    if view["targets"]:
+    if view.targets:
         yield ""
-        yield _targets(view["targets"])
-    yield from _failures(view["targets"])
-    parked = [each for each in view["destinations"] if each["parked_at"]]
+        yield _targets(view.targets)
+    yield from _failures(view.targets)
+    parked = [each for each in view.destinations if each.parked_at]
     if parked:
         yield ""
         yield text("Given up: these destinations did not take their events (a repeat of the request tries again).")
         yield _parked(parked)
-    left = list(out_of_traffic(view, last_of_each(view["targets"])))
+    left = list(out_of_traffic(view, last_of_each(view.targets)))
     if left:
         yield ""
         yield from left
-    steps = list(next_steps(view["deployment_id"], view["failure"], view["targets"]))
+    steps = list(next_steps(view.deployment_id, view.failure, view.targets))
     if steps:
         yield ""
         yield from steps
 
 
-def _summary(view: Json) -> RenderableType:
-    dry = ", dry run" if view["request"].get("dry_run") else ""
+def _summary(view: DeploymentView) -> RenderableType:
+    dry = ", dry run" if view.dry_run else ""
     rows: list[tuple[object, object]] = [
-        ("deployment", f"{view['deployment_id']} (recipe {view['recipe']}{dry})"),
-        ("state", status_text(view["state"])),
+        ("deployment", f"{view.deployment_id} (recipe {view.recipe}{dry})"),
+        ("state", status_text(view.state)),
     ]
-    if view["failure"]:
-        rows.append(("failure", f"{view['failure']['code']}: {view['failure']['message']}"))
-    rows += [(name, _wish(view[name])) for name in ("cancel", "pause") if view[name] is not None]
+    if view.failure:
+        rows.append(("failure", f"{view.failure.code}: {view.failure.message}"))
+    rows += [(name, _wish(wish)) for name, wish in (("cancel", view.cancel), ("pause", view.pause)) if wish is not None]
     rows += [
         ("run by", _owner(view)),
         ("asked for by", _asker(view)),
-        ("accepted", f"{moment_text(view['accepted_at'])} UTC, waited {seconds_text(view['queued_seconds'])}"),
+        ("accepted", f"{moment_text(view.accepted_at)} UTC, waited {seconds_text(view.queued_seconds)}"),
     ]
-    if view["started_at"] or view["duration_seconds"]:
-        rows.append(("ran for", f"{seconds_text(view['duration_seconds'])}, {count(view['steps_total'], 'step')}"))
-    if view["takeovers"]:
-        rows.append(("taken over", f"{count(view['takeovers'], 'time')}, last by epoch {view['epoch']}"))
+    if view.started_at or view.duration_seconds:
+        rows.append(("ran for", f"{seconds_text(view.duration_seconds)}, {count(view.steps_total, 'step')}"))
+    if view.takeovers:
+        rows.append(("taken over", f"{count(view.takeovers, 'time')}, last by epoch {view.epoch}"))
     shown = table("", "", rows=rows)
     shown.show_header = False
     return shown
 
 
-def _owner(view: Json) -> str:
-    if view["owner"]:
-        return f"{view['owner']} (lease until {moment_text(view['lease_expires_at'])} UTC)"
-    if view["state"] in FINAL:
-        return f"nobody any more (last {view['last_owner'] or 'nobody'})"
+def _owner(view: DeploymentView) -> str:
+    if view.owner:
+        return f"{view.owner} (lease until {moment_text(view.lease_expires_at)} UTC)"
+    if view.state in FINAL:
+        return f"nobody any more (last {view.last_owner or 'nobody'})"
     return "nobody now: it waits for an instance that is free"
 
 
-def _asker(view: Json) -> str:
-    verified = f" (RabbitMQ user {view['user_id']})" if view["user_id"] else ""
-    return f"{view['requested_by'] or '-'}{verified}"
+def _asker(view: DeploymentView) -> str:
+    verified = f" (RabbitMQ user {view.user_id})" if view.user_id else ""
+    return f"{view.requested_by or '-'}{verified}"
 
 
-def _wish(wish: Json) -> str:
-    who, why = wish.get("requested_by"), wish.get("reason")
+def _wish(wish: Wish) -> str:
+    who, why = wish.requested_by, wish.reason
     return f"asked for{f' by {who}' if who else ''}{f': {why}' if why else ''}"
 
 
-def _targets(targets: list[Json]) -> RenderableType:
+def _targets(targets: Sequence[TargetView]) -> RenderableType:
     """Without the failures' words, which need more room than a column."""
     rows = [
         (
-            target["batch"],
-            target["name"],
-            target["address"],
-            "back" if target["direction"] == "back" else "",
-            status_text(target["status"]),
-            seconds_text(target["duration_seconds"]),
-            target["failure"]["code"] if target["failure"] else "",
+            target.batch,
+            target.name,
+            target.address,
+            "back" if target.direction is Direction.BACK else "",
+            status_text(target.status),
+            seconds_text(target.duration_seconds),
+            target.failure.code if target.failure else "",
         )
         for target in targets
     ]
     return table("batch", "target", "address", "", "status", "time", "failure", rows=rows)
 
 
-def _failures(targets: list[Json]) -> Iterator[RenderableType]:
+def _failures(targets: Sequence[TargetView]) -> Iterator[RenderableType]:
     """What is wrong with each target, once for those with which the same is wrong."""
     told: dict[str, list[str]] = {}
     for target in targets:
-        if target["failure"]:
-            told.setdefault(target["failure"]["message"], []).append(target["name"])
+        if target.failure:
+            told.setdefault(target.failure.message, []).append(target.name)
     for message, names in list(told.items())[:_TOLD]:
         yield ""
         yield paragraph(text(", ".join(names), "bold"), text(f": {message}"))
@@ -192,9 +204,8 @@ def _failures(targets: list[Json]) -> Iterator[RenderableType]:
         yield text(f"… and {len(told) - _TOLD} others: vesemir status ID --json has all of them")
 
 
-def _parked(destinations: list[Json]) -> RenderableType:
+def _parked(destinations: Sequence[DestinationView]) -> RenderableType:
     rows = [
-        (each["reply_to"] or "(the events exchange)", each["correlation_id"], each["due"], each["reason"])
-        for each in destinations
+        (each.reply_to or "(the events exchange)", each.correlation_id, each.due, each.reason) for each in destinations
     ]
     return table("reply_to", "correlation_id", "events due", "reason", rows=rows)

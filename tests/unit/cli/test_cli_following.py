@@ -1,14 +1,16 @@
 """Following a record that is away for a while, and times as people type them."""
 
 from datetime import UTC, datetime
-from typing import Any
 
 import pytest
+from tests.fakes.views import a_step_view, a_view
 
 from vesemir.cli.complaint import UsageError
 from vesemir.cli.logs import LogPages, _followed
 from vesemir.cli.moment import moment_of
+from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.views import DeploymentView, StepView
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
@@ -25,16 +27,16 @@ class FlakyReader:
         if self.asked in {2, 5, 6}:
             raise StoreAwayError("the database does not answer")
 
-    async def deployment_view(self, _deployment_id: str) -> dict[str, Any]:
+    async def deployment_view(self, _deployment_id: str) -> DeploymentView:
         self._answer()
         self.answered += 1
-        return {"steps_total": min(self.answered, 3), "state": "succeeded" if self.answered > 4 else "running"}
+        state = DeploymentState.SUCCEEDED if self.answered > 4 else DeploymentState.RUNNING
+        return a_view(steps_total=min(self.answered, 3), state=state)
 
-    async def steps(self, _deployment_id: str, *, after: int, **_: object) -> list[dict[str, Any]]:
+    async def steps(self, _deployment_id: str, *, after: int, **_: object) -> list[StepView]:
         self._answer()
-        common = {"direction": "forward", "status": "succeeded", "exit_status": 0, "duration_seconds": 1, "attempt": 1}
-        common |= {"step": "s", "redone": False, "output": "out", "output_truncated": False}
-        return [common | {"step_id": n, "target": f"web{n}"} for n in range(after + 1, min(self.answered, 3) + 1)]
+        numbers = range(after + 1, min(self.answered, 3) + 1)
+        return [a_step_view(number, f"web{number}", output="out") for number in numbers]
 
 
 async def test_following_outlives_an_outage_and_prints_nothing_twice(

@@ -3,25 +3,26 @@
 from typing import Any
 
 import pytest
+from tests.fakes.views import a_target_view, a_view
 
 from vesemir.cli.headline import headline, last_of_each
-from vesemir.domain.states import DeploymentState
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction
+from vesemir.domain.wish import Wish
+from vesemir.engine.ports.views import DeploymentView, PredecessorView, TargetView
 
 
-def target(name: str, status: str, *, direction: str = "forward", finished: bool | None = None) -> dict[str, Any]:
-    ended = status not in {"pending", "running"} if finished is None else finished
-    return {"name": name, "status": status, "direction": direction, "finished": ended}
+def target(name: str, status: str, *, direction: str = "forward") -> TargetView:
+    return a_target_view(name, TargetState(status), direction=Direction(direction))
 
 
-def view(state: str, *targets: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    return {
-        "deployment_id": "d2", "version": "2.0.0", "application": "shop", "environment": "production", "state": state,
-        "request": {}, "targets": list(targets), "duration_seconds": 12.0, "owner": "a/1", "lease_expired": False,
-        "awaits_approval": False, "pause": None, "waits_for": [],
-    } | changes  # fmt: skip
+def view(state: str, *targets: TargetView, **changes: Any) -> DeploymentView:
+    return a_view(
+        **{"deployment_id": "d2", "version": "2.0.0", "state": DeploymentState(state), "targets": targets, **changes}
+    )
 
 
-BEFORE = {"deployment_id": "d1", "version": "1.0.0", "state": "rolling_back", "requested_by": "ann"}
+BEFORE = PredecessorView("d1", "1.0.0", DeploymentState.ROLLING_BACK, "ann", "2026-11-23T12:00:00.000000Z")
 OUT = target("web1", "succeeded")
 APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approval": True}
 
@@ -31,7 +32,7 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
     [
         (view("pending"), "has not begun: it waits for an instance that is free."),
         (
-            view("pending", waits_for=[BEFORE, BEFORE]),
+            view("pending", waits_for=(BEFORE, BEFORE)),
             (
                 "has not begun: it waits behind d1 (1.0.0, rolling back, asked for by ann) and 1 more, since one "
                 "deployment at a time is active in shop/production."
@@ -53,7 +54,7 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
             "is on its way: 1 of 1 target has it; its instance gave it back and another takes it over.",
         ),
         (
-            view("paused", OUT, pause={"requested_by": "ann", "reason": "lunch"}),
+            view("paused", OUT, pause=Wish("ann", "lunch")),
             (
                 "is paused: 1 of 1 target has it. Asked for by ann: lunch; `vesemir resume d2` lets it go on, "
                 "`vesemir cancel d2` ends it."
@@ -93,7 +94,7 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
         ),
     ],
 )
-def test_it_says_where_the_release_is(shown: dict[str, Any], said: str) -> None:
+def test_it_says_where_the_release_is(shown: DeploymentView, said: str) -> None:
     assert headline(shown) == f"2.0.0 of shop in production {said}"
 
 
@@ -115,4 +116,4 @@ def test_a_target_counts_as_it_ended_on_the_way_back() -> None:
         target("web1", "failed", direction="back"),
         target("web2", "skipped", direction="back"),
     ]
-    assert [(row["name"], row["status"]) for row in last_of_each(rows)] == [("web1", "failed"), ("web2", "succeeded")]
+    assert [(row.name, row.status) for row in last_of_each(rows)] == [("web1", "failed"), ("web2", "succeeded")]

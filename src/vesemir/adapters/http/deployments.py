@@ -11,8 +11,9 @@ from aiohttp import web
 
 from vesemir.adapters.http.answers import BadQueryError, error_answer, json_answer
 from vesemir.domain.states import FINAL, DeploymentState
-from vesemir.engine.ports.reader import DeploymentReader, Json
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.reader import DeploymentReader
+from vesemir.engine.ports.store import StoreAwayError, StoredEvent
+from vesemir.engine.ports.views import DeploymentView
 
 DEFAULT_LIMIT, MOST_DEPLOYMENTS, MOST_EVENTS = 50, 200, 1000
 FILTERS = ("application", "environment", "state", "team")
@@ -47,18 +48,18 @@ class Deployments:
             limit=limit + 1, before=_text(request, "before"), since=_moment(request, "since"), **filters
         )
         page = list(found[:limit])
-        following = page[-1]["deployment_id"] if len(found) > limit else None
-        return json_answer({"deployments": page, "next": following})
+        following = page[-1].deployment_id if len(found) > limit else None
+        return json_answer({"deployments": [each.as_json() for each in page], "next": following})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
         _only(request, ())
         view = await self._view(request)
         if view is not None:
-            return json_answer(view)
+            return json_answer(view.as_json())
         result = await self._kept(request)
         if result is None:
             return _not_there(request)
-        told = f"it ended as {result['status']}, and its record was cleaned up since; /events has the result"
+        told = f"it ended as {result.body['status']}, and its record was cleaned up since; /events has the result"
         return error_answer(HTTPStatus.GONE, told)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
@@ -71,34 +72,34 @@ class Deployments:
             return await self._cleaned(request, after)
         if "text/event-stream" in request.headers.get("Accept", ""):
             after = _resumed(request, after)
-            if view["state"] in FINAL and after >= view["last_sequence"]:
+            if view.state in FINAL and after >= view.last_sequence:
                 return web.Response(status=HTTPStatus.NO_CONTENT)  # a browser then stops asking again
             return await self._stream(request, after)
-        found = await self._reader.events(view["deployment_id"], after=after, limit=limit + 1)
+        found = await self._reader.events(view.deployment_id, after=after, limit=limit + 1)
         page = list(found[:limit])
-        return json_answer({"events": page, "next": page[-1]["sequence"] if len(found) > limit else None})
+        following = page[-1].sequence if len(found) > limit else None
+        return json_answer({"events": [event.body for event in page], "next": following})
 
     async def _cleaned(self, request: web.Request, after: int) -> web.StreamResponse:
         """The one event that is left, or that there never was such a deployment."""
         result = await self._kept(request)
         if result is None:
             return _not_there(request)
-        due = [result] if result["sequence"] > _resumed(request, after) else []
+        due = [result.body] if result.sequence > _resumed(request, after) else []
         if "text/event-stream" not in request.headers.get("Accept", ""):
             return json_answer({"events": due, "next": None})
         if not due:
             return web.Response(status=HTTPStatus.NO_CONTENT)
         return web.Response(body=_as_message(result), content_type="text/event-stream", charset="utf-8")
 
-    async def _kept(self, request: web.Request) -> Json | None:
+    async def _kept(self, request: web.Request) -> StoredEvent | None:
         deployment_id = request.match_info["id"]
-        kept = None if "\0" in deployment_id else await self._reader.kept_result(deployment_id)
-        return None if kept is None else dict(kept.body)
+        return None if "\0" in deployment_id else await self._reader.kept_result(deployment_id)
 
     async def end_streams(self, _: web.Application) -> None:
         self._closing.set()
 
-    async def _view(self, request: web.Request) -> Json | None:
+    async def _view(self, request: web.Request) -> DeploymentView | None:
         deployment_id = request.match_info["id"]
         return None if "\0" in deployment_id else await self._reader.deployment_view(deployment_id)
 
@@ -126,9 +127,9 @@ class Deployments:
             found = await self._found(deployment_id, after)
             for event in found:
                 await _tell(response, _as_message(event))
-                after = event["sequence"]
+                after = event.sequence
                 said = loop.time()
-                if event["event"] == LAST:
+                if event.name == LAST:
                     return
             if found:
                 continue
@@ -141,7 +142,7 @@ class Deployments:
             if not ended:
                 await self._pause()
 
-    async def _found(self, deployment_id: str, after: int) -> Sequence[Json]:
+    async def _found(self, deployment_id: str, after: int) -> Sequence[StoredEvent]:
         try:
             return await self._reader.events(deployment_id, after=after, limit=MOST_EVENTS)
         except StoreAwayError:
@@ -153,7 +154,7 @@ class Deployments:
             view = await self._reader.deployment_view(deployment_id)
         except StoreAwayError:
             return False
-        return view is None or view["state"] in FINAL
+        return view is None or view.state in FINAL
 
     async def _pause(self) -> None:
         try:
@@ -169,9 +170,9 @@ async def _tell(response: web.StreamResponse, message: bytes) -> None:
         await response.write(message)
 
 
-def _as_message(event: Json) -> bytes:
+def _as_message(event: StoredEvent) -> bytes:
     """One message of the stream (HTML standard, section 9.2.6); JSON on one line has no line break."""
-    lines = (f"id: {event['sequence']}", f"event: {event['event']}", f"data: {json.dumps(event, ensure_ascii=False)}")
+    lines = (f"id: {event.sequence}", f"event: {event.name}", f"data: {json.dumps(event.body, ensure_ascii=False)}")
     return ("\n".join(lines) + "\n\n").encode("utf-8", "replace")
 
 

@@ -16,9 +16,14 @@ from vesemir.engine.ports.records import DeploymentRecord, StepRecord, TargetRec
 from vesemir.engine.ports.store import DrainedServer, StoredEvent
 
 
-def timestamp(moment: datetime | None) -> str | None:
+def moment_of(moment: datetime) -> str:
     """RFC 3339 in UTC, always with microseconds."""
-    return None if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """The same for what may not have happened."""
+    return None if moment is None else moment_of(moment)
 
 
 def box_json(box: Target) -> dict[str, object]:

@@ -1,18 +1,17 @@
-"""The port to what is only read: what the HTTP interface shows of the record. Plain JSON, times as RFC 3339 text."""
+"""The port to what is only read: what the HTTP interface shows of the record."""
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from vesemir.engine.ports.store import StoredEvent
-
-Json = dict[str, Any]
+from vesemir.engine.ports.views import DeploymentSummary, DeploymentView
 
 
 class DeploymentReader(Protocol):
     """Raises ``StoreAwayError`` when the record does not answer in time."""
 
-    async def deployment_view(self, deployment_id: str) -> Json | None:
+    async def deployment_view(self, deployment_id: str) -> DeploymentView | None:
         """All of one deployment, or None if there is none of that id."""
         ...
 
@@ -26,7 +25,7 @@ class DeploymentReader(Protocol):
         state: str | None = None,
         team: str | None = None,
         since: datetime | None = None,
-    ) -> Sequence[Json]:
+    ) -> Sequence[DeploymentSummary]:
         """Newest first. ``before`` is a deployment's id: those accepted before it (none, if it is unknown)."""
         ...
 
@@ -34,6 +33,6 @@ class DeploymentReader(Protocol):
         """All that is left of a deployment that was cleaned up."""
         ...
 
-    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[Json]:
+    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[StoredEvent]:
         """Complete events with a higher sequence than ``after``, in order."""
         ...

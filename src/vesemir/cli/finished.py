@@ -1,0 +1,89 @@
+"""``deployment.finished`` as a requester reads it: what it does not know in the event is left alone. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from vesemir.engine.ports.views import FailureView
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedTarget:
+    name: str
+    address: str
+    status: str
+    failure: FailureView | None
+    duration_seconds: float
+
+    @classmethod
+    def of_json(cls, target: Json) -> "FinishedTarget":
+        return cls(
+            name=target["name"],
+            address=target["address"],
+            status=target["status"],
+            failure=FailureView.of_json(target["failure"]),
+            duration_seconds=target["duration_seconds"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedHost:
+    """``server`` is BACKEND/SERVER in HAProxy."""
+
+    name: str
+    address: str
+    source: str
+    server: str | None
+    steps: tuple[str, ...]
+
+    @classmethod
+    def of_json(cls, target: Json) -> "PlannedHost":
+        steps = tuple(target["steps"])
+        return cls(target["name"], target["address"], target["source"], target["server"], steps)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPlan:
+    """What a dry run would do."""
+
+    batches: Sequence[Sequence[str]]
+    targets: Sequence[PlannedHost]
+    load_balancers: Sequence[str]
+
+    @classmethod
+    def of_json(cls, plan: Json) -> "FoundPlan":
+        return cls(plan["batches"], [PlannedHost.of_json(each) for each in plan["targets"]], plan["load_balancers"])
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedDeployment:
+    """``plan`` is that of a dry run."""
+
+    deployment_id: str
+    what: str
+    status: str
+    failure: FailureView | None
+    targets: Sequence[FinishedTarget]
+    succeeded: int
+    rolled_back: int
+    total: int
+    duration_seconds: float
+    plan: FoundPlan | None
+
+    @classmethod
+    def of_event(cls, event: Json) -> "FinishedDeployment":
+        metrics, plan = event["metrics"], event.get("plan")
+        return cls(
+            deployment_id=event["deployment_id"],
+            what=f"{event['version']} of {event['application']} in {event['environment']}",
+            status=event["status"],
+            failure=FailureView.of_json(event["failure"]),
+            targets=[FinishedTarget.of_json(each) for each in event["targets"]],
+            succeeded=metrics["targets_succeeded"],
+            rolled_back=metrics["targets_rolled_back"],
+            total=metrics["targets_total"],
+            duration_seconds=metrics["duration_seconds"],
+            plan=None if plan is None else FoundPlan.of_json(plan),
+        )

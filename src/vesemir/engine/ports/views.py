@@ -1,0 +1,228 @@
+"""What people and programs see of the record: a deployment in full, lines of a list, steps. Times are RFC 3339 text.
+
+``as_json`` is what ``--json`` and the HTTP interface show: the fields in the order in which they stand here. A field
+that is added here is shown at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any
+
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.wish import Wish
+from vesemir.engine.ports.records import Json
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A part of what is shown."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class FailureView(View):
+    """As it was recorded or published; the code may be one that only another version knows."""
+
+    code: str
+    message: str
+    runbook: str
+
+    @classmethod
+    def of_json(cls, failure: Mapping[str, Any] | None) -> "FailureView | None":
+        return None if failure is None else cls(failure["code"], failure["message"], failure["runbook"])
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSummary(View):
+    """One line of a list. ``duration_seconds``: since it was first claimed, until now or its end."""
+
+    deployment_id: str
+    application: str
+    environment: str
+    version: str
+    recipe: str
+    team: str | None
+    requested_by: str | None
+    state: DeploymentState
+    owner: str | None
+    failure: FailureView | None
+    accepted_at: str
+    started_at: str | None
+    finished_at: str | None
+    duration_seconds: float
+
+    @property
+    def what(self) -> str:
+        return f"{self.version} of {self.application} in {self.environment}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedView(DeploymentSummary):
+    """With how many of its lane are before it, and how far it is on its way forward."""
+
+    before_it: int
+    targets_total: int
+    targets_done: int
+    targets_failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerView(View):
+    """``socket`` is None where the setting says which."""
+
+    name: str
+    socket: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredecessorView(View):
+    """A deployment of the same lane that comes before and has not ended."""
+
+    deployment_id: str
+    version: str
+    state: DeploymentState
+    requested_by: str | None
+    accepted_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class TargetView(View):
+    """One target in one direction. ``traffic`` is the recorded JSON of ``PriorTraffic``."""
+
+    name: str
+    direction: Direction
+    address: str
+    port: int
+    user: str
+    source: str
+    batch: int
+    status: TargetState
+    finished: bool
+    touched: bool
+    failure: FailureView | None
+    traffic: Json | None
+    duration_seconds: float | None
+    connect_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationView(View):
+    """``delivered`` is the last sequence that it has, ``due`` how many events it has not."""
+
+    reply_to: str | None
+    correlation_id: str | None
+    delivered: int
+    due: int
+    failing_since: str | None
+    next_attempt_at: str | None
+    reason: str | None
+    parked_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView(DeploymentSummary):
+    """All of one deployment. ``request`` is the event's body as it was recorded."""
+
+    user_id: str | None
+    request: Json
+    metrics: Json | None
+    last_owner: str | None
+    epoch: int
+    lease_expires_at: str | None
+    lease_expired: bool
+    awaits_approval: bool
+    paused_for_seconds: float | None
+    expiries: int
+    takeovers: int
+    cancel: Wish | None
+    pause: Wish | None
+    approvals: int
+    queued_seconds: float
+    resolve_seconds: float | None
+    steps_total: int
+    balancers: tuple[BalancerView, ...]
+    last_sequence: int
+    waits_for: tuple[PredecessorView, ...]
+    targets: tuple[TargetView, ...]
+    destinations: tuple[DestinationView, ...]
+
+    @property
+    def dry_run(self) -> bool:
+        return bool(self.request.get("dry_run"))
+
+    @property
+    def approve_after(self) -> str | None:
+        """``rollout.approve_after`` of the request."""
+        found: str | None = self.request.get("rollout", {}).get("approve_after")
+        return found
+
+    def server_of(self, target: str) -> str | None:
+        """BACKEND/SERVER in HAProxy; None where the request names no backend."""
+        haproxy = self.request.get("haproxy")
+        if not haproxy:
+            return None
+        pattern = str(haproxy.get("server") or "{name}")
+        return f"{haproxy['backend']}/{pattern.replace('{name}', target)}"
+
+
+@dataclass(frozen=True, slots=True)
+class DrainedServerView(View):
+    """A server that gets no traffic because of a result."""
+
+    lane: str
+    target: str
+    deployment_id: str
+    since: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepView(View):
+    """One recorded try of one step; ``output`` is None unless it was asked for."""
+
+    step_id: int
+    target: str
+    direction: Direction
+    step: str
+    attempt: int
+    status: StepStatus
+    exit_status: int | None
+    duration_seconds: float
+    output_bytes: int
+    output_truncated: bool
+    redone: bool
+    recorded_at: str
+    output: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LaneDeployment:
+    """What was deployed in a lane: the names of its targets, of those that a recipe step began on, and of those that
+    its own rollback brought back."""
+
+    deployment_id: str
+    application: str
+    environment: str
+    version: str
+    recipe: str
+    state: DeploymentState
+    request: Json
+    started_at: str | None
+    finished_at: str | None
+    targets: frozenset[str]
+    touched: frozenset[str]
+    brought_back: frozenset[str]
+
+
+def _plain(value: object) -> object:
+    match value:
+        case View() | Wish():
+            return value.as_json()
+        case tuple():
+            return [_plain(each) for each in value]
+        case Enum():
+            return value.value
+    return value

@@ -1,0 +1,95 @@
+"""What ``--json`` and the HTTP interface show keeps its fields and their order."""
+
+import json
+
+import pytest
+from tests.fakes.views import a_step_view, a_summary, a_target_view, a_view
+
+from vesemir.domain.states import DeploymentState, TargetState
+from vesemir.domain.wish import Wish
+from vesemir.engine.ports.views import (
+    BalancerView,
+    DestinationView,
+    DrainedServerView,
+    FailureView,
+    PredecessorView,
+    UnfinishedView,
+    View,
+)
+
+SUMMARY = (
+    "deployment_id application environment version recipe team requested_by state owner failure accepted_at started_at "
+    "finished_at duration_seconds"
+)
+MORE = (
+    "user_id request metrics last_owner epoch lease_expires_at lease_expired awaits_approval paused_for_seconds "
+    "expiries takeovers cancel pause approvals queued_seconds resolve_seconds steps_total balancers last_sequence "
+    "waits_for targets destinations"
+)
+TARGET = (
+    "name direction address port user source batch status finished touched failure traffic duration_seconds "
+    "connect_seconds"
+)
+STEP = (
+    "step_id target direction step attempt status exit_status duration_seconds output_bytes output_truncated redone "
+    "recorded_at output"
+)
+DESTINATION = "reply_to correlation_id delivered due failing_since next_attempt_at reason parked_at"
+MOMENT = "2026-11-23T12:00:00.000000Z"
+FAILURE = FailureView("step.failed", "no", "docs/runbook.md#step-failed")
+BEFORE = PredecessorView("d0", "1.0.0", DeploymentState.PAUSED, None, MOMENT)
+UNFINISHED = UnfinishedView(
+    **{name: getattr(a_summary(), name) for name in SUMMARY.split()},
+    before_it=1,
+    targets_total=2,
+    targets_done=0,
+    targets_failed=0,
+)
+
+
+@pytest.mark.parametrize(
+    ("view", "names"),
+    [
+        (a_summary(), SUMMARY),
+        (UNFINISHED, f"{SUMMARY} before_it targets_total targets_done targets_failed"),
+        (a_view(), f"{SUMMARY} {MORE}"),
+        (a_target_view("web1", TargetState.FAILED), TARGET),
+        (FAILURE, "code message runbook"),
+        (BEFORE, "deployment_id version state requested_by accepted_at"),
+        (BalancerView("lb1", None), "name socket"),
+        (DestinationView("answers", None, 2, 0, None, None, None, None), DESTINATION),
+        (DrainedServerView("shop/production", "web1", "d1", MOMENT), "lane target deployment_id since"),
+        (a_step_view(1, "web1"), STEP),
+    ],
+    ids=lambda given: type(given).__name__ if isinstance(given, View) else "",
+)
+def test_a_view_is_shown_field_for_field(view: View, names: str) -> None:
+    assert list(view.as_json()) == names.split()
+    assert json.loads(json.dumps(view.as_json())) == view.as_json(), "plain JSON through and through"
+
+
+def test_what_is_in_a_view_is_shown_as_plain_json_too() -> None:
+    view = a_view(
+        failure=FAILURE,
+        pause=Wish("ann", "lunch"),
+        waits_for=(BEFORE,),
+        targets=(a_target_view("web1", TargetState.TIMED_OUT),),
+    )
+    shown = view.as_json()
+    assert (shown["state"], shown["failure"]["code"]) == ("running", "step.failed")
+    assert list(shown["pause"].items()) == [("reason", "lunch"), ("requested_by", "ann")]
+    assert shown["waits_for"][0]["state"] == "paused"
+    assert (shown["targets"][0]["status"], shown["targets"][0]["direction"]) == ("timed_out", "forward")
+
+
+@pytest.mark.parametrize(
+    ("haproxy", "server"),
+    [(None, None), ({"backend": "shop"}, "shop/web1"), ({"backend": "shop", "server": "s-{name}"}, "shop/s-web1")],
+)
+def test_the_server_of_a_target_is_that_of_the_request(haproxy: dict[str, str] | None, server: str | None) -> None:
+    assert a_view(request={"haproxy": haproxy} if haproxy else {}).server_of("web1") == server
+
+
+def test_a_request_may_ask_for_an_approval() -> None:
+    assert a_view().approve_after is None
+    assert a_view(request={"rollout": {"approve_after": "canary"}}).approve_after == "canary"

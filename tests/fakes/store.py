@@ -11,6 +11,7 @@ from tests.fakes.events import AnyEvent
 from tests.fakes.record import FakeDestination, Record, Row
 
 from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
+from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import (
     FINAL,

@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 import pytest
+from tests.published import validate_event
 
-from vesemir.contract.events import EVENTS, Answer, Event, validate_event
+from vesemir.contract.events import EVENTS, Answer, Event
 from vesemir.domain import events
 from vesemir.domain.events import (
     DeploymentCancellingEvent,

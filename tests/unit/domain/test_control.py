@@ -53,9 +53,9 @@ def test_each_decision_has_its_answer() -> None:
 def test_the_result_of_one_that_was_cancelled_while_it_waited(
     who: str | None, reason: str | None, message: str
 ) -> None:
-    body = waiting_result(waiting_cancelled(who, reason), 1.5)
+    body = waiting_result(waiting_cancelled(who, reason), 1.5).body()
 
     assert list(body) == ["status", "failure", "targets", "metrics"]
-    assert (body["status"], body["targets"]) == ("cancelled", [])
+    assert (body["status"], list(body["targets"])) == ("cancelled", [])
     assert body["failure"]["message"] == message
     assert body["metrics"]["queued_seconds"] == 1.5

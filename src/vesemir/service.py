@@ -20,6 +20,7 @@ import uvloop
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
 from vesemir.adapters.reloaded_files import watch_files
 from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
+from vesemir.engine.messages.poison import PoisonGuard
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.upkeep.health import PartState
 from vesemir.settings import Settings
@@ -80,8 +81,9 @@ class Service:
                 )
             ]
             consume, gate = outside.broker.consume, outside.health.gate(DATABASE)
-            group.create_task(consume("deployments", engine.intake.handle, gate=gate), name="deployments")
-            group.create_task(consume("control", engine.control.handle, gate=gate), name="control")
+            for queue, handler in (("deployments", engine.intake), ("control", engine.control)):
+                guard = PoisonGuard(handler.handle, refuse=handler.refuse_as_bug, log=outside.log)
+                group.create_task(consume(queue, guard.handle, gate=gate), name=queue)
             self._outside.systemd.ready()
             await self._stopping.wait()
             await self._stop_in_stages()

@@ -15,7 +15,7 @@ from tests.contract.not_yet import NOT_YET, NotYet, names
 from typer.testing import CliRunner
 
 from vesemir.cli.program import app
-from vesemir.contract import Parsed, parse_control, parse_deploy_event
+from vesemir.contract import MessageProperties, Parsed, parse_control, parse_deploy_event
 from vesemir.contract.asyncapi import asyncapi
 from vesemir.contract.control import CONTROL_SCHEMA, ControlMessage
 from vesemir.contract.deploy import DEPLOY_SCHEMA, DeployEvent, HaproxyPart, RolloutPart, TimeoutsPart
@@ -88,7 +88,9 @@ def test_what_is_not_true_yet_stands_on_the_page(line: NotYet) -> None:
 
 def test_the_example_is_a_valid_deploy_event() -> None:
     body = json.dumps(example()).encode()
-    parsed = parse_deploy_event(body, max_bytes=1 << 20, caps=Timeouts(), namespace="vesemir", reply_to="answers")
+    parsed = parse_deploy_event(
+        body, max_bytes=1 << 20, caps=Timeouts(), namespace="vesemir", properties=MessageProperties("answers")
+    )
     assert isinstance(parsed, Parsed), parsed
     jsonschema.Draft202012Validator(deploy_schema()).validate(example())
 
@@ -231,7 +233,7 @@ def test_the_control_message_is_that_of_the_page() -> None:
     assert f'"schema": "{CONTROL_SCHEMA}"' in shape
     for command in re.findall(r'"(\w+)"', sentence(shape, '"command": ', ', "deployment_id"')):
         body = json.dumps({"schema": CONTROL_SCHEMA, "command": command, "deployment_id": "d"}).encode()
-        request = parse_control(body, max_bytes=1000, namespace="vesemir", reply_to=None)
+        request = parse_control(body, max_bytes=1000, namespace="vesemir", properties=MessageProperties())
         assert getattr(request, "command", None) == command
 
 

@@ -18,7 +18,7 @@ import asyncssh
 import pika
 import pytest
 
-from vesemir.contract import Refusal, parse_deploy_event
+from vesemir.contract import MessageProperties, Refusal, parse_deploy_event
 from vesemir.domain.request import Timeouts
 from vesemir.lab.demo import page
 from vesemir.lab.haproxy import out_of_traffic, server_states
@@ -176,7 +176,9 @@ def test_an_event_is_valid_as_it_is_printed(folder: Path, words: tuple[str, ...]
     assert printed.returncode == 0, printed.stderr
     caps = Timeouts(deployment=3600, target=3600, step=3600)
     body = printed.stdout.encode()
-    parsed = parse_deploy_event(body, max_bytes=1024 * 1024, caps=caps, namespace="vesemir", reply_to=None)
+    parsed = parse_deploy_event(
+        body, max_bytes=1024 * 1024, caps=caps, namespace="vesemir", properties=MessageProperties()
+    )
     assert not isinstance(parsed, Refusal), parsed
 
 

@@ -11,7 +11,7 @@ from vesemir.adapters.recipes import RecipeBook, recipe_folders
 from vesemir.cli.complaint import ProblemsError, UsageError
 from vesemir.cli.identity import new_deployment_id, who_asks
 from vesemir.cli.options import EventOptions
-from vesemir.contract import Refusal, parse_deploy_event
+from vesemir.contract import MessageProperties, Refusal, parse_deploy_event
 from vesemir.contract.deploy import DEPLOY_SCHEMA
 from vesemir.contract.json_body import read_json
 from vesemir.domain.recipe import Parameter, ParameterType
@@ -49,7 +49,7 @@ def judged(made: JsonObject, settings: Settings) -> DraftEvent:
     limits, amqp = settings.limits, settings.amqp
     caps = Timeouts(limits.deployment_seconds, limits.target_seconds, limits.step_seconds)
     parsed = parse_deploy_event(
-        body, max_bytes=amqp.max_message_bytes, caps=caps, namespace=amqp.namespace, reply_to=None
+        body, max_bytes=amqp.max_message_bytes, caps=caps, namespace=amqp.namespace, properties=MessageProperties()
     )
     if isinstance(parsed, Refusal):
         raise ProblemsError([f"{problem.field} {problem.message}" for problem in parsed.problems])

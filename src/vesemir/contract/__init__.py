@@ -5,17 +5,21 @@ from vesemir.contract.parse import (
     CommonFields,
     Parsed,
     Refusal,
+    internal_refusal,
     parse_control,
     parse_deploy_event,
     refusal,
     stored_request,
 )
+from vesemir.contract.properties import MessageProperties
 
 __all__ = [
     "CommonFields",
     "ControlRequest",
+    "MessageProperties",
     "Parsed",
     "Refusal",
+    "internal_refusal",
     "parse_control",
     "parse_deploy_event",
     "refusal",

@@ -142,7 +142,7 @@ def _walk(value: object) -> Iterator[tuple[tuple[str | int, ...], str]]:
         case _Unusable():
             yield (), value.reason
         case str():
-            if not _storable(value):
+            if not is_storable(value):
                 yield (), "must not contain a NUL character or half of a surrogate pair"
         case list():
             for index, member in enumerate(value):
@@ -150,11 +150,12 @@ def _walk(value: object) -> Iterator[tuple[tuple[str | int, ...], str]]:
                     yield (index, *path), reason
         case dict():
             for name, member in value.items():
-                if not _storable(name):
+                if not is_storable(name):
                     yield (name,), "must not have a NUL character or half of a surrogate pair in its name"
                 for path, reason in _walk(member):
                     yield (name, *path), reason
 
 
-def _storable(text: str) -> bool:
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL takes it as text and as part of ``jsonb``."""
     return "\x00" not in text and not _SURROGATE.search(text)

@@ -16,6 +16,7 @@ from vesemir.contract.deploy import DeployEvent
 from vesemir.contract.explain import limited, problems_of
 from vesemir.contract.fields import COMMON_PATTERNS
 from vesemir.contract.json_body import BODY, read_json
+from vesemir.contract.properties import MessageProperties, property_problems
 from vesemir.contract.rules import host_problems, rule_problems
 from vesemir.contract.translate import deploy_request
 from vesemir.domain.control import COMMANDS
@@ -72,10 +73,10 @@ class Parsed:
 
 
 def parse_deploy_event(
-    body: bytes, *, max_bytes: int, caps: Timeouts, namespace: str, reply_to: str | None
+    body: bytes, *, max_bytes: int, caps: Timeouts, namespace: str, properties: MessageProperties
 ) -> Parsed | Refusal:
     """Read a deploy event (v1). ``caps`` are the highest timeouts, in seconds; longer ones are cut to them."""
-    read = _read(body, max_bytes=max_bytes, namespace=namespace, reply_to=reply_to)
+    read = _read(body, max_bytes=max_bytes, namespace=namespace, properties=properties)
     if isinstance(read, Refusal):
         return read
     event = _validated(DeployEvent, read)
@@ -88,9 +89,11 @@ def parse_deploy_event(
     return Parsed(deploy_request(event, caps), read.value, body_hash(read.canonical))
 
 
-def parse_control(body: bytes, *, max_bytes: int, namespace: str, reply_to: str | None) -> ControlRequest | Refusal:
+def parse_control(
+    body: bytes, *, max_bytes: int, namespace: str, properties: MessageProperties
+) -> ControlRequest | Refusal:
     """Read a control message (v1)."""
-    read = _read(body, max_bytes=max_bytes, namespace=namespace, reply_to=reply_to)
+    read = _read(body, max_bytes=max_bytes, namespace=namespace, properties=properties)
     if isinstance(read, Refusal):
         return read
     message = _validated(ControlMessage, read)
@@ -109,17 +112,17 @@ class _Read:
     command: str | None
 
 
-def _read(body: bytes, *, max_bytes: int, namespace: str, reply_to: str | None) -> _Read | Refusal:
+def _read(body: bytes, *, max_bytes: int, namespace: str, properties: MessageProperties) -> _Read | Refusal:
     if len(body) > max_bytes:
         problem = Problem(BODY, f"must have at most {max_bytes} bytes, and has {len(body)}")
         return refusal(FailureCode.REQUEST_TOO_LARGE, (problem,), CommonFields())
     reading = read_json(body)
     common, command = _common(reading.value), _command(reading.value)
-    if reply_to is not None and reply_to.startswith(f"{namespace}."):
+    if properties.reply_to is not None and properties.reply_to.startswith(f"{namespace}."):
         problem = Problem("reply_to", f"must not begin with {namespace}., which names Vesemir's own queues")
         return refusal(FailureCode.REQUEST_FORBIDDEN, (problem,), common, command)
-    if reading.problems:
-        return _invalid(reading.problems, common, command)
+    if problems := (*property_problems(properties), *reading.problems):
+        return _invalid(problems, common, command)
     if not isinstance(reading.value, dict):
         return _invalid((Problem(BODY, "must be a JSON object"),), common, command)
     return _Read(reading.value, canonical(reading.value), common, command)
@@ -160,6 +163,20 @@ def _invalid(problems: tuple[Problem, ...], common: CommonFields, command: str |
 def stored_request(raw: Mapping[str, Any], caps: Timeouts) -> DeployRequest:
     """The request of a body that was accepted before and comes back from the record."""
     return deploy_request(DeployEvent.model_validate_json(canonical(raw)), caps)
+
+
+def internal_refusal(body: bytes, error: Exception) -> Refusal:
+    """For a message that Vesemir itself cannot deal with. Never raises: what cannot be read is left out."""
+    try:
+        value = read_json(body).value
+        common, command = _common(value), _command(value)
+    except Exception:  # noqa: BLE001 - reading it may be the very thing that fails
+        common, command = CommonFields(), None
+    text = (
+        f"Vesemir met an error of its own with this message ({type(error).__name__}); a copy is in the rejected queue: "
+        "report it, and send it again after an upgrade"
+    )
+    return Refusal(FailureCode.INTERNAL_ERROR, text, (Problem(BODY, "could not be handled"),), common, command)
 
 
 def refusal(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from vesemir.contract import Parsed, Refusal, parse_deploy_event
+from vesemir.contract import MessageProperties, Parsed, Refusal, parse_deploy_event
 from vesemir.domain.request import Timeouts
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "contract.md"
@@ -34,6 +34,8 @@ def example() -> dict[str, Any]:
 def parse() -> Parse:
     def run(body: Any, *, reply_to: str | None = "replies", max_bytes: int = 1024 * 1024) -> Parsed | Refusal:
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return parse_deploy_event(encoded, max_bytes=max_bytes, caps=CAPS, namespace="vesemir", reply_to=reply_to)
+        return parse_deploy_event(
+            encoded, max_bytes=max_bytes, caps=CAPS, namespace="vesemir", properties=MessageProperties(reply_to)
+        )
 
     return run

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from vesemir.contract import CommonFields, ControlRequest, Refusal, parse_control
+from vesemir.contract import CommonFields, ControlRequest, MessageProperties, Refusal, parse_control
 from vesemir.domain.failure import FailureCode
 
 MESSAGE = {
@@ -19,7 +19,7 @@ MESSAGE = {
 
 def parse(message: Any, reply_to: str | None = None) -> ControlRequest | Refusal:
     body = message if isinstance(message, bytes) else json.dumps(message).encode()
-    return parse_control(body, max_bytes=4096, namespace="vesemir", reply_to=reply_to)
+    return parse_control(body, max_bytes=4096, namespace="vesemir", properties=MessageProperties(reply_to))
 
 
 @pytest.mark.parametrize("command", ["cancel", "pause", "resume"])

@@ -9,7 +9,7 @@ import jsonschema
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from vesemir.contract import ControlRequest, Parsed, Refusal, parse_control, parse_deploy_event
+from vesemir.contract import ControlRequest, MessageProperties, Parsed, Refusal, parse_control, parse_deploy_event
 from vesemir.contract.schemas import control_schema, deploy_schema
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.request import Timeouts
@@ -37,7 +37,7 @@ BEYOND_THE_SCHEMA = {
 
 def judge(value: Json) -> Parsed | Refusal:
     body = json.dumps(value).encode()
-    return parse_deploy_event(body, max_bytes=1 << 20, caps=CAPS, namespace="vesemir", reply_to=None)
+    return parse_deploy_event(body, max_bytes=1 << 20, caps=CAPS, namespace="vesemir", properties=MessageProperties())
 
 
 def made_from(schema: Json, root: Json) -> st.SearchStrategy[Json]:
@@ -176,7 +176,7 @@ def test_around_the_schema_parser_and_schema_agree(value: Json) -> None:
 @given(st.one_of(control_messages, spoiled(control_messages)))
 def test_control_messages_agree_with_their_schema(value: Json) -> None:
     body = json.dumps(value).encode()
-    result = parse_control(body, max_bytes=1 << 20, namespace="vesemir", reply_to=None)
+    result = parse_control(body, max_bytes=1 << 20, namespace="vesemir", properties=MessageProperties())
     assert isinstance(result, ControlRequest | Refusal)
     agrees(value, JUDGE_CONTROL, result)
 
@@ -190,7 +190,9 @@ def test_a_message_with_damaged_bytes_is_answered_all_the_same(value: Json, data
         position = data.draw(st.integers(0, len(body) - 1))
         body[position : position + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
         assume(body)
-    result = parse_deploy_event(bytes(body), max_bytes=1 << 20, caps=CAPS, namespace="vesemir", reply_to=None)
+    result = parse_deploy_event(
+        bytes(body), max_bytes=1 << 20, caps=CAPS, namespace="vesemir", properties=MessageProperties()
+    )
     assert isinstance(result, Parsed | Refusal)
     if isinstance(result, Refusal):
         json.dumps(result.failure_json(), ensure_ascii=False).encode()
@@ -199,7 +201,7 @@ def test_a_message_with_damaged_bytes_is_answered_all_the_same(value: Json, data
 @patient(100)
 @given(st.binary(max_size=300) | anything.map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_crash_the_parsers(body: bytes) -> None:
-    deploy = parse_deploy_event(body, max_bytes=1 << 20, caps=CAPS, namespace="vesemir", reply_to=None)
-    control = parse_control(body, max_bytes=1 << 20, namespace="vesemir", reply_to=None)
+    deploy = parse_deploy_event(body, max_bytes=1 << 20, caps=CAPS, namespace="vesemir", properties=MessageProperties())
+    control = parse_control(body, max_bytes=1 << 20, namespace="vesemir", properties=MessageProperties())
     assert isinstance(deploy, Refusal)
     assert isinstance(control, Refusal)

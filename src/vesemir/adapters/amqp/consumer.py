@@ -192,18 +192,19 @@ class Consumer:
                 self._failures = 0
                 await self._answer(message, channel, acknowledge=True)
                 return
-            await self._requeue_later(message, incoming, channel)
+            await self._requeue_later(message, channel)
 
-    async def _requeue_later(self, message: DeliveredMessage, incoming: IncomingMessage, channel: LiveChannel) -> None:
-        """Give it back after a pause that grows with its tries, so that it never spins, whatever is wrong."""
+    async def _requeue_later(self, message: DeliveredMessage, channel: LiveChannel) -> None:
+        """Give it back after a pause that grows with the failures in a row, so that it never spins, whatever is wrong.
+
+        How often this message was delivered before says nothing: an outage returns good messages as often as bad ones.
+        """
         self._failures += 1
-        tries = incoming.headers.get("x-delivery-count", 0)
-        failures = max(self._failures, tries + 1 if isinstance(tries, int) else 1)
         await any_of(
             channel.gone.wait(),
             self._stopping.wait(),
             self._gate.wait_closed(),
-            timeout=self._pauses.after(failures),
+            timeout=self._pauses.after(self._failures),
         )
         await self._answer(message, channel, acknowledge=False)
 

@@ -98,7 +98,11 @@ class Answers:
                 exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id
             )
         )
-        if not message.reply_to or message.reply_to.startswith(f"{self._namespace}."):
+        if (
+            message.reply_to is None
+            or not message.properties.answerable
+            or message.reply_to.startswith(f"{self._namespace}.")
+        ):
             return  # never into Vesemir's own queues, whatever the message was refused for first
         await self._to_requester(
             OutgoingMessage(

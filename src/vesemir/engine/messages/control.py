@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import assert_never
 
-from vesemir.contract import CommonFields, ControlRequest, Refusal, parse_control
+from vesemir.contract import CommonFields, ControlRequest, Refusal, internal_refusal, parse_control
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.messages.answers import Answers
@@ -39,7 +39,7 @@ class Control:
     async def handle(self, message: IncomingMessage) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
         parsed = parse_control(
-            message.body, max_bytes=self._max_bytes, namespace=self._namespace, reply_to=message.reply_to
+            message.body, max_bytes=self._max_bytes, namespace=self._namespace, properties=message.properties
         )
         if isinstance(parsed, Refusal):
             self._meters.control_received(parsed.command or "unknown", accepted=False)
@@ -64,6 +64,12 @@ class Control:
         if failure is None:
             self._on_wish()
         await self._answers.control(message, _common(parsed.deployment_id, identity), parsed.command, failure)
+
+    async def refuse_as_bug(self, message: IncomingMessage, error: Exception) -> None:
+        """The last resort of the poison guard. Raises as ``handle`` does."""
+        refusal = internal_refusal(message.body, error)
+        self._meters.control_received(refusal.command or "unknown", accepted=False)
+        await self._answers.control_refused(message, refusal)
 
     def _shown(self, text: str | None) -> str | None:
         """Both are told in events and kept in the record."""

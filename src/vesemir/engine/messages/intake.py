@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vesemir.contract import CommonFields, Parsed, Refusal, parse_deploy_event, refusal
+from vesemir.contract import CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
@@ -58,7 +58,7 @@ class IntakeRules:
             max_bytes=self.max_bytes,
             caps=self.caps,
             namespace=self.namespace,
-            reply_to=message.reply_to,
+            properties=message.properties,
         )
         if isinstance(parsed, Refusal):
             return parsed
@@ -167,6 +167,10 @@ class Intake:
             deployment_id=request.deployment_id,
         )
         self._on_accepted()
+
+    async def refuse_as_bug(self, message: IncomingMessage, error: Exception) -> None:
+        """The last resort of the poison guard. Raises as ``handle`` does."""
+        await self._refuse(message, internal_refusal(message.body, error))
 
     def _new(self, judged: Judged, message: IncomingMessage) -> NewDeployment:
         parsed, secrecy = judged.parsed, self._rules.secrecy

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from vesemir.contract import MessageProperties
 from vesemir.domain.failure import VesemirError
 
 
@@ -22,6 +23,16 @@ class IncomingMessage:
     user_id: str | None
     redelivered: bool
     headers: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def properties(self) -> MessageProperties:
+        """As they are judged with the body."""
+        return MessageProperties(self.reply_to, self.correlation_id, self.user_id)
+
+    @property
+    def returned(self) -> bool:
+        """It was given back before: by an instance that died with it, or by one whose record was away."""
+        return self.redelivered or bool(self.headers.get("x-delivery-count"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,17 @@
 """What of one deployment nobody may see, taken out of any text. Pure.
 
-A secret is looked for as it is, line by line, and in the forms that programs print it in: quoted for a URL, escaped as
-in JSON, in base64. A program that prints it in another form (encrypted, reversed, in pieces) is not found out.
+A secret is looked for as it is, line by line, in any case, and in the forms that programs print it in: quoted for a URL
+or a shell, escaped as in JSON, XML or HTML, in hexadecimal digits, in base64 at any place of a longer text. A program
+that prints it in another form (encrypted, reversed, in pieces) is not found out.
 """
 
 import base64
+import html
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
-from urllib.parse import quote, unquote
+from urllib.parse import quote, quote_plus, unquote
 
 HIDDEN = "•••"
 SHORTEST = 4
@@ -26,9 +29,28 @@ def spellings(secret: str) -> Iterator[str]:
     for line in {secret.strip(), *(line.strip() for line in secret.splitlines())}:
         if len(line) >= SHORTEST:
             yield line
-            yield quote(line, safe="")
-            yield json.dumps(line)[1:-1]
-            yield base64.b64encode(line.encode("utf-8", "surrogateescape")).decode("ascii").rstrip("=")
+            yield from _quoted(line)
+            yield from _encoded(line.encode("utf-8", "surrogateescape"))
+
+
+def _quoted(line: str) -> Iterator[str]:
+    yield from (quote(line, safe=""), quote(line, errors="replace"), quote_plus(line))
+    yield from (json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1], repr(line)[1:-1])
+    yield from (html.escape(line), html.escape(line, quote=False), html.escape(line).replace("&#x27;", "&#39;"))
+    # As `shlex.quote`, `set -x` and `printf %q` write it.
+    yield from (shlex.quote(line), line.replace("'", r"'\''"), re.sub(r"([^\w@%+=:,./-])", r"\\\1", line))
+
+
+def _encoded(data: bytes) -> Iterator[str]:
+    yield from (data.hex(), data.hex(" "), data.hex(":"))
+    for before in range(3):
+        # Three bytes make four digits: the first and last digits also depend on what stands beside the secret.
+        at_the_end = base64.b64encode(b"\0" * before + data).decode("ascii").rstrip("=")[(0, 2, 3)[before] :]
+        within = at_the_end[: (before + len(data)) * 4 // 3 - (0, 2, 3)[before]]
+        for digits in (at_the_end, within):
+            if len(digits) >= SHORTEST:
+                yield digits
+                yield digits.replace("+", "-").replace("/", "_")
 
 
 def passwords_in(text: str) -> set[str]:
@@ -62,20 +84,25 @@ class Redactor:
         if not new:
             return
         self._secrets |= new
-        forms = {form for secret in self._secrets for form in spellings(secret)}
+        forms = {form.lower() for secret in self._secrets for form in spellings(secret)}
         self._forms = tuple(sorted(forms, key=lambda form: (-len(form), form)))
-        self._pattern = re.compile("|".join(map(re.escape, self._forms))) if self._forms else None
+        self._pattern = re.compile("|".join(map(re.escape, self._forms)), re.IGNORECASE) if self._forms else None
 
     def __call__(self, text: str) -> str:
         # Looking for each is far quicker than the pattern, and most texts hold none of them.
-        if self._pattern is not None and any(form in text for form in self._forms):
+        if self._pattern is not None and self._holds_one(text.lower()):
             text = self._pattern.sub(HIDDEN, text)
         return self._also(text)
 
+    def _holds_one(self, lowered: str) -> bool:
+        return any(form in lowered for form in self._forms)
+
     def tail(self, text: str) -> str:
         """The same for the end of something longer, which may begin in the middle of a secret."""
+        longest = max(map(len, self._forms), default=0)
+        lowered = text[:longest].lower()
         for form in self._forms:
             for cut in range(1, len(form) - SHORTEST + 1):
-                if text.startswith(form[cut:]):
+                if lowered.startswith(form[cut:]):
                     return self(HIDDEN + text[len(form) - cut :])
         return self(text)

@@ -1,6 +1,11 @@
 """Secrets are taken out of text, whatever surrounds them, and in linear time."""
 
+import base64
+import html
+import shlex
 import time
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 from hypothesis import given
@@ -58,6 +63,56 @@ def test_the_forms_in_which_programs_print_a_secret_are_known(spelling: str) -> 
     secrets = Redactor()
     secrets.add(['pass"wörd'])
     assert secrets(f"<{spelling}>") in {f"<{HIDDEN}>", f"<{HIDDEN}==>"}
+
+
+def test_any_case_counts() -> None:
+    secrets = Redactor()
+    secrets.add(["Sup3rSecret"])
+    assert secrets("SUP3RSECRET sup3rsecret") == f"{HIDDEN} {HIDDEN}"
+
+
+SECRET = "p&ss <w'rd> 4711"
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        html.escape(SECRET),
+        html.escape(SECRET, quote=False),
+        shlex.quote(SECRET),
+        "p\\&ss\\ \\<w\\'rd\\>\\ 4711",
+        "'p&ss <w'\\''rd> 4711'",
+        quote(SECRET),
+        quote_plus(SECRET),
+        quote(SECRET, safe="").lower(),
+        SECRET.encode().hex(),
+        SECRET.encode().hex().upper(),
+        SECRET.encode().hex(" "),
+        repr(SECRET),
+    ],
+)
+def test_quoted_and_encoded_in_every_usual_way(printed: str) -> None:
+    secrets = Redactor()
+    secrets.add([SECRET])
+    hidden = secrets(f"value={printed};")
+    assert HIDDEN in hidden
+    assert "4711" not in hidden
+    assert SECRET.encode().hex()[4:12] not in hidden.lower()
+
+
+@pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
+@pytest.mark.parametrize("after", ["", "\n", "xy", "xyz"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_base64_of_a_longer_text_hides_the_secret_in_it(
+    before: str, after: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """`echo $PASSWORD | base64` has a newline that changes the last digits; user:password another place."""
+    secrets = Redactor()
+    secrets.add([SECRET])
+    digits = encode(f"{before}{SECRET}{after}".encode()).decode()
+    hidden = secrets(digits)
+    assert HIDDEN in hidden
+    assert len(hidden.replace(HIDDEN, "")) <= len(digits) - len(SECRET) * 4 // 3 + 2
 
 
 @pytest.mark.parametrize("cut", range(len("correct-horse")))

@@ -122,6 +122,14 @@ DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :targ
 -- Whether it answers and is migrated.
 SELECT name FROM vesemir_migration LIMIT 1;
 
+-- name: namespace_of_installation$
+-- The namespace of the installation that this record belongs to; nothing if no instance has worked on it yet.
+SELECT namespace FROM installation;
+
+-- name: found_installation!
+-- The first instance says whose record this is; another one may have been quicker.
+INSERT INTO installation (namespace) VALUES (:namespace) ON CONFLICT DO NOTHING;
+
 -- name: going_on
 -- What runs, then what waits, the oldest first: over the index of what has not ended, however much has. With how many of its lane
 -- are before it, and how far it is on its way forward.

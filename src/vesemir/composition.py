@@ -118,7 +118,9 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         recipes=recipes,
         policies=policies,
         inventory=inventory,
-        store=await stack.enter_async_context(PostgresStore.connected(settings.postgres, instance=instance)),
+        store=await stack.enter_async_context(
+            PostgresStore.connected(settings.postgres, instance=instance, namespace=settings.amqp.namespace)
+        ),
         hosts=await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters)),
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),
         systemd=Notifier.from_environment(log=log),

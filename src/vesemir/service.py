@@ -20,8 +20,9 @@ import uvloop
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
 from vesemir.adapters.reloaded_files import watch_files
 from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
+from vesemir.domain.failure import VesemirError
 from vesemir.engine.messages.poison import PoisonGuard
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError, WrongRecordError
 from vesemir.engine.upkeep.health import PartState
 from vesemir.settings import Settings
 
@@ -48,6 +49,18 @@ class Service:
         """With all its parts, which are closed in reverse. Raises ``VesemirError`` for the settings' own files."""
         async with built_parts(settings, instance=instance) as (outside, engine):
             yield cls(settings, outside, engine)
+
+    async def refuse_wrong_record(self) -> None:
+        """Raises ``VesemirError``: better not to start than to take another installation's deployments.
+
+        A database that is away now is asked again with each connection that is made.
+        """
+        try:
+            await self._outside.store.ping()
+        except WrongRecordError as error:
+            raise VesemirError(str(error)) from error
+        except StoreAwayError:
+            pass
 
     def stop(self) -> None:
         """Begin to stop; the second time, end at once what is in work."""
@@ -148,6 +161,7 @@ async def _main(settings: Settings) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
+        await service.refuse_wrong_record()
         await service.run()
     return 0
 

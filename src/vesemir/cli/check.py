@@ -22,8 +22,9 @@ def check_command(
     for finding in findings():
         found.append(finding)
         if not as_json:
-            word = "ok" if finding.ok else "FAIL"
-            show(text(f"{word:<4}  {finding.part:<9}  {finding.detail}", STYLES[word] if not finding.ok else ""))
+            word = "FAIL" if not finding.ok else "warn" if finding.warning else "ok"
+            style = "" if word == "ok" else STYLES[word]
+            show(text(f"{word:<4}  {finding.part:<9}  {finding.detail}", style))
     if as_json:
         print_json([asdict(finding) for finding in found])
     raise typer.Exit(0 if all(finding.ok for finding in found) else NOT_DONE)

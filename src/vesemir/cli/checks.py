@@ -9,9 +9,10 @@ from vesemir.adapters.amqp.requester import depths
 from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
-from vesemir.adapters.postgres.migrations import pending
+from vesemir.adapters.postgres.migrations import installation, pending
 from vesemir.adapters.recipes import load_recipes, recipe_folders
 from vesemir.cli.configuration import ConfigurationError, load_settings, settings_file
+from vesemir.cli.exposure import exposures
 from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
@@ -21,11 +22,12 @@ from vesemir.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the check."""
+    """One line of the check. A ``warning`` works, and is not safe."""
 
     part: str
     ok: bool
     detail: str
+    warning: bool = False
 
 
 def findings() -> Iterator[Finding]:
@@ -43,6 +45,7 @@ def findings() -> Iterator[Finding]:
         yield from found
         if not all(each.ok for each in found):
             return
+    yield from (Finding("exposure", ok=True, detail=detail, warning=True) for detail in exposures(settings))
 
 
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
@@ -95,9 +98,16 @@ def _broker(settings: Settings) -> Iterator[str]:
 
 
 def _database(settings: Settings) -> Iterator[str]:
-    missing = asyncio.run(pending(settings.postgres.dsn.get_secret_value()))
+    dsn = settings.postgres.dsn.get_secret_value()
+    missing = asyncio.run(pending(dsn))
     if missing:
         raise VesemirError(f"the schema is not up to date ({', '.join(missing)}); run `vesemir migrate`")
+    namespace = asyncio.run(installation(dsn))
+    if namespace not in {None, settings.amqp.namespace}:
+        raise VesemirError(
+            f"it belongs to the installation with amqp.namespace {namespace!r}, and this one has "
+            f"{settings.amqp.namespace!r}; give each installation a database of its own"
+        )
     yield "answers, and its schema is up to date"
 
 

@@ -37,6 +37,7 @@ STYLES: Mapping[str, str] = {
     "paused": "yellow",
     "rolling_back": "yellow",
     "ok": "green",
+    "warn": "yellow",
     "FAIL": "red",
 }
 """By status. Colour never says what the word does not."""

@@ -17,7 +17,7 @@ import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away, translated
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError, WrongRecordError
 from vesemir.settings import PostgresSettings
 
 T = TypeVar("T")
@@ -61,6 +61,19 @@ async def prepare(connection: asyncpg.Connection) -> None:
         await connection.set_type_codec(kind, schema="pg_catalog", encoder=to_json, decoder=json.loads)
 
 
+async def check_namespace(connection: asyncpg.Connection, *, namespace: str) -> None:
+    """For each new connection: nothing is ever asked of another installation's record. Raises ``WrongRecordError``."""
+    found = await statements().namespace_of_installation.value(connection)
+    if found is None:
+        await statements().found_installation.run(connection, namespace=namespace)
+        found = await statements().namespace_of_installation.value(connection)
+    if found != namespace:
+        raise WrongRecordError(
+            f"the database of postgres.dsn belongs to the installation with amqp.namespace {found!r}, and this one has "
+            f"{namespace!r}: give each installation a database of its own"
+        )
+
+
 async def _keep(connection: asyncpg.Connection) -> None:
     """Nothing to reset when a connection goes back: we leave no session state, and asyncpg's reset is a round trip."""
 
@@ -76,14 +89,25 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: PostgresSettings, *, retry_seconds: float = RETRY_SECONDS, size: int | None = None
+        cls,
+        settings: PostgresSettings,
+        *,
+        retry_seconds: float = RETRY_SECONDS,
+        size: int | None = None,
+        namespace: str | None = None,
     ) -> AsyncIterator[Self]:
-        """``size``: connections at most (default: the setting)."""
+        """``size``: connections at most (default: the setting). With a ``namespace`` the record must be that one's."""
+
+        async def begin(connection: asyncpg.Connection) -> None:
+            await prepare(connection)
+            if namespace is not None:
+                await check_namespace(connection, namespace=namespace)
+
         pool = asyncpg.create_pool(
             settings.dsn.get_secret_value(),
             min_size=0,
             max_size=size or settings.pool_size,
-            init=prepare,
+            init=begin,
             reset=_keep,
             timeout=settings.connect_timeout_seconds,
             command_timeout=settings.command_timeout_seconds,

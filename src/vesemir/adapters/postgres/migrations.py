@@ -15,6 +15,7 @@ from pathlib import Path
 import asyncpg
 
 from vesemir.adapters.postgres.errors import translated
+from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.failure import VesemirError
 from vesemir.shipped import sql_folder
 
@@ -98,6 +99,17 @@ async def pending(dsn: str) -> list[str]:
         finally:
             connection.terminate()
     return [migration.name for migration in migrations if not _is_there(migration, applied)]
+
+
+async def installation(dsn: str) -> str | None:
+    """The ``amqp.namespace`` whose record it is; None if no instance has worked on it. Raises as ``migrate`` does."""
+    with translated():
+        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
+        try:
+            found: str | None = await statements().namespace_of_installation.value(connection)
+        finally:
+            connection.terminate()
+    return found
 
 
 async def _create_list(connection: asyncpg.Connection) -> None:

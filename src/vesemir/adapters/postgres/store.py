@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
@@ -63,16 +64,23 @@ class PostgresStore(Reader):
     @classmethod
     @asynccontextmanager
     async def connected(
-        cls, settings: PostgresSettings, *, instance: str, retry_seconds: float = RETRY_SECONDS
+        cls,
+        settings: PostgresSettings,
+        *,
+        instance: str,
+        retry_seconds: float = RETRY_SECONDS,
+        namespace: str | None = None,
     ) -> AsyncIterator[Self]:
         """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``.
 
+        With a ``namespace`` every call raises ``WrongRecordError`` if the record belongs to another installation.
         ``retry_seconds``: how long ``commit``, ``control``, ``claim`` and ``hand_back`` try again before they do.
         """
+        opened = partial(Database.opened, settings, retry_seconds=retry_seconds, namespace=namespace)
         async with (
-            Database.opened(settings, retry_seconds=retry_seconds) as database,
-            Database.opened(settings, retry_seconds=retry_seconds) as for_sections,
-            Database.opened(settings, retry_seconds=retry_seconds, size=LEASE_CONNECTIONS) as for_leases,
+            opened() as database,
+            opened() as for_sections,
+            opened(size=LEASE_CONNECTIONS) as for_leases,
             Announcer.running(database) as announcer,
         ):
             sections = Sections(for_sections, wait_seconds=settings.command_timeout_seconds / 2)

@@ -33,6 +33,10 @@ class StoreAwayError(VesemirError):
     """The record cannot be reached or cannot write now. What was being written may be there or not: read it again."""
 
 
+class WrongRecordError(StoreAwayError):
+    """The record belongs to another installation (``amqp.namespace``): nothing of it may be touched."""
+
+
 class AcceptKind(StrEnum):
     """``CLEANED``: it ended long ago, and of its record only the result is left (``kept_result``)."""
 

@@ -1,0 +1,49 @@
+"""What works and is not safe is named, with the setting that closes it; what stays on the machine is not."""
+
+import pytest
+
+from vesemir.cli.exposure import exposures
+from vesemir.settings import Settings
+
+
+def found(**given: object) -> list[str]:
+    return list(exposures(Settings.model_validate({"policy": {"file": "/etc/vesemir/policy.toml"}, **given})))
+
+
+def test_the_defaults_stay_on_the_machine() -> None:
+    assert found() == []
+
+
+def test_no_policy_allows_everything() -> None:
+    (warning,) = exposures(Settings.model_validate({}))
+    assert warning.startswith("policy.file is not set: every requester may deploy every application")
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"amqp": {"url": "amqp://u:p@broker.example:5672/"}}, "amqp.url"),
+        ({"postgres": {"dsn": "postgresql://u:p@db.example/record"}}, "postgres.dsn"),
+        ({"postgres": {"dsn": "postgresql://u:p@db.example/record?sslmode=prefer"}}, "postgres.dsn"),
+        ({"postgres": {"dsn": "host=db.example dbname=record user=u"}}, "postgres.dsn"),
+        ({"http": {"host": "0.0.0.0", "token": "t"}}, "http.host"),  # noqa: S104 - what is warned of
+    ],
+)
+def test_what_leaves_the_machine_in_clear_is_named(given: dict[str, object], place: str) -> None:
+    (warning,) = found(**given)
+    assert warning.startswith(place)
+    assert "u:p" not in warning
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"amqp": {"url": "amqps://u:p@broker.example/"}},
+        {"postgres": {"dsn": "postgresql://u:p@db.example/record?sslmode=verify-full"}},
+        {"postgres": {"dsn": "host=/var/run/postgresql dbname=record"}},
+        {"postgres": {"dsn": "postgresql:///record?host=/var/run/postgresql"}},
+        {"amqp": {"url": "amqp://u:p@[::1]:5672/"}},
+    ],
+)
+def test_what_is_encrypted_or_local_is_not(given: dict[str, object]) -> None:
+    assert found(**given) == []

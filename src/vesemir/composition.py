@@ -107,10 +107,11 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     recipes = RecipeBook(recipe_folders(settings.recipes), log=log)
     policies = PolicyFile(settings.policy.file, log=log)
     static = settings.inventory.file
+    chef = await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning))
     inventory = InventoryRouter(
-        static=None if static is None else StaticInventory.load(static, warn=log.warning),
-        chef=await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning)),
+        static=None if static is None else StaticInventory.load(static, warn=log.warning), chef=chef
     )
+    refuse_place = None if chef is None else chef.refuse_place
     return OutsideParts(
         health=health,
         meters=meters,
@@ -121,7 +122,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         store=await stack.enter_async_context(
             PostgresStore.connected(settings.postgres, instance=instance, namespace=settings.amqp.namespace)
         ),
-        hosts=await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters)),
+        hosts=await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place)),
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),
         systemd=Notifier.from_environment(log=log),
     )

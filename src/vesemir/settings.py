@@ -7,6 +7,7 @@ come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is 
 
 import os
 import socket
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
@@ -134,7 +135,26 @@ AttributePath = Annotated[str, Field(pattern=r"^[^.\x00-\x1f]+(\.[^.\x00-\x1f]+)
 """A node's attribute, as in ``cloud.local_ipv4``."""
 
 
-class ChefClusterSettings(SettingsSection):
+PortsText = Annotated[str, Field(pattern=r"^[0-9]{1,5}(-[0-9]{1,5})?$")]
+"""``2222`` or ``1024-65535``."""
+
+
+class NodeRulesSettings(SettingsSection):
+    """What hosts may say of themselves, in an inventory that is data from outside. In a list of names ``*`` stands for
+    any text. docs/inventory.md explains what is refused by default."""
+
+    allowed_networks: tuple[IPv4Network | IPv6Network, ...] | None = None
+    """Where addresses may be; unset: anywhere but on loopback, link-local, multicast and reserved addresses, and on
+    those of the instance itself."""
+    allowed_users: tuple[str, ...] | None = None
+    allowed_ports: tuple[Annotated[int, Field(ge=1, le=65535)] | PortsText, ...] | None = None
+    allowed_variables: tuple[str, ...] | None = None
+    """Unset: all but ``vesemir_*``, ``haproxy_socket``, ``sudo``, ``systemctl`` and ``systemctl_sudo``."""
+    fixed_variables: dict[str, str] = {}
+    """The operator's, for every host of this inventory; they win over what a host says."""
+
+
+class ChefClusterSettings(NodeRulesSettings):
     """A Chef server, or one organization of it."""
 
     url: str = Field(pattern=r"^https?://[^/?#\s@]+(/[^?#\s]*)?$")

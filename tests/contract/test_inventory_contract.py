@@ -137,7 +137,7 @@ def _by_tag(inventory: Inventory) -> Subject:
 def _fill(server: GoiardiServer) -> None:
     own = {"vesemir": {"port": 2201, "user": "root", "variables": {"zone": "a"}}}
     server.add(
-        node("web1", tags=["contract-web", "contract-1"], normal=own),
+        node("web1", tags=["contract-web", "contract-1"], normal=own, automatic={"ipaddress": "127.0.0.1"}),
         node("web2", tags=["contract-web"], automatic={"ipaddress": None, "fqdn": "web2"}),
         node("web10", tags=["contract-web"], automatic={"ipaddress": None, "fqdn": "web10"}),
         node("web3", tags=["contract-web"], environment="staging"),
@@ -155,7 +155,13 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     else:
         server: GoiardiServer = request.getfixturevalue("goiardi_server")
         _fill(server)
-        cluster = {"name": "lab", "url": server.url, "client_name": CLIENT, "client_key": server.client_key}
+        cluster: dict[str, object] = {
+            "name": "lab",
+            "url": server.url,
+            "client_name": CLIENT,
+            "client_key": server.client_key,
+        }
+        cluster["allowed_networks"] = ["127.0.0.0/8"]
         settings = InventorySettings.model_validate({"chef": cluster})
         async with ChefInventory.opened(settings, warn=pytest.fail) as chef:
             assert chef is not None

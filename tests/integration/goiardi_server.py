@@ -4,6 +4,7 @@ Import the fixture into a test module: ``from tests.integration.goiardi_server i
 per test run (under a second), whichever module asks first. Tests keep apart by the tags of their nodes.
 """
 
+import itertools
 import json
 import shutil
 import socket
@@ -17,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,10 @@ class GoiardiServer:
         return True
 
 
+_FIRST_ADDRESS = IPv4Address("127.9.0.0")
+_NODES = itertools.count(1)
+
+
 def node(
     name: str,
     *,
@@ -132,8 +138,9 @@ def node(
     automatic: Mapping[str, Any] | None = None,
     normal: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """A node that has just converged, with an address unless ``automatic`` says otherwise."""
-    own = {"ipaddress": "127.0.0.1", "ohai_time": time.time(), "roles": list(roles), "recipes": list(recipes)}
+    """A node that has just converged, with an address of its own unless ``automatic`` says otherwise."""
+    address = str(_FIRST_ADDRESS + next(_NODES))
+    own = {"ipaddress": address, "ohai_time": time.time(), "roles": list(roles), "recipes": list(recipes)}
     return {
         "name": name,
         "json_class": "Chef::Node",

@@ -49,7 +49,8 @@ INJECTIONS = [
 @asynccontextmanager
 async def chef(server: GoiardiServer, **settings: Any) -> AsyncIterator[ChefInventory]:
     clock = settings.pop("clock", lambda: datetime.now(UTC))
-    cluster = {"name": "lab", "url": server.url, "client_name": CLIENT, "client_key": server.client_key} | settings
+    cluster = {"name": "lab", "url": server.url, "client_name": CLIENT, "client_key": server.client_key}
+    cluster |= {"allowed_networks": ["127.0.0.0/8", "10.0.0.0/8"]} | settings
     async with ChefInventory.opened(
         InventorySettings.model_validate({"chef": cluster}), warn=pytest.fail, clock=clock
     ) as opened:
@@ -66,12 +67,12 @@ async def failure_of(server: GoiardiServer, selector: ChefSelector, **settings: 
 
 @pytest.fixture(scope="module")
 def shop(goiardi_server: GoiardiServer) -> GoiardiServer:
-    web = {"cloud": {"local_ipv4": "127.1.1.1"}}
+    web, web3, web10 = ({"cloud": {"local_ipv4": f"127.1.1.{number}"}} for number in (1, 3, 10))
     variables = {"vesemir": {"port": 2201, "user": "deploy", "variables": {"zone": "a", "workers": 4}}}
     goiardi_server.add(
-        node("web10", tags=["shop-web"], roles=["web"], recipes=["shop", "shop::app"], automatic=web),
+        node("web10", tags=["shop-web"], roles=["web"], recipes=["shop", "shop::app"], automatic=web10),
         node("web2", tags=["shop-web", "canary"], roles=["web"], recipes=["shop"], automatic=web, normal=variables),
-        node("web3", tags=["shop-web"], environment="staging", automatic=web),
+        node("web3", tags=["shop-web"], environment="staging", automatic=web3),
         node("lb1", tags=["shop-lb"], automatic={"ipaddress": None, "fqdn": "lb1.example.com"}),
         node("other", tags=["other"], automatic={"docker": {"tags": ["shop-web"]}}),
     )
@@ -83,13 +84,24 @@ async def names(server: GoiardiServer, **selector: Any) -> list[str]:
         return [target.name for target in await inventory.resolve(ChefSelector(**selector))]
 
 
+WEB2 = Target(
+    "web2",
+    "127.1.1.1",
+    2201,
+    "deploy",
+    {"zone": "a", "workers": "4"},
+    "chef lab: cloud.local_ipv4",
+    claimed=frozenset({"zone", "workers"}),
+)
+
+
 async def test_boxes_and_load_balancers_are_found_by_their_tags(shop: GoiardiServer) -> None:
     async with chef(shop) as inventory:
         boxes = await inventory.resolve(ChefSelector(tags=("shop-web",), environment="production"))
         balancers = await inventory.resolve(ChefSelector(tags=("shop-lb",)))
     assert boxes == [
-        Target("web2", "127.1.1.1", 2201, "deploy", {"zone": "a", "workers": "4"}, "chef lab: cloud.local_ipv4"),
-        Target("web10", "127.1.1.1", 22, "", {}, "chef lab: cloud.local_ipv4"),
+        WEB2,
+        Target("web10", "127.1.1.10", 22, "", {}, "chef lab: cloud.local_ipv4"),
     ]
     assert balancers == [Target("lb1", "lb1.example.com", source="chef lab: fqdn")]
 

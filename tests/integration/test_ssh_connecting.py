@@ -3,7 +3,7 @@
 import asyncio
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +46,39 @@ async def test_a_wrong_host_key(box: Sshd, tmp_path: Path) -> None:
 
         assert code is FailureCode.SSH_HOST_KEY_MISMATCH
         assert f"ssh-keygen -F [127.0.0.1]:{box.port} -f {tmp_path}/known_hosts" in text
+
+
+async def test_a_key_that_is_pinned_by_the_hosts_name(box: Sshd, tmp_path: Path) -> None:
+    """It decides alone: an address that a host says of itself may be another machine's, whose key is pinned too."""
+    own = box.known_hosts.read_text().split(" ", 1)[1]
+    other = public_key(make_key(tmp_path / "other"))
+    known = tmp_path / "known_hosts"
+    settings = box.settings(known_hosts=known)
+    known.write_text(f"[127.0.0.1]:{box.port} {own}{box.target.name} {other}")
+    code, text = await refusal(settings, box.target)
+    assert code is FailureCode.SSH_HOST_KEY_MISMATCH
+    assert f"ssh-keygen -F {box.target.name} -f {known}" in text
+    known.write_text(f"{box.target.name} {own}")
+    async with SshHosts.started(settings) as hosts, hosts.open(box.target, ticket()):
+        pass
+
+
+async def test_a_name_that_leads_elsewhere_than_the_operator_allows(box: Sshd) -> None:
+    asked: list[tuple[Target, tuple[str, ...]]] = []
+
+    def refuse(target: Target, addresses: Sequence[str]) -> str | None:
+        asked.append((target, tuple(addresses)))
+        return "127.0.0.1 is a loopback address" if "127.0.0.1" in addresses else None
+
+    target = replace(box.target, address="localhost")
+    async with SshHosts.started(box.settings(), refuse_place=refuse) as hosts:
+        with pytest.raises(FailedError, match=r"must not be connected to: 127\.0\.0\.1 is") as caught:
+            async with hosts.open(target, ticket()):
+                pass
+        async with hosts.open(box.target, ticket()):  # an address was looked at before
+            pass
+    assert caught.value.failure.code is FailureCode.TARGETS_INVALID_ATTRIBUTES
+    assert [each for each, _ in asked] == [target]
 
 
 async def test_a_key_that_the_host_does_not_know(box: Sshd, tmp_path: Path) -> None:

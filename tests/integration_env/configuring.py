@@ -33,6 +33,8 @@ name = "lab"
 url = "{chef_url}"
 client_name = "{chef_client}"
 client_key = "${{CREDENTIALS_DIRECTORY}}/chef_key"
+allowed_networks = {networks}
+allowed_variables = ["*"]
 
 [lease]
 seconds = 10
@@ -50,7 +52,11 @@ def settings_of(lab: Mapping[str, Any], inventory: Mapping[str, Any], *, name: s
     chef, recipes = lab["chef"], Path(lab["env"]["VESEMIR_CONFIG"]).parent / "recipes"
     return {
         "vesemir.toml": _SETTINGS.format(
-            name=name, address=address, chef_url=chef["url"], chef_client=chef["client_name"]
+            name=name,
+            address=address,
+            chef_url=chef["url"],
+            chef_client=chef["client_name"],
+            networks=lab["env"]["VESEMIR_INVENTORY__CHEF__ALLOWED_NETWORKS"],
         ),
         "inventory.yaml": json.dumps(inventory, indent=1),
         "ssh/known_hosts": Path(lab["known_hosts"]).read_text(),

@@ -5,8 +5,10 @@ strings, brackets and comments, and nothing about values.
 """
 
 import re
+import tomllib
 from bisect import bisect_right
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic_core import ErrorDetails
 
@@ -24,6 +26,19 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _BARE_VALUE = re.compile(r"[^,\]}\n#]*")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)")
 _ESCAPED = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Raises ``tomllib.TOMLDecodeError``, also for what ``tomllib`` does not expect: numbers of thousands of digits,
+    arrays in arrays in arrays. A file must not end the instance that reads it."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        raise
+    except RecursionError as error:
+        raise tomllib.TOMLDecodeError("it is nested too deeply") from error
+    except ValueError as error:
+        raise tomllib.TOMLDecodeError(f"a value cannot be read: {error}") from error
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:

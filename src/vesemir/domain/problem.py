@@ -1,5 +1,6 @@
 """One thing wrong with what somebody gave us, at the place where it stands."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vesemir.domain.failure import FailureCode
@@ -15,3 +16,12 @@ class Problem:
     field: str
     message: str
     code: FailureCode | None = None
+
+
+_NAMED = 5
+
+
+def some_of(reasons: Sequence[str]) -> str:
+    """The first few of them, and how many more there are."""
+    more = f" and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
+    return f"{'; '.join(reasons[:_NAMED])}{more}"

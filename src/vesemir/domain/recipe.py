@@ -56,12 +56,16 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What the inventory says of a host (text). ``default`` is None when the host must have it."""
+    """What the inventory says of a host (text). ``default`` is None when the host must have it.
+
+    ``trusted``: only the operator says it, in an inventory file or in the settings, never the host itself.
+    """
 
     name: str
     default: Template | None = None
     pattern: str | None = None
     description: str = ""
+    trusted: bool = False
 
     @property
     def required(self) -> bool:
@@ -240,6 +244,11 @@ def _refuse_text(parameter: Parameter, value: str) -> str | None:
 def as_text(value: ParameterValue) -> str:
     """How a value looks in a placeholder and in the environment: booleans are ``true`` and ``false``."""
     return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def claimed_in_vain(recipe: Recipe, claimed: frozenset[str]) -> list[str]:
+    """Variables that the recipe takes from the operator alone, and that a host says of itself."""
+    return [name for name, variable in recipe.variables.items() if variable.trusted and name in claimed]
 
 
 def has_secrets(recipe: Recipe) -> bool:

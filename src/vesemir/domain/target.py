@@ -12,7 +12,8 @@ class Target:
     """One host (VM, box).
 
     ``variables`` are the inventory's own (text to text); recipes read those that they declare. ``source`` says where
-    the address came from, for people (``inventory web1: address``).
+    the address came from, for people (``inventory web1: address``). ``claimed`` are the variables that the host says of
+    itself, as a Chef node does; it is judged when the targets are resolved, and not recorded.
     """
 
     name: str
@@ -21,7 +22,9 @@ class Target:
     user: str = ""
     variables: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    claimed: frozenset[str] = frozenset()
 
     def knowing(self, names: frozenset[str]) -> "Target":
-        """With these of its variables only."""
-        return replace(self, variables={name: value for name, value in self.variables.items() if name in names})
+        """As it is recorded: with these of its variables only."""
+        known = {name: value for name, value in self.variables.items() if name in names}
+        return replace(self, variables=known, claimed=frozenset())

@@ -87,9 +87,18 @@ def chef(topology: LabTopology) -> dict[str, str] | None:
     return {"url": topology.chef_url, "client_name": CHEF_CLIENT, "client_key": str(topology.chef_key)}
 
 
+def chef_rules(topology: LabTopology) -> dict[str, list[str]]:
+    """What the lab's nodes may say that a node may not by default: they live on loopback, and each has a state folder
+    and a service manager of its own."""
+    if topology.chef_port is None:
+        return {}
+    return {"allowed_networks": [box.address for box in topology.hosts], "allowed_variables": ["*"]}
+
+
 def environment(topology: LabTopology) -> dict[str, str]:
     """What ``vesemir run`` needs. The settings file says it all too, so that it alone is enough for a person."""
-    asked = {f"VESEMIR_INVENTORY__CHEF__{key.upper()}": value for key, value in (chef(topology) or {}).items()}
+    told = (chef(topology) or {}) | {key: json.dumps(value) for key, value in chef_rules(topology).items()}
+    asked = {f"VESEMIR_INVENTORY__CHEF__{key.upper()}": value for key, value in told.items()}
     return {
         "VESEMIR_CONFIG": str(topology.places.settings),
         "VESEMIR_AMQP__URL": topology.amqp_url,
@@ -123,7 +132,7 @@ def settings(topology: LabTopology) -> str:
         "secrets": {"key_file": str(topology.places.record_key)},
     }
     if asked := chef(topology):
-        tables["inventory.chef"] = {"name": "lab", **asked}
+        tables["inventory.chef"] = {"name": "lab", **asked, **chef_rules(topology)}
     return "# Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
 
 

@@ -104,9 +104,12 @@ def says(status: int, text: str, **headers: str) -> web.Response:
     return web.json_response({"error": [text]}, status=status, headers=headers)
 
 
+W = {"attribute ipaddress": "w"}
+
+
 async def test_nodes_become_targets_each_once_in_the_order_of_their_names(key: Path) -> None:
     handler, asked = answers(
-        nodes(node("web10"), node("web2"), node("web2"), node("web1", **{"attribute ipaddress": "w"}))
+        nodes(node("web10", **{"attribute ipaddress": "v"}), node("web2"), node("web2"), node("web1", **W))
     )
     async with serving(handler) as url, inventory(url, key) as chef:
         targets = await chef.resolve(WEB)
@@ -338,7 +341,13 @@ async def test_nodes_without_a_usable_address_stop_the_deployment_and_are_named(
 
 async def test_nodes_that_have_not_converged_for_long_are_reported_and_used(key: Path) -> None:
     said: list[str] = []
-    handler, _ = answers(nodes(node("web1"), node("web2", converged=1_700_000_000), node("web3", converged=None)))
+    handler, _ = answers(
+        nodes(
+            node("web1"),
+            node("web2", converged=1_700_000_000, **{"attribute ipaddress": "10.0.0.2"}),
+            node("web3", converged=None, **{"attribute ipaddress": "10.0.0.3"}),
+        )
+    )
     async with serving(handler) as url, inventory(url, key, warn=said.append) as chef:
         targets = await chef.resolve(WEB)
     assert [target.source.partition("(")[2][:13] for target in targets] == ["", "not converged", "never converg"]

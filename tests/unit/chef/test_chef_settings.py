@@ -1,5 +1,6 @@
 """Chef servers in the settings, and in the documents of a lab that has one."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -82,9 +83,10 @@ def test_a_lab_says_how_to_ask_its_chef_server_if_it_has_one(topology: LabTopolo
     has_one = topology.chef_port is not None
     variables = {name: value for name, value in environment(topology).items() if "CHEF" in name}
     assert lab_json(topology, [])["chef"] == (told if has_one else None)
-    assert set(variables.values()) == (set(told.values()) if has_one else set())
+    rules = {"allowed_networks": [box.address for box in topology.hosts], "allowed_variables": ["*"]}
+    assert set(variables.values()) == ({*told.values(), *map(json.dumps, rules.values())} if has_one else set())
     tables = tomllib.loads(settings(topology))
-    assert tables["inventory"].get("chef") == ({"name": "lab", **told} if has_one else None)
+    assert tables["inventory"].get("chef") == ({"name": "lab", **told, **rules} if has_one else None)
 
 
 def test_a_node_of_the_lab_is_found_by_its_tag_and_tells_all_that_is_needed(topology: LabTopology) -> None:

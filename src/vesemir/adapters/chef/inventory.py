@@ -2,24 +2,26 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Self
 
 from vesemir.adapters.chef import trouble
-from vesemir.adapters.chef.node_reader import AttributeProblemError, NodeReader
+from vesemir.adapters.chef.node_reader import AttributeProblemError, NodeReader, source_of
 from vesemir.adapters.chef.paging import Found, Page, read_all
 from vesemir.adapters.chef.query import is_meant, search_query
 from vesemir.adapters.chef.server import ChefServer, Clock, utc_now
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.problem import Problem
+from vesemir.domain.node_rules import plain
+from vesemir.domain.problem import Problem, some_of
 from vesemir.domain.selector import ChefSelector, Selector
 from vesemir.domain.target import Target
 from vesemir.settings import ChefClusterSettings, InventorySettings
 
-_NAMED = 5
-"""How many nodes a message names before it says how many more there are."""
+_LONGEST_NAME = 80
+"""Of a node, in messages."""
 
 Warn = Callable[[str], None]
 
@@ -97,7 +99,20 @@ class ChefInventory:
             raise _none_found(cluster, selector, others=len(found.rows))
         if not found.settled:
             self._warn(f"{cluster.server.text}: its nodes changed all the time while they were read; some may be gone")
-        return self._targets(cluster, reader, meant)
+        # Thousands of nodes take a while, and beats and leases cannot wait for that.
+        targets, stale = await asyncio.to_thread(self._targets, cluster, reader, meant)
+        if stale:
+            self._warn(stale)
+        return targets
+
+    def refuse_place(self, target: Target, addresses: Sequence[str]) -> str | None:
+        """Why the operator's rules do not allow to connect there, for a node whose address is a name: what it resolves
+        to is known only when it is dialled. None for hosts of other inventories."""
+        for cluster in self._clusters.values():
+            if target.source.startswith(source_of(cluster.name)):
+                reader = NodeReader(cluster.settings, cluster=cluster.name)
+                return next((reason for each in addresses if (reason := reader.refuse_address(each))), None)
+        return None
 
     async def _search(self, cluster: _Cluster, selector: ChefSelector, reader: NodeReader) -> Found:
         server, settings = cluster.server, cluster.settings
@@ -118,38 +133,75 @@ class ChefInventory:
             text = f"has not finished the search within {settings.deadline_seconds:g} s; look at its load"
             raise trouble.unreachable(server.text, text) from error
 
-    def _targets(self, cluster: _Cluster, reader: NodeReader, rows: Mapping[str, Mapping[str, object]]) -> list[Target]:
+    def _targets(
+        self, cluster: _Cluster, reader: NodeReader, rows: Mapping[str, Mapping[str, object]]
+    ) -> tuple[list[Target], str]:
+        """With the warning for those that have not converged for long. Raises ``FailedError`` if one cannot be used."""
         now = self._clock().timestamp()
         targets: list[Target] = []
         stale: list[str] = []
         problems: list[str] = []
         for name in sorted(rows, key=natural):
-            idle = reader.idle_seconds(rows[name], now=now)
             try:
+                idle = reader.idle_seconds(rows[name], now=now)
                 targets.append(reader.target(rows[name], idle_seconds=idle))
             except AttributeProblemError as error:
-                problems.append(f"{name!r}: {error}")
-            if reader.is_stale(idle):
-                stale.append(name)
+                problems.append(f"{_shortened(name)}: {error}")
+            else:
+                if reader.is_stale(idle):
+                    stale.append(name)
+        problems += _shared_places(targets)
         if problems:
-            text = f"{len(problems)} of {len(rows)} nodes of {cluster.server.text} cannot be used: {_some(problems)}"
-            advice = "Mend the nodes' attributes, delete nodes that are gone, or name other attributes in the settings"
-            raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, f"{text}. {advice}")
-        if stale:
-            self._warn(
-                f"{len(stale)} of {len(rows)} nodes of {cluster.server.text} have not converged for more than "
-                f"{cluster.settings.stale_after_seconds:g} s: {_some(stale)}"
+            text = f"{len(problems)} of {len(rows)} nodes of {cluster.server.text} cannot be used: {some_of(problems)}"
+            advice = (
+                "Correct the nodes' attributes, delete nodes that are gone, or name other attributes in the settings"
             )
-        return targets
+            raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, f"{text}. {advice}")
+        if not stale:
+            return targets, ""
+        return targets, (
+            f"{len(stale)} of {len(rows)} nodes of {cluster.server.text} have not converged for more than "
+            f"{cluster.settings.stale_after_seconds:g} s: {some_of(stale)}"
+        )
 
     def _cluster(self, selector: ChefSelector) -> _Cluster | None:
         name = selector.cluster or self._default
         return None if name is None else self._clusters.get(name)
 
 
+def _shared_places(targets: Sequence[Target]) -> Iterator[str]:
+    """Nodes that say the same address and port: one of them lies, and which one cannot be known here."""
+    names: dict[tuple[str, int], list[str]] = {}
+    for target in targets:
+        names.setdefault((_comparable(target.address), target.port), []).append(target.name)
+    for (address, port), sharing in names.items():
+        if len(sharing) > 1:
+            yield from (
+                f"{name!r}: {address} port {port} is also that of {sharing[0] if name != sharing[0] else sharing[1]}"
+                for name in sharing
+            )
+
+
+def _comparable(address: str) -> str:
+    try:
+        return str(plain(ip_address(address)))
+    except ValueError:
+        return address.lower().rstrip(".")
+
+
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sorts ``web2`` before ``web10``; the name itself makes the order total."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]+)", name)], name
+    """Sorts ``web2`` before ``web10``; the name itself makes the order total. Numbers are compared by their length and
+    then as text: a name may be one of thousands of digits."""
+    parts = re.split(r"([0-9]+)", name)
+    numbers = [part.lstrip("0") if index % 2 else None for index, part in enumerate(parts)]
+    return [
+        (-1, part) if number is None else (len(number), number) for part, number in zip(parts, numbers, strict=True)
+    ], name
+
+
+def _shortened(name: str) -> str:
+    shown = repr(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"{shown[:_LONGEST_NAME]}…"
 
 
 def _none_found(cluster: _Cluster, selector: ChefSelector, *, others: int) -> FailedError:
@@ -171,8 +223,3 @@ def _said(selector: ChefSelector) -> str:
     if selector.environment:
         said.append(f"environment {selector.environment!r}")
     return " and ".join(said)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{'; '.join(names[:_NAMED])}{more}"

@@ -12,11 +12,15 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Any, TypeVar
 
+from vesemir.adapters.chef.own_address import is_own_address
 from vesemir.adapters.chef.query import ChefMembership
 from vesemir.domain.login import DEFAULT_PORT, refuse_address, refuse_port, refuse_user
+from vesemir.domain.node_rules import NodeRules, PortRange
+from vesemir.domain.permission import Names
+from vesemir.domain.problem import some_of
 from vesemir.domain.selector import HOST_NAME
 from vesemir.domain.target import Target
-from vesemir.settings import ChefClusterSettings
+from vesemir.settings import ChefClusterSettings, NodeRulesSettings
 
 T = TypeVar("T")
 
@@ -32,6 +36,13 @@ _OWN = {
 _MISSING_TEXT = "ERROR - Attribute does not exist"
 _DAY, _HOUR, _MINUTE = 24 * 3600, 3600, 60
 _SHOWN = 80
+_LONGEST_REASON = 300
+_LONGEST_NAME = 128
+_LATEST = 1e11
+"""Seconds since 1970: far beyond any time that a node can mean."""
+MOST_VARIABLES = 500
+MOST_CHARACTERS = 256 * 1024
+"""Of one node. A value goes to the host in the environment of a program, which holds less (execve(2))."""
 
 
 class AttributeProblemError(ValueError):
@@ -54,6 +65,7 @@ class NodeReader:
     def __init__(self, settings: ChefClusterSettings, *, cluster: str) -> None:
         self._settings = settings
         self._cluster = cluster
+        self._rules = rules_of(settings)
 
     @property
     def wanted(self) -> dict[str, list[str]]:
@@ -79,13 +91,20 @@ class NodeReader:
         )
 
     def idle_seconds(self, row: Mapping[str, Any], *, now: float) -> float | None:
-        """Since the node last converged (``ohai_time``, seconds since 1970); None if it has never told."""
+        """Since the node last converged (``ohai_time``, seconds since 1970); None if it has never told.
+
+        Raises ``AttributeProblemError``.
+        """
         value = _present(row.get("converged"))
-        return now - value if isinstance(value, int | float) and not isinstance(value, bool) else None
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        if not 0 <= value <= _LATEST:  # also what is no number at all (NaN), or has 400 digits
+            raise AttributeProblemError(f"ohai_time: {_shown(value)} is no time in seconds since 1970")
+        return now - value
 
     def target(self, row: Mapping[str, Any], *, idle_seconds: float | None) -> Target:
         """Raises ``AttributeProblemError``."""
-        name = row[NAME]
+        name: str = row[NAME]
         if HOST_NAME.fullmatch(name) is None:
             raise AttributeProblemError("its name is no host name: 1-253 of A-Za-z0-9._-")
         settings = self._settings
@@ -95,14 +114,34 @@ class NodeReader:
         address, attribute = found
         port = _first(row, settings.port_attributes, _port)
         user = _first(row, settings.user_attributes, _user)
+        claimed = self._variables(row)
+        self._permit(address, port, user, claimed)
         return Target(
             name=name,
             address=address,
             port=port[0] if port else DEFAULT_PORT,
             user=user[0] if user else "",
-            variables=self._variables(row),
-            source=f"chef {self._cluster}: {attribute}{self._idle_text(idle_seconds)}",
+            variables={**claimed, **self._rules.fixed},
+            source=f"{source_of(self._cluster)}{attribute}{self._idle_text(idle_seconds)}",
+            claimed=frozenset(claimed),
         )
+
+    def refuse_address(self, address: str) -> str | None:
+        """Why the operator's rules do not allow it; None when they do, or when it is a name."""
+        return self._rules.refuse_address(address, is_own=is_own_address)
+
+    def _permit(
+        self, address: str, port: tuple[int, str] | None, user: tuple[str, str] | None, variables: Mapping[str, str]
+    ) -> None:
+        """Raises ``AttributeProblemError`` with everything that the operator's rules have against it."""
+        refusals = [
+            self.refuse_address(address),
+            port and self._rules.refuse_port(port[0]),
+            user and self._rules.refuse_user(user[0]),
+            *(self._rules.refuse_variable(name) for name in variables),
+        ]
+        if reasons := [_cut(reason, _LONGEST_REASON) for reason in refusals if reason]:
+            raise AttributeProblemError(some_of(reasons))
 
     def is_stale(self, idle_seconds: float | None) -> bool:
         return idle_seconds is None or idle_seconds > self._settings.stale_after_seconds
@@ -119,7 +158,33 @@ class NodeReader:
             raise AttributeProblemError(f"{path} is {_shown(found)}, not a mapping of variables")
         named = {name: _present(row.get(_key(of))) for name, of in self._settings.variables.items()}
         given = {**(found or {}), **{name: value for name, value in named.items() if value is not None}}
-        return {str(name): _variable(str(name), value) for name, value in given.items()}
+        if len(given) > MOST_VARIABLES:
+            raise AttributeProblemError(f"{path} has {len(given)} variables; at most {MOST_VARIABLES} are read")
+        claimed = {name: _variable(name, value) for name, value in given.items() if name not in self._rules.fixed}
+        if sum(map(len, claimed.values())) > MOST_CHARACTERS:
+            raise AttributeProblemError(f"{path} holds more than {MOST_CHARACTERS >> 10} KiB")
+        return claimed
+
+
+def source_of(cluster: str) -> str:
+    """How ``Target.source`` begins for a node of this cluster; it is recorded with the target."""
+    return f"chef {cluster}: "
+
+
+def rules_of(settings: NodeRulesSettings) -> NodeRules:
+    """The operator's rules in the domain's terms."""
+    return NodeRules(
+        networks=settings.allowed_networks,
+        users=None if settings.allowed_users is None else Names(settings.allowed_users),
+        ports=None if settings.allowed_ports is None else tuple(map(_port_range, settings.allowed_ports)),
+        variables=None if settings.allowed_variables is None else Names(settings.allowed_variables),
+        fixed=settings.fixed_variables,
+    )
+
+
+def _port_range(given: int | str) -> PortRange:
+    first, _, last = str(given).partition("-")
+    return PortRange(int(first), int(last or first))
 
 
 def _key(path: str) -> str:
@@ -168,7 +233,15 @@ def _user(value: object) -> str:
 
 def _variable(name: str, value: object) -> str:
     """Text as it is; numbers, booleans, lists and mappings as JSON writes them, as in Ansible inventories."""
-    text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+    if len(name) > _LONGEST_NAME or not name.isprintable():
+        raise AttributeProblemError(f"the variable {_cut(repr(name))} has a name that no recipe can read")
+    try:
+        text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
+        text.encode()
+    except RecursionError as error:
+        raise AttributeProblemError(f"the variable {_cut(name)} is nested too deeply") from error
+    except UnicodeEncodeError as error:
+        raise AttributeProblemError(f"the variable {_cut(name)} is no text: half of a surrogate pair") from error
     if "\0" in text:
         raise AttributeProblemError(f"the variable {_cut(name)} holds a NUL character")
     return text
@@ -181,11 +254,13 @@ def _texts(value: object) -> frozenset[str]:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, list | dict):
+        return f"a list of {len(value)}" if isinstance(value, list) else f"a mapping of {len(value)}"
     return _cut(json.dumps(value))
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+def _cut(text: str, longest: int = _SHOWN) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _long(seconds: float) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 from vesemir.domain.failure import FailedError, FailureCode
 
 MOST_PASSES = 5
+MOST_NODES = 100_000
+"""Of one search: a server that never comes to an end must not fill the memory."""
 
 Row = Mapping[str, Any]
 
@@ -73,6 +75,9 @@ async def _one_pass(page_from: Callable[[int], Awaitable[Page]], *, rows: int) -
             raise
         known = len(found)
         found |= page.rows
+        if len(found) > MOST_NODES:
+            text = f"the Chef server sends more than {MOST_NODES} nodes for one search; narrow it"
+            raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, text)
         pages += 1
         # By the rows asked for: the Chef Infra Server leaves out those that are in its index but no longer there.
         start += rows

@@ -31,7 +31,10 @@ from vesemir.settings import ChefClusterSettings
 
 _PASSING = frozenset({429, 500, 502, 503, 504})
 _FIRST_WAIT_SECONDS = 0.3
-_MOST_BYTES = 64 * 1024 * 1024
+_MOST_BYTES = 16 * 1024 * 1024
+"""Of one answer: it is read by one call that holds up everything else, for 0.2 s or so at this size."""
+_MOST_NODES = 10_000_000
+_DIGITS = 9
 _CONNECTIONS = 4
 _CLIENT_VERSION = "17.0.0"
 """A Chef Infra Server refuses clients older than those that it was made for (``X-Chef-Version``)."""
@@ -169,6 +172,8 @@ class ChefServer:
     def _page(self, answer: _Answer) -> Page:
         try:
             document = json.loads(answer.body)
+        except RecursionError as error:
+            raise trouble.too_deep(self.text) from error
         except ValueError as error:
             raise trouble.no_json(self.text, answer.content_type) from error
         try:
@@ -177,15 +182,22 @@ class ChefServer:
             for row in rows:
                 if row is not None and row["data"] is not None:  # in the index but no longer there
                     found[_checked_name(row["data"][NAME])] = row["data"]
-            return Page(found, sent=len(rows), total=int(document["total"]))
+            return Page(found, sent=len(rows), total=_checked_total(document["total"]))
         except (KeyError, TypeError, ValueError) as error:
             raise trouble.unlike_chef(self.text, f"{type(error).__name__}: {error}") from error
 
 
 def _checked_name(name: object) -> str:
     if not isinstance(name, str):
-        raise TypeError(f"a node's name is {name!r}")
+        raise TypeError(f"a node's name is of type {type(name).__name__}")
     return name
+
+
+def _checked_total(total: object) -> int:
+    number = int(total) if isinstance(total, str) and total.isdecimal() and len(total) < _DIGITS else total
+    if not isinstance(number, int) or not 0 <= number <= _MOST_NODES:
+        raise ValueError("total is no number of nodes")
+    return number
 
 
 def _read_key(file: Path, cluster: str) -> RSAPrivateKey:

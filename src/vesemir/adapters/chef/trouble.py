@@ -26,7 +26,14 @@ def no_json(server: str, content_type: str) -> FailedError:
 
 
 def unlike_chef(server: str, what: str) -> FailedError:
-    return unreachable(server, f"answers JSON that is no Chef search's ({what}); check the URL in the settings")
+    shown = what if len(what) <= _LONGEST_EXCERPT else f"{what[:_LONGEST_EXCERPT]}…"
+    return unreachable(server, f"answers JSON that is no Chef search's ({shown}); check the URL in the settings")
+
+
+def too_deep(server: str) -> FailedError:
+    """No node that Chef wrote looks like this."""
+    text = f"{server} answers JSON that is nested too deeply: look at the attributes of the nodes that the search finds"
+    return FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, text)
 
 
 def refused(
@@ -71,7 +78,7 @@ def _clock_off(date: str | None, now: datetime) -> float | None:
     """Seconds that the server is ahead of us; None if it does not tell."""
     try:
         theirs = parsedate_to_datetime(date or "")
-    except ValueError:
+    except (ValueError, TypeError, IndexError, OverflowError):  # what it raises depends on how odd the text is
         return None
     return (theirs.replace(tzinfo=theirs.tzinfo or UTC) - now).total_seconds()
 
@@ -83,7 +90,7 @@ def excerpt(body: bytes) -> str:
         found = json.loads(text)
         error = found["error"]
         text = "; ".join(map(str, error)) if isinstance(error, list) else str(error)
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line[:_LONGEST_EXCERPT] or "nothing"

@@ -41,6 +41,8 @@ def set_variable(layer: Layer, name: str, value: object) -> None:
     text = as_text(value)
     if "\0" in text:
         raise ValueError(f"{name} must not hold a NUL character")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{name} must be text: it holds half of a surrogate pair")
     if name == "ansible_group_priority":
         raise ValueError("ansible_group_priority is not supported: inner groups win over outer ones, then by name")
     reason = None

@@ -24,6 +24,8 @@ def _text(value: object) -> object:
         raise ValueError("must be text; put quotes around it")  # noqa: TRY004 - pydantic reports ValueError only
     if "\0" in value:
         raise ValueError("must not hold a NUL character")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must be text: it holds half of a surrogate pair")
     return value
 
 

@@ -15,7 +15,7 @@ from vesemir.adapters.inventory.hostgraph import HostGraph
 from vesemir.adapters.inventory.native import build_native
 from vesemir.adapters.inventory.problem import Findings, InventoryFileError
 from vesemir.adapters.inventory.yaml_lines import YamlError, read_yaml
-from vesemir.adapters.toml_lines import key_lines, syntax_line
+from vesemir.adapters.toml_lines import key_lines, parse_toml, syntax_line
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import HOST_NAME, ChefSelector, GroupSelector, HostSelector, Selector
@@ -61,7 +61,7 @@ def _text_of(file: Path, findings: Findings) -> str:
 
 def _read_toml(text: str, findings: Findings) -> HostGraph:
     try:
-        document = tomllib.loads(text)
+        document = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         raise findings.fatal(syntax_line(str(error)), f"is no TOML: {error}") from error
     return build_native(document, lambda: key_lines(text), findings)

@@ -77,4 +77,7 @@ class _YamlReader:
             return str(node.value)
         if node.tag.startswith("!"):
             raise YamlError(node.start_mark.line + 1, f"{node.tag} is not supported; a secret belongs into a file")
-        return self._loader.construct_object(node)
+        try:
+            return self._loader.construct_object(node)
+        except (ValueError, OverflowError) as error:  # a number of thousands of digits, a date that is none
+            raise YamlError(node.start_mark.line + 1, f"a value cannot be read: {error}") from error

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from vesemir.adapters.policy.models import PolicyTable
 from vesemir.adapters.policy.policy_builder import PolicyBuilder
 from vesemir.adapters.reloaded_files import ReloadedFiles, stamp_of
-from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
+from vesemir.adapters.toml_lines import key_lines, line_of, parse_toml, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy
 from vesemir.engine.ports.observe import Log
@@ -31,7 +31,7 @@ def read_policy(file: Path) -> Policy:
     """Raises ``PolicyFileError``."""
     try:
         text = file.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
+        table = parse_toml(text)
     except OSError as error:
         reason = f"cannot be read: {error.strerror}; check policy.file, its owner and mode"
         raise PolicyFileError(file, [(None, reason)]) from error

@@ -62,6 +62,7 @@ class VariableTable(_RecipeTomlTable):
     default: str | None = None
     pattern: str | None = None
     required: bool = False
+    trusted: bool = False
     description: str = ""
 
     @model_validator(mode="after")

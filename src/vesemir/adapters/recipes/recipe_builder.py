@@ -121,7 +121,7 @@ class RecipeBuilder:
             self._check_pattern((*path, "pattern"), table.pattern)
             known = frozenset((*REQUEST_FIELDS, *TARGET_FIELDS))
             default = None if table.default is None else self._template((*path, "default"), table.default, known)
-            yield name, Variable(name, default, table.pattern, table.description)
+            yield name, Variable(name, default, table.pattern, table.description, table.trusted)
 
     def _check_pattern(self, path: Path, pattern: str | None) -> None:
         try:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from vesemir.adapters.recipes.models import RecipeTable
 from vesemir.adapters.recipes.recipe_builder import RecipeBuilder
-from vesemir.adapters.toml_lines import key_lines, line_of, path_text, reason_of, syntax_line
+from vesemir.adapters.toml_lines import key_lines, line_of, parse_toml, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.recipe import RECIPE_NAME, Recipe
 
@@ -53,7 +53,7 @@ def read_recipe(file: Path, *, sudo: bool = True) -> Recipe:
 def recipe_of(file: Path, text: str, *, sudo: bool = True) -> Recipe:
     """The recipe that ``text`` describes; ``file`` gives its name. Raises ``RecipeFileError``."""
     try:
-        table = tomllib.loads(text)
+        table = parse_toml(text)
     except tomllib.TOMLDecodeError as error:
         problem = RecipeProblem(file, syntax_line(str(error)), f"is no TOML: {error}")
         raise RecipeFileError([problem]) from error

@@ -1,9 +1,9 @@
 """Connections: pinned host keys, one client key, few handshakes at a time, and errors in words that say what to do.
 
 Nothing of the machine's own SSH settings is read: no ``~/.ssh/config``, no agent, no default keys. A host's key is
-looked up in the ``known_hosts`` file of the settings as OpenSSH does (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): by
-``[address]:port`` for another port than 22, else by the address. Key and options are made once and copied for each
-connection, which saves asyncssh half its time.
+looked up in the ``known_hosts`` file of the settings as OpenSSH does (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT"): by the
+target's name if a line has it, else by the address, as ``[address]:port`` for another port than 22. Key and options are
+made once and copied for each connection, which saves asyncssh half its time.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ import ipaddress
 import os
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,8 @@ from typing import Final
 import asyncssh
 from asyncssh.public_key import SigningKey
 
+from vesemir.adapters.ssh.known_hosts import PinnedKeys
+from vesemir.adapters.ssh.trouble import place as place_of
 from vesemir.adapters.ssh.trouble import translated, unreachable
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
@@ -35,6 +37,14 @@ _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 _Address = tuple[int, tuple[str | int, ...]]
 
 
+RefusePlace = Callable[[Target, Sequence[str]], str | None]
+"""Why a target whose address is a name must not be connected to at the addresses that it resolves to, or None."""
+
+
+def anywhere(_target: Target, _addresses: Sequence[str]) -> None:
+    return None
+
+
 class Credentials:
     """Client key, known hosts and connection options; read again when one of the two files changes."""
 
@@ -42,6 +52,7 @@ class Credentials:
         self._settings = settings
         self._stamps: tuple[int, int] | None = None
         self._options: asyncssh.SSHClientConnectionOptions | None = None
+        self.pinned = PinnedKeys("")
         self._loading = asyncio.Lock()
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -73,7 +84,7 @@ class Credentials:
             text = f"client key {settings.client_key} cannot be read: {error}; check ssh.client_key, its mode and owner"
             raise FailedError(FailureCode.SSH_AUTH_FAILED, text) from error
         try:
-            known = asyncssh.import_known_hosts(Path(settings.known_hosts).read_text(encoding="utf-8"))
+            self.pinned = PinnedKeys(Path(settings.known_hosts).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             text = f"known hosts file {settings.known_hosts} cannot be read: {error}; check ssh.known_hosts"
             raise FailedError(FailureCode.SSH_HOST_KEY_MISMATCH, text) from error
@@ -81,7 +92,7 @@ class Credentials:
             config=None,
             agent_path=None,
             client_keys=[key],
-            known_hosts=known,
+            known_hosts=([], [], []),  # given for each target
             username=settings.user,
             preferred_auth=["publickey"],
             kex_algs=["curve25519-sha256", "ecdh-sha2-nistp256", "diffie-hellman-group14-sha256"],
@@ -138,19 +149,22 @@ def _string(content: bytes) -> bytes:
 class Dialer:
     """Opens connections. One for the whole instance."""
 
-    def __init__(self, settings: SshSettings, resolvers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, settings: SshSettings, resolvers: ThreadPoolExecutor, refuse_place: RefusePlace = anywhere
+    ) -> None:
         self._settings = settings
+        self._refuse_place = refuse_place
         self._credentials = Credentials(settings)
         self._handshakes = asyncio.Semaphore(settings.max_handshakes)
         self._resolvers = resolvers
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, settings: SshSettings) -> AsyncIterator["Dialer"]:
+    async def started(cls, settings: SshSettings, *, refuse_place: RefusePlace = anywhere) -> AsyncIterator["Dialer"]:
         """Reads key and known hosts. Raises ``FailedError`` when they cannot be read."""
         resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
         try:
-            dialer = cls(settings, resolvers)
+            dialer = cls(settings, resolvers, refuse_place)
             await dialer._credentials.options()
             yield dialer
         finally:
@@ -200,6 +214,9 @@ class Dialer:
         except (OSError, UnicodeError, TimeoutError) as error:
             reason = str(error) or "no answer from the resolver"
             raise unreachable(target, f"its name does not resolve ({reason}); check the inventory and DNS") from error
+        if refused := self._refuse_place(target, [str(place[0]) for *_, place in found]):
+            text = f"{place_of(target)} must not be connected to: {refused} (settings of the inventory)"
+            raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, text)
         return [(int(family), (str(place[0]), target.port, *place[2:])) for family, _, _, _, place in found]
 
     async def _login(self, target: Target, addresses: list[_Address]) -> HostConnection:
@@ -208,6 +225,10 @@ class Dialer:
         options.host = options.orig_host = target.address
         options.port = target.port
         options.username = target.user or self._settings.user
+        pinned = self._credentials.pinned
+        options.known_hosts = pinned.lookup(target)
+        if pinned.has_name(target):
+            options.host_key_alias = target.name
         options.client_keys = [copy.copy(key) for key in options.client_keys or ()]
         loop = asyncio.get_running_loop()
         options.waiter = loop.create_future()
@@ -228,7 +249,13 @@ class Dialer:
             if isinstance(error, ConnectionResetError | BrokenPipeError):
                 raise
             if isinstance(error, asyncssh.Error | OSError | TimeoutError):
-                raise translated(error, target, user=options.username, settings=self._settings) from error
+                raise translated(
+                    error,
+                    target,
+                    user=options.username,
+                    settings=self._settings,
+                    pinned_as=options.host_key_alias,
+                ) from error
             raise
         return connection
 

@@ -11,7 +11,7 @@ import asyncssh
 from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import SupervisorChannel
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialer import Dialer, HostConnection, close
+from vesemir.adapters.ssh.dialer import Dialer, HostConnection, RefusePlace, anywhere, close
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
@@ -44,9 +44,12 @@ class SshHosts:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def started(cls, settings: SshSettings, *, meters: Meters | None = None) -> AsyncIterator["SshHosts"]:
-        """Raises ``FailedError`` when the client key or the known hosts cannot be read."""
-        async with Dialer.started(settings) as dialer:
+    async def started(
+        cls, settings: SshSettings, *, meters: Meters | None = None, refuse_place: RefusePlace | None = None
+    ) -> AsyncIterator["SshHosts"]:
+        """``refuse_place`` is asked for each name that was resolved. Raises ``FailedError`` when the client key or the
+        known hosts cannot be read."""
+        async with Dialer.started(settings, refuse_place=refuse_place or anywhere) as dialer:
             yield cls(settings, dialer, meters or SilentMeters())
 
     @contextlib.contextmanager

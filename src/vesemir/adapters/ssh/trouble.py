@@ -30,8 +30,11 @@ def known_hosts_name(target: Target) -> str:
     return target.address if target.port == asyncssh.DEFAULT_PORT else f"[{target.address}]:{target.port}"
 
 
-def translated(error: Exception, target: Target, *, user: str, settings: SshSettings) -> FailedError:
-    """What went wrong between the first packet and the end of the login."""
+def translated(
+    error: Exception, target: Target, *, user: str, settings: SshSettings, pinned_as: str | None = None
+) -> FailedError:
+    """What went wrong between the first packet and the end of the login. ``pinned_as`` is the target's name where a
+    line of the known hosts has it."""
     if isinstance(error, asyncssh.PermissionDenied):
         text = (
             f"{place(target)} refuses the login of {user}: check that the public half of {settings.client_key} "
@@ -40,7 +43,7 @@ def translated(error: Exception, target: Target, *, user: str, settings: SshSett
         return FailedError(FailureCode.SSH_AUTH_FAILED, text)
     no_common_key = isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error).lower()
     if isinstance(error, asyncssh.HostKeyNotVerifiable) or no_common_key:
-        name = known_hosts_name(target)
+        name = pinned_as or known_hosts_name(target)
         text = (
             f"the host key of {place(target)} is not the one pinned in {settings.known_hosts}: look at it with "
             f"'ssh-keygen -F {name} -f {settings.known_hosts}', compare with the key on the host's console "

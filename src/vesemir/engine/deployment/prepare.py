@@ -8,8 +8,8 @@ from vesemir.domain.events import DeploymentStartedEvent
 from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.hiding import Redactor
 from vesemir.domain.plan import Plan, make_plan
-from vesemir.domain.problem import Problem
-from vesemir.domain.recipe import Recipe, check_parameters
+from vesemir.domain.problem import Problem, some_of
+from vesemir.domain.recipe import Recipe, check_parameters, claimed_in_vain
 from vesemir.domain.render import RenderError
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
@@ -127,6 +127,7 @@ async def _resolve(
 ) -> tuple[Sequence[Target], Sequence[Target]]:
     """The targets, and the load balancer boxes."""
     targets = await ports.inventory.resolve(request.targets)
+    _check_trust(recipe, targets)
     balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
     return [_known(box, recipe, request) for box in targets], [box.knowing(OWN_VARIABLES) for box in balancers]
 
@@ -141,6 +142,18 @@ def _limit_targets(found: int, limits: EngineLimits) -> None:
     if found > limits.targets:
         text = f"{found} hosts were found, limits.targets allows {limits.targets}; narrow the selector"
         raise FailedError(FailureCode.REQUEST_FORBIDDEN, text)
+
+
+def _check_trust(recipe: Recipe, targets: Sequence[Target]) -> None:
+    problems = [
+        f"{target.name}: {', '.join(names)}" for target in targets if (names := claimed_in_vain(recipe, target.claimed))
+    ]
+    if problems:
+        text = (
+            f"recipe {recipe.name} takes variables from the operator alone that hosts say of themselves "
+            f"({some_of(problems)}): remove them there, and set them in fixed_variables of the settings"
+        )
+        raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, text)
 
 
 def _permit(problems: Sequence[Problem]) -> None:

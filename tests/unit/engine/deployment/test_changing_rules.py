@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 from tests.fakes.hosts import HANGS, SUCCEEDED
+from tests.fakes.inventory import FakeInventory
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import RELEASE, World, one_instance
 
 from vesemir.domain.freeze import FreezeEnd
 from vesemir.domain.policy import Freeze, Limit, Policy
-from vesemir.domain.recipe import Parameter, Step
+from vesemir.domain.recipe import Parameter, Step, Variable
+from vesemir.domain.template import Template
 
 
 class Frozen:
@@ -106,3 +108,21 @@ async def test_a_recorded_recipe_that_this_version_cannot_read_is_given_up() -> 
         assert (result["status"], result["failure"]["code"]) == ("failed", "request.unknown_recipe")
         assert "cannot be read by this version" in result["failure"]["message"]
         assert world.statuses() == {"web1": "unknown"}
+
+
+# --- what only the operator says --------------------------------------------------------------------------------------
+
+
+async def test_a_variable_that_a_host_says_of_itself_is_refused_where_the_recipe_trusts_only_the_operator() -> None:
+    recipe = replace(RELEASE, variables={"app_root": Variable("app_root", Template.parse("/srv"), trusted=True)})
+    async with one_instance(2, recipes=(recipe,)) as world:
+        lies = {"app_root": "/", "zone": "a"}
+        boxes = [replace(world.targets[0], variables=lies, claimed=frozenset(lies)), world.targets[1]]
+        world.inventory = FakeInventory(boxes, groups={"web": ["web1", "web2"]})
+        world.instances[0].kill()
+        world.instance()
+        await world.accept()
+        result = await world.result()
+        assert (result["status"], result["failure"]["code"]) == ("failed", "targets.invalid_attributes")
+        assert "web1: app_root" in result["failure"]["message"]
+        assert world.hosts.calls == []

@@ -82,6 +82,11 @@ def _policy(settings: Settings) -> Iterator[str]:
     yield f"{file}: {count(len(policy.permissions), 'permission')}"
     yield count(len(policy.freezes), "freeze")
     yield count(len(policy.limits), "limit")
+    if anywhere := [each.name for each in policy.permissions if each.is_open_to_all_backends]:
+        yield (
+            f"note: {', '.join(f'allow {name}' for name in anywhere)} has no haproxy, so requests may move the servers "
+            "with their targets' names in every backend of every load balancer: name them, or set haproxy = false"
+        )
     known = load_recipes(recipe_folders(settings.recipes)).names
     for permission in policy.permissions:
         if permission.recipes is not None and not any(permission.recipes.has(name) for name in known):

@@ -5,12 +5,12 @@ what the requester says of himself.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from vesemir.domain.problem import Problem
-from vesemir.domain.request import DeployRequest
+from vesemir.domain.request import OWN_SERVER, DeployRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 
 
@@ -127,7 +127,11 @@ def _each(path: str, allowed: Names, given: tuple[str, ...]) -> Iterator[tuple[s
 
 @dataclass(frozen=True, slots=True)
 class Permission:
-    """An ``[[allow]]``. What is None is not asked about."""
+    """An ``[[allow]]``. What is None is not asked about.
+
+    ``traffic`` False: no traffic may be moved at all. ``servers`` may be moved beside those that have the name of a
+    target of the request: with nothing but a backend's name a request could take out servers of others.
+    """
 
     name: str
     scope: PermissionScope = EVERYWHERE
@@ -136,9 +140,16 @@ class Permission:
     requesters: Names | None = None
     recipes: Names | None = None
     targets: TargetPermission | None = None
+    traffic: bool = True
     backends: Names | None = None
+    servers: Names | None = None
     balancers: TargetPermission | None = None
     contact: str = ""
+
+    @property
+    def is_open_to_all_backends(self) -> bool:
+        """Nothing in it says where traffic may be moved."""
+        return self.traffic and self.backends is None and self.servers is None and self.balancers is None
 
     def problems(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
         """Everything of the request that this does not allow."""
@@ -154,10 +165,32 @@ class Permission:
             yield from _at("targets", self.targets.problems(request.targets))
         if request.haproxy is None:
             return
+        if not self.traffic:
+            yield Problem("haproxy", "must be left out: no traffic may be moved")
+            return
+        if not self._may_move(request.haproxy.server):
+            yield self._wrong_server()
         if self.backends is not None and not self.backends.has(request.haproxy.backend):
             yield Problem("haproxy.backend", f"must be one of: {self.backends}")
         if self.balancers is not None:
             yield from _at("haproxy.targets", self.balancers.problems(request.haproxy.targets))
+
+    def refuses_servers(self, request: DeployRequest, names: Sequence[str]) -> Problem | None:
+        """What only the targets' names can tell: which servers are meant by text around ``{name}``."""
+        if request.haproxy is None or request.haproxy.server == OWN_SERVER:
+            return None
+        servers = (request.haproxy.server_of(name) for name in names)
+        wrong = next((server for server in servers if self.servers is None or not self.servers.has(server)), None)
+        return None if wrong is None else self._wrong_server(f", and would be {wrong}")
+
+    def _may_move(self, server: str) -> bool:
+        if server == OWN_SERVER:
+            return True
+        return self.servers is not None and (OWN_SERVER in server or self.servers.has(server))
+
+    def _wrong_server(self, found: str = "") -> Problem:
+        others = "" if self.servers is None else f" or one of: {self.servers}"
+        return Problem("haproxy.server", f'must be "{OWN_SERVER}", the server with the target\'s name{others}{found}')
 
 
 def _at(path: str, problems: Iterator[tuple[str, str]]) -> Iterator[Problem]:

@@ -4,7 +4,7 @@ A request is judged when it comes and again when it is about to start, because t
 then. What has begun is never judged again: a rollout that was half done is no safer than one that ends.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vesemir.domain.freeze import Window, frozen_until
@@ -155,19 +155,32 @@ class Policy:
         )
         return [*self._unpermitted(request, user_id), *frozen, *limited]
 
-    def judge_targets(self, request: DeployRequest, total: int) -> list[Problem]:
-        """What only the number of targets can tell."""
-        return [
+    def judge_targets(self, request: DeployRequest, user_id: str | None, names: Sequence[str]) -> list[Problem]:
+        """What only the targets can tell, by their number and their names."""
+        limited = [
             self._said(problem, f"limit {limit.name}", limit.contact)
             for limit in self._limits(request)
-            for problem in limit.problems_with(request, total)
+            for problem in limit.problems_with(request, len(names))
         ]
+        return [*self._wrong_servers(request, user_id, names), *limited]
+
+    def _wrong_servers(self, request: DeployRequest, user_id: str | None, names: Sequence[str]) -> Iterator[Problem]:
+        """One of the rules that allow the rest must allow the servers."""
+        fitting = [each for each in self._covering(request) if not any(each.problems(request, user_id))]
+        found = [(each, each.refuses_servers(request, names)) for each in fitting]
+        if all(problem for _, problem in found):
+            for permission, problem in found:
+                if problem:
+                    yield self._said(problem, f"allow {permission.name}", permission.contact)
+
+    def _covering(self, request: DeployRequest) -> list[Permission]:
+        return [each for each in self.permissions if each.scope.covers(request)]
 
     def _limits(self, request: DeployRequest) -> Iterator[Limit]:
         return (limit for limit in self.limits if limit.scope.covers(request))
 
     def _unpermitted(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
-        covering = [each for each in self.permissions if each.scope.covers(request)]
+        covering = self._covering(request)
         if not covering:
             if self.permissions and not self.allow_otherwise:
                 problem = Problem("application", "must not be deployed in this environment: no [[allow]] covers it")

@@ -8,6 +8,9 @@ from vesemir.domain.recipe import ParameterValue
 from vesemir.domain.selector import Selector
 from vesemir.domain.share import Share
 
+OWN_SERVER = "{name}"
+"""In ``haproxy.server``: the target's name."""
+
 _NONE = Share(0)
 _ONE = Share(1)
 
@@ -26,7 +29,7 @@ class TrafficRequest:
 
     def server_of(self, target_name: str) -> str:
         """The name of a target's server in the backend."""
-        return self.server.replace("{name}", target_name)
+        return self.server.replace(OWN_SERVER, target_name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,8 +38,26 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
     assert permission.targets is not None
     assert permission.targets.chef is not None
     assert permission.balancers is not None
+    assert str(permission.servers) == "shop-web-*"
     assert (limit.max_targets, limit.max_concurrency) == (200, Share(25, percent=True))
     assert policy.contact == "the platform team, #deployments"
+
+
+def test_where_traffic_may_be_moved(tmp_path: Path) -> None:
+    rules = {
+        "open": "",
+        "none": "haproxy = false",
+        "servers": "haproxy = { servers = ['web-*'] }",
+        "backends": "haproxy = { backends = ['shop'] }",
+    }
+    policy = read(tmp_path, "\n".join(f"[[allow]]\nname = '{name}'\n{text}" for name, text in rules.items()))
+    assert [(each.traffic, each.is_open_to_all_backends) for each in policy.permissions] == [
+        (True, True),
+        (False, False),
+        (True, False),
+        (True, False),
+    ]
+    assert [str(each.servers) for each in policy.permissions] == ["None", "None", "web-*", "None"]
 
 
 @pytest.mark.parametrize(
@@ -53,6 +71,9 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
         ("[[allow]]\nname = 'a b'", 2, "allow[0].name"),
         ("[[allow]]\nname = 'a'\n[[allow]]\nname = 'a'", 2, "more than one allow is named a"),
         ("otherwise = 'no'", 1, "otherwise"),
+        ("[[allow]]\nname = 'a'\nhaproxy = true", 3, "allow[0].haproxy: must be false, or a table"),
+        ("[[allow]]\nname = 'a'\nhaproxy = { server = ['a'] }", 3, "allow[0].haproxy.server: unknown key"),
+        ("[[allow]]\nname = 'a'\nhaproxy = { servers = [] }", 3, "allow[0].haproxy.servers"),
         ("[[limit]]\nname = 'a'\nmax_concurrency = '250%'", 3, "limit[0].max_concurrency"),
         ("[[limit]]\nname = 'a'\nmax_concurrency = true", 3, "whole number or a percentage"),
         ("[[limit]]\nname = 'a'\nmax_targets = 0", 3, "limit[0].max_targets"),

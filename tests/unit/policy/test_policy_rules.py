@@ -28,6 +28,11 @@ NOW = 1_000.0
 _QUARTER, _HALF = Share(25, percent=True), Share(50, percent=True)
 
 
+def found(total: int) -> list[str]:
+    """The names of so many targets."""
+    return [f"web{number}" for number in range(1, total + 1)]
+
+
 def names(*patterns: str) -> Names:
     return Names(patterns)
 
@@ -176,6 +181,73 @@ def test_without_haproxy_there_is_no_backend_to_judge() -> None:
     assert fields(allowing(backends=names("till"), balancers=TargetPermission()), haproxy=None) == []
 
 
+# --- which servers may be moved ---------------------------------------------------------------------------------------
+
+
+def moving(server: str) -> dict[str, Any]:
+    return {"haproxy": TrafficRequest(LB, "shop", server)}
+
+
+WEB_OR_BLUE = names("web*", "blue-web1", "blue-web2")
+
+
+@pytest.mark.parametrize(
+    ("servers", "server", "refused"),
+    [
+        (None, "{name}", False),
+        (None, "web5", True),
+        (None, "blue-{name}", True),
+        (None, "{name}5", True),
+        (names("web5"), "web5", False),
+        (names("web5"), "web6", True),
+        (names("web5"), "{name}", False),
+        (WEB_OR_BLUE, "web9", False),
+        (WEB_OR_BLUE, "blue-{name}", False),
+    ],
+)
+@pytest.mark.parametrize("backends", [None, names("shop")])
+def test_a_request_moves_the_servers_of_its_own_targets(
+    backends: Names | None, servers: Names | None, server: str, *, refused: bool
+) -> None:
+    """And others only where the rule names them. With web1 and web2 allowed, web5 was left drained."""
+    policy = allowing(targets=TargetPermission(groups=names("web")), backends=backends, servers=servers)
+    assert fields(policy, **moving(server)) == (["haproxy.server"] if refused else [])
+
+
+@pytest.mark.parametrize(("total", "refused"), [(2, False), (3, True)])
+def test_text_around_the_name_is_judged_when_the_targets_are_known(total: int, *, refused: bool) -> None:
+    policy, request = allowing(servers=WEB_OR_BLUE), replace(REQUEST, **moving("blue-{name}"))
+    assert policy.judge(request, "bot", NOW) == []
+    problems = policy.judge_targets(request, "bot", found(total))
+    assert [problem.field for problem in problems] == (["haproxy.server"] if refused else [])
+    if refused:
+        assert "or one of: web*, blue-web1, blue-web2, and would be blue-web3 [allow ours]" in problems[0].message
+    assert policy.judge_targets(replace(REQUEST, **moving("{name}")), "bot", found(9)) == []
+
+
+def test_the_rule_that_allows_the_servers_must_allow_the_rest_too() -> None:
+    blue = Permission("blue", servers=names("blue-*"), users=names("anna"))
+    policy, request = Policy((Permission("any"), blue)), replace(REQUEST, **moving("blue-{name}"))
+    assert policy.judge(request, "anna", NOW) == []
+    assert policy.judge_targets(request, "anna", found(2)) == []
+    assert [problem.field for problem in policy.judge(request, "bot", NOW)] == ["haproxy.server", "user_id"]
+
+
+def test_no_traffic_at_all() -> None:
+    assert fields(allowing(traffic=False)) == ["haproxy"]
+    assert fields(allowing(traffic=False), haproxy=None) == []
+
+
+def test_without_a_policy_any_server_may_be_moved() -> None:
+    request = replace(REQUEST, **moving("web5"))
+    assert ALLOW_ALL.judge(request, None, NOW) == []
+    assert ALLOW_ALL.judge_targets(request, None, found(2)) == []
+    assert (
+        Policy((Permission("till", PermissionScope(names("till"))),), allow_otherwise=True).judge(request, None, NOW)
+        == []
+    )
+
+
 # --- when -------------------------------------------------------------------------------------------------------------
 
 
@@ -262,8 +334,8 @@ def test_how_many_targets_only_resolving_can_tell() -> None:
     policy = Policy(
         limits=(Limit("few", max_targets=10), Limit("other", PermissionScope(names("till")), max_targets=1))
     )
-    assert policy.judge_targets(REQUEST, 10) == []
-    (problem,) = policy.judge_targets(REQUEST, 11)
+    assert policy.judge_targets(REQUEST, "bot", found(10)) == []
+    (problem,) = policy.judge_targets(REQUEST, "bot", found(11))
     assert problem.message.startswith("must select at most 10 targets, and finds 11 [limit few]")
     hosts = HostSelector(tuple(f"web{number}" for number in range(11)))
     assert fields(policy, targets=hosts) == ["targets.hosts"]
@@ -274,9 +346,9 @@ def test_a_number_and_a_percentage_are_compared_when_the_targets_are_known(*, to
     policy = Policy(limits=(Limit("most", max_concurrency=Share(25, percent=True)),))
     ten = replace(REQUEST, rollout=Rollout(concurrency=Share(10)))
     assert policy.judge(ten, None, NOW) == []
-    assert (policy.judge_targets(ten, total) == []) is allowed
+    assert (policy.judge_targets(ten, "bot", found(total)) == []) is allowed
 
 
 def test_one_at_a_time_is_always_within_a_percentage() -> None:
     policy = Policy(limits=(Limit("most", max_concurrency=Share(25, percent=True)),))
-    assert policy.judge_targets(REQUEST, 2) == []
+    assert policy.judge_targets(REQUEST, "bot", found(2)) == []

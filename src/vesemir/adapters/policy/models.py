@@ -64,7 +64,20 @@ class TargetsTable(_PolicyTomlTable):
 
 class HaproxyTable(_PolicyTomlTable):
     backends: NameList | None = None
+    servers: NameList | None = None
     targets: TargetsTable | None = None
+
+
+class NoTrafficTable(HaproxyTable):
+    """``haproxy = false``."""
+
+
+def _traffic(value: object) -> object:
+    if value is False:
+        return NoTrafficTable()
+    if not isinstance(value, dict):
+        raise ValueError("must be false, or a table with backends, servers or targets")  # noqa: TRY004 - pydantic reports ValueError only
+    return value
 
 
 class AllowTable(ScopeTable):
@@ -73,7 +86,7 @@ class AllowTable(ScopeTable):
     requesters: NameList | None = None
     recipes: NameList | None = None
     targets: TargetsTable | None = None
-    haproxy: HaproxyTable | None = None
+    haproxy: Annotated[HaproxyTable | None, BeforeValidator(_traffic)] = None
 
 
 class ExceptTable(_PolicyTomlTable):

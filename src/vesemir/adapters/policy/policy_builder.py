@@ -10,7 +10,9 @@ from vesemir.adapters.policy.models import (
     AllowTable,
     ChefTable,
     FreezeTable,
+    HaproxyTable,
     LimitTable,
+    NoTrafficTable,
     PolicyTable,
     ScopeTable,
     TargetsTable,
@@ -150,6 +152,7 @@ def _scope(table: ScopeTable) -> PermissionScope:
 
 
 def _permission(table: AllowTable) -> Permission:
+    haproxy = table.haproxy or HaproxyTable()
     return Permission(
         name=table.name,
         scope=_scope(table),
@@ -158,8 +161,10 @@ def _permission(table: AllowTable) -> Permission:
         requesters=_names(table.requesters),
         recipes=_names(table.recipes),
         targets=_targets(table.targets),
-        backends=None if table.haproxy is None else _names(table.haproxy.backends),
-        balancers=None if table.haproxy is None else _targets(table.haproxy.targets),
+        traffic=not isinstance(haproxy, NoTrafficTable),
+        backends=_names(haproxy.backends),
+        servers=_names(haproxy.servers),
+        balancers=_targets(haproxy.targets),
         contact=table.contact,
     )
 

@@ -105,7 +105,7 @@ async def prepare(
     seconds = loop_time() - started
     ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
     _limit_targets(len(targets), limits)
-    _permit(policy.judge_targets(request, len(targets)))
+    _permit(policy.judge_targets(request, user_id, [target.name for target in targets]))
     plan = make_plan(targets, request.rollout)
     _check_rendering(recipe, request, targets, limits)
     records = _records(plan, targets)

@@ -8,6 +8,7 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import RELEASE, World, one_instance
 
 from vesemir.domain.freeze import FreezeEnd
+from vesemir.domain.permission import Names, Permission
 from vesemir.domain.policy import Freeze, Limit, Policy
 from vesemir.domain.recipe import Parameter, Step, Variable
 from vesemir.domain.template import Template
@@ -125,4 +126,14 @@ async def test_a_variable_that_a_host_says_of_itself_is_refused_where_the_recipe
         result = await world.result()
         assert (result["status"], result["failure"]["code"]) == ("failed", "targets.invalid_attributes")
         assert "web1: app_root" in result["failure"]["message"]
+        assert world.hosts.calls == []
+
+
+async def test_the_servers_that_a_request_means_are_judged_when_its_targets_are_known() -> None:
+    async with one_instance(2) as world:
+        world.rules.current = Policy((Permission("ours", servers=Names(("other-web1",))),))
+        await world.accept(traffic=True, haproxy={"server": "other-{name}"})
+        result = await world.result()
+        assert (result["status"], result["failure"]["code"]) == ("failed", "request.forbidden")
+        assert "would be other-web2 [allow ours]" in result["failure"]["message"]
         assert world.hosts.calls == []

@@ -11,7 +11,17 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from vesemir.engine.limits import LeaseTimes
@@ -257,15 +267,42 @@ class LimitsSettings(SettingsSection):
     shutdown_seconds: Seconds = 20
 
 
+class RecipeFolderSettings(SettingsSection):
+    """A folder of recipes with rules of its own."""
+
+    path: Path
+    override: bool | tuple[str, ...] = False
+    """Which recipes of earlier folders it may replace: their names, or true for any."""
+    prefix: str = Field(default="", pattern=r"^([a-z0-9][a-z0-9_-]{0,61})?$")
+    """What the names of its recipes must begin with."""
+
+
+def _form_of(folder: object) -> str:
+    return "table" if isinstance(folder, dict | RecipeFolderSettings) else "path"
+
+
+RecipeFolderEntry = Annotated[
+    Annotated[Path, Tag("path")] | Annotated[RecipeFolderSettings, Tag("table")], Discriminator(_form_of)
+]
+
+
 class RecipesSettings(SettingsSection):
-    folders: tuple[Path, ...] = ()
-    """Folders of ``*.toml`` recipes beside the shipped ones; a later folder's recipe of the same name wins."""
+    folders: tuple[RecipeFolderEntry, ...] = ()
+    """Folders of ``*.toml`` recipes beside the shipped ones, as paths or as tables. A later folder's recipe of the same
+    name wins; where its table does not announce that by ``override`` it is a warning, and an error from 1.0 on."""
     sudo_folders: tuple[Path, ...] | None = None
     """Those of them whose recipes may use sudo; the shipped ones always may. Unset: all."""
 
+    @property
+    def tables(self) -> tuple[RecipeFolderSettings, ...]:
+        return tuple(
+            each if isinstance(each, RecipeFolderSettings) else RecipeFolderSettings(path=each) for each in self.folders
+        )
+
     @model_validator(mode="after")
     def _known(self) -> Self:
-        if unknown := [str(folder) for folder in self.sudo_folders or () if folder not in self.folders]:
+        paths = [folder.path for folder in self.tables]
+        if unknown := [str(folder) for folder in self.sudo_folders or () if folder not in paths]:
             raise ValueError(f"recipes.sudo_folders names {', '.join(unknown)}, not among recipes.folders")
         return self
 

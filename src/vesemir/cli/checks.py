@@ -10,7 +10,7 @@ from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
 from vesemir.adapters.postgres.migrations import installation, pending
-from vesemir.adapters.recipes import load_recipes, recipe_folders
+from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
 from vesemir.cli.configuration import ConfigurationError, load_settings, settings_file
 from vesemir.cli.exposure import exposures
 from vesemir.cli.output import count
@@ -18,6 +18,7 @@ from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.recipe import has_secrets
 from vesemir.settings import Settings
+from vesemir.shipped import recipes_folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +50,13 @@ def findings() -> Iterator[Finding]:
 
 
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
-    """One line if all is well; else a line for everything that is wrong."""
+    """A line if all is well, for recipes one for each folder; else a line for everything that is wrong."""
     try:
         if told := list(look(settings)):
-            yield Finding(part, ok=True, detail="; ".join(told))
+            # Each folder of recipes has a line of its own: what replaces what must be seen.
+            yield from (
+                Finding(part, ok=True, detail=line) for line in (told if look is _recipes else ["; ".join(told)])
+            )
     except VesemirError as error:
         for line in str(error).splitlines():
             yield Finding(part, ok=False, detail=line)
@@ -64,7 +68,8 @@ def _settings_detail() -> str:
 
 
 def _recipes(settings: Settings) -> Iterator[str]:
-    book = load_recipes(recipe_folders(settings.recipes))
+    folders = recipe_folders(settings.recipes)
+    book = load_recipes(folders)
     secret = [name for name in book.names if (recipe := book.get(name)) and has_secrets(recipe)]
     if secret and settings.secrets.key is None:
         raise VesemirError(
@@ -72,6 +77,20 @@ def _recipes(settings: Settings) -> Iterator[str]:
             "`openssl rand -base64 32` makes a key, the same for all instances"
         )
     yield f"{count(len(book.names), 'recipe')}: {', '.join(book.names)}"
+    shipped, places = recipes_folder(), book.places
+    for folder in folders:
+        named = [_recipe_at(place, shipped) for place in places if place.file.parent == folder.path]
+        yield f"{_folder_name(folder.path, shipped)}: {', '.join(named) or 'none'}"
+    yield from (f"warning: {place.warning}" for place in places if place.warning)
+
+
+def _recipe_at(place: RecipePlace, shipped: Path) -> str:
+    hidden = ", ".join(_folder_name(file.parent, shipped) for file in place.hides)
+    return f"{place.name} (hides that of {hidden})" if hidden else place.name
+
+
+def _folder_name(folder: Path, shipped: Path) -> str:
+    return "the shipped recipes" if folder == shipped else str(folder)
 
 
 def _policy(settings: Settings) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The folders of recipes: read at the start, and again when a file changes, comes or goes.
 
-A later folder's recipe wins over an earlier one of the same name. A file that is broken when it is first seen takes
+A later folder's recipe wins over an earlier one of the same name; that its folder does not announce it is told once,
+since a team's folder could so replace ``release`` for everybody. A file that is broken when it is first seen takes
 its name away, rather than letting an earlier folder's recipe pass for it; one that breaks later keeps its last good
 version.
 """
@@ -13,16 +14,53 @@ from vesemir.adapters.recipes.recipe_file import RecipeFileError, RecipeProblem,
 from vesemir.adapters.reloaded_files import ReloadedFiles, Stamp, stamp_of
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.ports.observe import Log, SilentLog
-from vesemir.settings import RecipesSettings
+from vesemir.settings import RecipeFolderSettings, RecipesSettings
 from vesemir.shipped import recipes_folder
 
 
 @dataclass(frozen=True, slots=True)
 class RecipeFolder:
-    """``sudo`` is whether its recipes may have steps that use it."""
+    """``sudo`` is whether its recipes may have steps that use it, ``override`` which recipes of earlier folders it may
+    replace (None: any), ``prefix`` what the names of its own begin with."""
 
     path: Path
     sudo: bool = True
+    override: frozenset[str] | None = frozenset()
+    prefix: str = ""
+
+    def files(self) -> list[Path]:
+        """Its recipes, those with names that it must not have left out."""
+        return [path for path in self.all_files() if path.stem.startswith(self.prefix)]
+
+    def misnamed(self) -> list[RecipeProblem]:
+        """Such a file must not replace a recipe of another folder."""
+        reason = f"its name must begin with {self.prefix} (prefix of its folder in recipes.folders)"
+        wrong = (path for path in self.all_files() if not path.stem.startswith(self.prefix))
+        return [RecipeProblem(path, None, reason) for path in wrong]
+
+    def all_files(self) -> list[Path]:
+        return sorted(self.path.glob("*.toml"))
+
+
+@dataclass(frozen=True, slots=True)
+class RecipePlace:
+    """Where a recipe comes from, and which files of earlier folders it ``hides``."""
+
+    name: str
+    file: Path
+    hides: tuple[Path, ...] = ()
+    announced: bool = True
+
+    @property
+    def warning(self) -> str:
+        """What is wrong with it; "" when nothing is."""
+        if self.announced:
+            return ""
+        table = f'{{ path = "{self.file.parent}", override = ["{self.name}"] }}'
+        return (
+            f"{self.file} replaces {self.hides[-1]} and does not announce it: write {table} in recipes.folders, or "
+            "give it another name; from 1.0 on it is an error"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +82,18 @@ class _Shelf:
 
 def recipe_folders(settings: RecipesSettings) -> list[RecipeFolder]:
     """The shipped recipes, then the operator's folders in their order."""
-    may_sudo = settings.folders if settings.sudo_folders is None else settings.sudo_folders
-    return [RecipeFolder(recipes_folder()), *(RecipeFolder(path, sudo=path in may_sudo) for path in settings.folders)]
+    may_sudo = settings.sudo_folders
+    return [RecipeFolder(recipes_folder()), *(_folder_of(table, may_sudo) for table in settings.tables)]
+
+
+def _folder_of(table: RecipeFolderSettings, may_sudo: Sequence[Path] | None) -> RecipeFolder:
+    named = () if isinstance(table.override, bool) else table.override
+    return RecipeFolder(
+        table.path,
+        sudo=may_sudo is None or table.path in may_sudo,
+        override=None if table.override is True else frozenset(named),
+        prefix=table.prefix,
+    )
 
 
 class RecipeBook:
@@ -56,6 +104,7 @@ class RecipeBook:
         self._folders = tuple(folders)
         self._log = log or SilentLog()
         self._recipes: dict[str, Recipe | None] = {}
+        self._warned: frozenset[str] = frozenset()
         self._reloading: ReloadedFiles[_Shelf] = ReloadedFiles(self._look, self._read)
 
     @property
@@ -70,6 +119,11 @@ class RecipeBook:
     @property
     def problems(self) -> tuple[RecipeProblem, ...]:
         return self._reloading.current.problems
+
+    @property
+    def places(self) -> list[RecipePlace]:
+        """Where each recipe comes from, by name."""
+        return _places(self._folders, self._reloading.current.files)
 
     def get(self, name: str) -> Recipe | None:
         return self._recipes.get(name)
@@ -88,7 +142,7 @@ class RecipeBook:
 
     def _look(self) -> tuple[Stamp, Stamp]:
         return stamp_of(folder.path for folder in self._folders), stamp_of(
-            file for folder in self._folders for file in _files_of(folder)
+            file for folder in self._folders for file in folder.all_files()
         )
 
     def _read(self, before: _Shelf | None) -> tuple[_Shelf, str]:
@@ -101,15 +155,25 @@ class RecipeBook:
                 problems.append(RecipeProblem(folder.path, None, reason))
                 files |= {path: file for path, file in known.items() if path.parent == folder.path}
                 continue
-            found = {path: _load(path, known.get(path), sudo=folder.sudo) for path in _files_of(folder)}
+            found = {path: _load(path, known.get(path), sudo=folder.sudo) for path in folder.files()}
+            problems += folder.misnamed()
             problems += [problem for file in found.values() for problem in file.problems]
             files |= found
         shelf = _Shelf(files, tuple(problems))
         problem = "\n".join(map(str, problems))
         self._recipes = _by_name(files)
+        self._warn(_places(self._folders, files))
         if before is not None:
             self._tell(before, shelf, problem)
         return shelf, problem
+
+    def _warn(self, places: Sequence[RecipePlace]) -> None:
+        """Each once, for as long as it is there."""
+        warnings = [place.warning for place in places if place.warning]
+        for warning in warnings:
+            if warning not in self._warned:
+                self._log.warning("{warning}", warning=warning)
+        self._warned = frozenset(warnings)
 
     def _tell(self, before: _Shelf, now: _Shelf, problem: str) -> None:
         changed = sorted(path.stem for path in now.files.keys() | before.files.keys() if _differs(path, before, now))
@@ -133,8 +197,16 @@ def _by_name(files: Mapping[Path, _File]) -> dict[str, Recipe | None]:
     return dict(sorted(found.items()))
 
 
-def _files_of(folder: RecipeFolder) -> list[Path]:
-    return sorted(folder.path.glob("*.toml"))
+def _places(folders: Sequence[RecipeFolder], files: Mapping[Path, _File]) -> list[RecipePlace]:
+    """Broken files too: they take a name away."""
+    rules = {folder.path: folder.override for folder in folders}
+    found: dict[str, RecipePlace] = {}
+    for path in files:
+        before, override = found.get(path.stem), rules.get(path.parent, frozenset())
+        hides = () if before is None else (*before.hides, before.file)
+        announced = not hides or override is None or path.stem in override
+        found[path.stem] = RecipePlace(path.stem, path, hides, announced)
+    return sorted(found.values(), key=lambda place: place.name)
 
 
 def _load(path: Path, known: _File | None, *, sudo: bool) -> _File:

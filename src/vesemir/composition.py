@@ -23,6 +23,7 @@ from vesemir.adapters.reloaded_files import Files
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
+from vesemir.domain.action import ArtifactLimits
 from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
 from vesemir.engine.deployment.worker import Worker
@@ -171,7 +172,7 @@ def _ports(settings: Settings, outside: OutsideParts, *, seal: RecordSeal | None
         log=outside.log,
         meters=outside.meters,
         redact=redact,
-        artifact=partial(local_artifact, roots=settings.artifacts.roots),
+        artifact=partial(local_artifact, roots=settings.artifacts.roots, max_bytes=settings.artifacts.max_bytes),
         seal=seal,
     )
 
@@ -231,6 +232,9 @@ def limits_of(settings: Settings) -> EngineLimits:
         pause_seconds=limits.pause_seconds,
         caps=caps_of(settings),
         python=settings.ssh.python,
+        artifacts=ArtifactLimits(
+            settings.artifacts.max_bytes, settings.artifacts.max_entries, settings.artifacts.max_unpacked_bytes
+        ),
         analysis=AnalysisRules(**settings.analysis.model_dump()),
     )
 

@@ -315,6 +315,12 @@ class PolicySettings(SettingsSection):
 class ArtifactsSettings(SettingsSection):
     roots: tuple[Path, ...] = ()
     """Folders from which ``file://`` artifacts may be read."""
+    max_bytes: int = Field(default=4 * 1024**3, ge=1024)
+    """Of one artifact, as it is fetched or sent."""
+    max_entries: int = Field(default=250_000, ge=1)
+    """Files, folders and links in an archive."""
+    max_unpacked_bytes: int = Field(default=8 * 1024**3, ge=1024)
+    """Of all files in an archive together."""
 
 
 _KEY_CHARACTERS = 32

@@ -16,6 +16,18 @@ PLACING_FAILURES: Mapping[int, FailureCode] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ArtifactLimits:
+    """How large an artifact may be, as it comes and unpacked: a small file can unpack to more than a disk holds."""
+
+    max_bytes: int = 4 * 1024**3
+    max_entries: int = 250_000
+    max_unpacked_bytes: int = 8 * 1024**3
+
+
+USUAL_LIMITS = ArtifactLimits()
+
+
+@dataclass(frozen=True, slots=True)
 class RunAction:
     command: Command
 
@@ -49,6 +61,7 @@ class FetchAction:
     sudo: bool
     timeout: float
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    max_bytes: int = USUAL_LIMITS.max_bytes
 
 
 @dataclass(frozen=True, slots=True)

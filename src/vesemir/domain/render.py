@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 from vesemir.domain.action import (
     PLACING_FAILURES,
+    USUAL_LIMITS,
     Action,
+    ArtifactLimits,
     CheckAction,
     FetchAction,
     HttpProbe,
@@ -57,6 +59,7 @@ class RenderScope:
     parameters: Mapping[str, ParameterValue] = field(default_factory=dict, repr=False)
     step_seconds: float = 300.0
     output_limit: int = 256 * 1024
+    artifacts: ArtifactLimits = USUAL_LIMITS
 
 
 def render_steps(recipe: Recipe, direction: Direction, scope: RenderScope) -> list[RenderedStep]:
@@ -151,6 +154,8 @@ class _Renderer:
         self._values = {**known, **parameters, **variables}
         self._script_environment = {
             **{f"VESEMIR_{name.upper()}": value for name, value in known.items()},
+            "VESEMIR_ARTIFACT_MAX_ENTRIES": str(scope.artifacts.max_entries),
+            "VESEMIR_ARTIFACT_MAX_UNPACKED_BYTES": str(scope.artifacts.max_unpacked_bytes),
             **{f"PARAM_{name.upper()}": value for name, value in parameters.items()},
             **{f"VAR_{name.upper()}": value for name, value in variables.items()},
         }
@@ -230,6 +235,7 @@ class _Renderer:
             sudo=self._flag(step, "sudo", step.sudo),
             timeout=timeout,
             environment=self._environment(step),
+            max_bytes=self._scope.artifacts.max_bytes,
         )
 
     def _check(self, step: Step, check: Check, timeout: float) -> CheckAction:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from vesemir.domain.action import USUAL_LIMITS, ArtifactLimits
 from vesemir.domain.analysis import AnalysisRules
 from vesemir.domain.request import Timeouts
 
@@ -75,4 +76,5 @@ class EngineLimits:
     pause_seconds: float
     caps: Timeouts
     python: str = "python3"
+    artifacts: ArtifactLimits = USUAL_LIMITS
     analysis: AnalysisRules = field(default_factory=AnalysisRules)

@@ -5,14 +5,14 @@ import io
 import subprocess
 import tarfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from tests.unit.recipes.recipe_runs import carry_out, tree
 
 from vesemir.adapters.recipes import load_recipes
-from vesemir.domain.action import CheckAction, HttpProbe, RenderedStep
+from vesemir.domain.action import USUAL_LIMITS, ArtifactLimits, CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import ParameterValue, check_parameters
 from vesemir.domain.render import RenderScope, render_steps
 from vesemir.domain.step import Direction
@@ -62,6 +62,7 @@ class Host:
 
     folder: Path
     variables: dict[str, str]
+    limits: ArtifactLimits = USUAL_LIMITS
 
     @property
     def root(self) -> Path:
@@ -94,7 +95,7 @@ class Host:
         assert problems == []
         target = Target("web1", "127.0.0.1", variables=self.variables)
         scope = RenderScope("shop", "production", version, deployment, target, parameters=values, step_seconds=30)
-        return render_steps(recipe, direction, scope)
+        return render_steps(recipe, direction, replace(scope, artifacts=self.limits))
 
     def step(self, name: str, version: str, artifact: Path, *, deployment: str) -> "subprocess.CompletedProcess[str]":
         (step,) = [step for step in self.steps(version, artifact, deployment=deployment) if step.name == name]

@@ -208,6 +208,8 @@ def test_a_script_gets_parameters_variables_and_the_request_and_its_own_environm
         "VESEMIR_RECIPE": "mine",
         "VESEMIR_TARGET_NAME": "web1",
         "VESEMIR_TARGET_ADDRESS": "10.0.0.1",
+        "VESEMIR_ARTIFACT_MAX_ENTRIES": "250000",
+        "VESEMIR_ARTIFACT_MAX_UNPACKED_BYTES": str(8 * 1024**3),
         "PARAM_TEXT": "over",
         "VAR_ROOT": "/r",
         "X": "/r",

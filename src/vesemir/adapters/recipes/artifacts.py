@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vesemir.domain.action import USUAL_LIMITS
 from vesemir.domain.failure import FailedError, FailureCode
 
 
-def local_artifact(url: str, roots: Sequence[Path]) -> Path:
+def local_artifact(url: str, roots: Sequence[Path], *, max_bytes: int = USUAL_LIMITS.max_bytes) -> Path:
     """The file of ``file:///absolute/path`` (or of a plain absolute path), symbolic links resolved.
 
     Raises ``FailedError`` (``artifact.unavailable``). A request can thus not name a file outside ``artifacts.roots``,
@@ -24,12 +25,15 @@ def local_artifact(url: str, roots: Sequence[Path]) -> Path:
     try:
         is_file = resolved.is_file()
         readable = os.access(resolved, os.R_OK)
+        size = resolved.stat().st_size if is_file else 0
     except (OSError, ValueError) as error:
         raise _refused(url, f"it cannot be looked at: {error}") from error
     if not is_file:
         raise _refused(url, "there is no such file on this instance; was it published to every instance?")
     if not readable:
         raise _refused(url, "this instance may not read it; check its owner and mode")
+    if size > max_bytes:
+        raise _refused(url, f"it has {size} bytes, more than artifacts.max_bytes ({max_bytes}) allows")
     return resolved
 
 

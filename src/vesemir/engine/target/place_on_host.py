@@ -31,6 +31,8 @@ class Placement:
         self.source, self.url = given.get("VESEMIR_PLACE_SOURCE", ""), given.get("VESEMIR_PLACE_URL", "")
         self.path, self.sha256 = given["VESEMIR_PLACE_DESTINATION"], given.get("VESEMIR_PLACE_SHA256", "")
         self.mode = int(given["VESEMIR_PLACE_MODE"], 8)
+        # 0: it was uploaded, so the instance has looked at its size.
+        self.most = int(given.get("VESEMIR_PLACE_MAX_BYTES", "0"))
         self.owner, self.group = given.get("VESEMIR_PLACE_OWNER", ""), given.get("VESEMIR_PLACE_GROUP", "")
         self.folder, name = os.path.split(self.path)
         self.prefix = f".{name}.vesemir-"
@@ -74,6 +76,9 @@ class Placement:
     def _written(self) -> int:
         """The open file beside the destination, complete and checked."""
         stream, origin, length = self._opened()
+        if length is not None:
+            self._refuse_size(origin, length)
+            self._refuse_room(origin, length)
         file = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         seen = hashlib.sha256()
         with stream, os.fdopen(os.dup(file), "wb") as out:
@@ -84,16 +89,28 @@ class Placement:
             self._end(MISMATCH, f"{origin}: sha256 is {seen.hexdigest()}, expected {self.sha256}")
         return file
 
-    def _opened(self) -> "tuple[IO[bytes], str, str | None]":
+    def _refuse_size(self, origin: str, size: int) -> None:
+        if 0 < self.most < size:
+            text = f"{origin}: has more than {self.most} bytes, which artifacts.max_bytes of the settings allows"
+            self._end(UNAVAILABLE, text)
+
+    def _refuse_room(self, origin: str, size: int) -> None:
+        room = os.statvfs(self.folder)
+        free = (room.f_bavail if os.geteuid() else room.f_bfree) * room.f_frsize
+        if size > free:
+            text = f"{origin}: has {size} bytes, and {free} are free in {self.folder}; make room there"
+            self._end(FAILED, text)
+
+    def _opened(self) -> "tuple[IO[bytes], str, int | None]":
         """(what to read from, what to call it, how many bytes it says that it has)."""
         if self.url:
             return self._downloaded()
         try:
-            return open(self.source, "rb"), self.source, None
+            return open(self.source, "rb"), self.source, os.path.getsize(self.source)
         except OSError as error:
             self._end(UNAVAILABLE, f"{self.source}: {error.strerror}")
 
-    def _downloaded(self) -> "tuple[IO[bytes], str, str | None]":
+    def _downloaded(self) -> "tuple[IO[bytes], str, int | None]":
         import base64
         import http.client
         import urllib.parse
@@ -110,9 +127,9 @@ class Placement:
             answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)  # noqa: S310
         except (OSError, ValueError, http.client.HTTPException) as error:
             self._end(UNAVAILABLE, f"{shown}: {error}; check that this host reaches it and that it is there")
-        return answer, shown, answer.headers.get("Content-Length")
+        return answer, shown, _length(answer.headers.get("Content-Length"))
 
-    def _pieces(self, stream: "IO[bytes]", origin: str, length: "str | None") -> "Iterator[bytes]":
+    def _pieces(self, stream: "IO[bytes]", origin: str, length: "int | None") -> "Iterator[bytes]":
         got = 0
         while True:
             try:
@@ -122,8 +139,9 @@ class Placement:
             if not piece:
                 break
             got += len(piece)
+            self._refuse_size(origin, got)
             yield piece
-        if length is not None and got < int(length):
+        if length is not None and got < length:
             self._end(UNAVAILABLE, f"{origin}: reading broke off after {got} of {length} bytes")
 
     def _digest_there(self) -> str:
@@ -153,6 +171,14 @@ class Placement:
                 os.unlink(path)
         sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("ascii", "backslashreplace") + "\n")
         sys.exit(status)
+
+
+def _length(text: "str | None") -> "int | None":
+    """What a server says of it, or None: it may be missing, and no number."""
+    try:
+        return max(int(text or ""), 0)
+    except ValueError:
+        return None
 
 
 if __name__ == "__main__":

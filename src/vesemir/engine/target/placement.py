@@ -27,7 +27,8 @@ def fetch_command(action: FetchAction, *, python: str = "python3") -> Command:
     """
     if not action.url.startswith(("http://", "https://")):
         raise ValueError(f"{action.url} is not fetched on the target but uploaded to it")
-    return _command(action, {"VESEMIR_PLACE_URL": action.url}, python)
+    origin = {"VESEMIR_PLACE_URL": action.url, "VESEMIR_PLACE_MAX_BYTES": str(action.max_bytes)}
+    return _command(action, origin, python)
 
 
 def _command(action: PutAction | FetchAction, origin: dict[str, str], python: str) -> Command:

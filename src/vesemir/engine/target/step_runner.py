@@ -118,5 +118,6 @@ def steps_for(
         parameters=request.parameters,
         step_seconds=request.timeouts.step,
         output_limit=limits.output_bytes,
+        artifacts=limits.artifacts,
     )
     return render_steps(recipe, direction, scope)

@@ -25,6 +25,7 @@ class FailureCode(StrEnum):
     SSH_AUTH_FAILED = "ssh.auth_failed"
     SSH_HOST_KEY_MISMATCH = "ssh.host_key_mismatch"
     SSH_CONNECTION_LOST = "ssh.connection_lost"
+    SSH_PROTOCOL_VIOLATED = "ssh.protocol_violated"
     STEP_FAILED = "step.failed"
     STEP_TIMED_OUT = "step.timed_out"
     TARGET_TIMED_OUT = "target.timed_out"
@@ -89,6 +90,7 @@ _KINDS: Mapping[FailureCode, FailureKind] = {
     FailureCode.SSH_AUTH_FAILED: FailureKind.CONNECTION,
     FailureCode.SSH_HOST_KEY_MISMATCH: FailureKind.CONNECTION,
     FailureCode.SSH_CONNECTION_LOST: FailureKind.CONNECTION,
+    FailureCode.SSH_PROTOCOL_VIOLATED: FailureKind.OTHER,
     FailureCode.STEP_FAILED: FailureKind.OTHER,
     FailureCode.STEP_TIMED_OUT: FailureKind.TIME_LIMIT,
     FailureCode.TARGET_TIMED_OUT: FailureKind.TIME_LIMIT,
@@ -158,3 +160,7 @@ class FailedError(VesemirError):
 
 class LeaseLostError(VesemirError):
     """This instance no longer owns the deployment: everything of it stops at once and nothing more is written."""
+
+
+class EpochRefusedError(LeaseLostError):
+    """A host says so: it has seen a later claim of the lane. The record knows whether that is true."""

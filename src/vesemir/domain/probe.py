@@ -3,6 +3,7 @@
 import json
 
 from vesemir.domain.action import HttpProbe
+from vesemir.domain.visible import words_of_host
 
 
 def refuse_answer(probe: HttpProbe, status: int, body: bytes) -> str | None:
@@ -20,7 +21,7 @@ def refuse_answer(probe: HttpProbe, status: int, body: bytes) -> str | None:
     for key, expected in probe.json.items():
         found = _at(document, key)
         if found != expected:
-            return f"{probe.url} answered {key} = {found!r}, expected {expected!r}"
+            return f"{probe.url} answered {key} = {words_of_host(repr(found))}, expected {expected!r}"
     return None
 
 
@@ -30,4 +31,6 @@ def _at(document: object, key: str) -> str | None:
         if not isinstance(document, dict) or part not in document:
             return None
         document = document[part]
+    if isinstance(document, dict | list):
+        return None  # and may be as deep as it likes
     return document if isinstance(document, str) else json.dumps(document)

@@ -14,12 +14,12 @@ import pytest
 from tests.unit.recipes.recipe_runs import run
 from tests.unit.recipes.test_placing import CONTENT, fetch
 from tests.unit.recipes.test_release_recipe import Host, archive, host, release
-from vesemir.domain.placing import fetch_command
 
 from vesemir.adapters.recipes import local_artifact
 from vesemir.composition import limits_of
 from vesemir.domain.action import USUAL_LIMITS, ArtifactLimits
 from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.engine.target.placement import fetch_command
 from vesemir.settings import Settings
 
 __all__ = ["host"]

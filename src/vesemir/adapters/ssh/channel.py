@@ -1,38 +1,35 @@
-"""The client's end of a supervisor session: greeting, frames, beats. Bytes are used as they come, none are queued."""
+"""The client's end of a supervisor session: greeting, frames, beats.
+
+What the host sends is judged by ``host_frames`` before it is used. Everything that a host may send is bounded, in bytes
+and in time; what goes beyond ends this session with ``ssh.protocol_violated``, and nothing else (docs/reliability.md,
+"What one host can cost").
+"""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Sequence
+from typing import Any, Final
 
 import asyncssh
 
-from vesemir.adapters.ssh.onhost.wire import (
-    BEAT,
-    ENDED,
-    GREETING,
-    HELD,
-    OUTPUT,
-    REFUSED,
-    SEND,
-    WRONG_PROTOCOL_STATUS,
-    Unframer,
-    frame,
-    pack,
-    unpack,
-)
+from vesemir.adapters.ssh.host_frames import Awaited, HeldOutput, HostFrame, HostFrameError, HostFrames, Refusal
+from vesemir.adapters.ssh.onhost.wire import BEAT, GREETING, SEND, WRONG_PROTOCOL_STATUS, frame, pack
 from vesemir.adapters.ssh.room import OutputRoom
-from vesemir.adapters.ssh.trouble import connection_lost, refused, unsupported
+from vesemir.adapters.ssh.trouble import connection_lost, refused, unsupported, violated
 from vesemir.domain.failure import LeaseLostError, VesemirError
 from vesemir.domain.target import Target
+from vesemir.domain.visible import words_of_host
 from vesemir.engine.ports.hosts import Ticket
 
-NOISE_LIMIT = 1024 * 1024
-"""What login files may print before the greeting."""
-COMPLAINT_LIMIT = 4096
-
-Answer = tuple[bytes, list[bytes], bytes]
-"""Kind, fields, and the output that came before (of ENDED)."""
+NOISE_LIMIT: Final = 256 * 1024
+"""Bytes that login files may print before the greeting."""
+COMPLAINT_LIMIT: Final = 4096
+"""Bytes of the supervisor's own trouble (standard error) that are kept: the end of it."""
+COMPLAINTS_LIMIT: Final = 1024 * 1024
+"""Bytes of it in a whole session. A real supervisor says a line or two."""
+SENDING_SECONDS: Final = 30.0
+SENDING_BYTES_PER_SECOND: Final = 16 * 1024
+"""A held output that was asked for comes within 30 s, and as fast as that: it has room that others wait for."""
 
 
 class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
@@ -46,14 +43,15 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._target = target
         self._ticket = ticket
         self._greeting = GREETING + nonce[::-1] + b"\n"
-        self._noise = b""
+        self._noise = bytearray()
         self._complaints = b""
-        self._frames = Unframer()
-        self._pieces: list[bytes] = []
+        self._complained = 0
+        self._frames = HostFrames()
         self._room = room
         self._held = 0
         self._fetching: asyncio.Task[None] | None = None
-        self._answers: deque[asyncio.Future[Answer]] = deque()
+        self._sending: asyncio.TimerHandle | None = None
+        self._answers: deque[asyncio.Future[Any]] = deque()
         self._end: VesemirError | None = None
         self._exit_status: int | None = None
         self._next_beat: asyncio.Handle | None = None
@@ -64,8 +62,10 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         self._channel = chan
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if self._end is not None:
+            return
         if datatype is not None:
-            self._complaints = (self._complaints + data)[-COMPLAINT_LIMIT:]
+            self._take_complaint(data)
         elif self.greeted.done():
             self._take(data)
         else:
@@ -78,85 +78,97 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         """Called once, when the channel is gone, with or without its connection."""
         if exc is None and not self.greeted.done():
             self.fail(self._no_greeting())
-        said = self._complaints.decode("utf-8", "replace").strip()
-        self.fail(connection_lost(self._target, str(exc or "") or said or "the supervisor on the host ended"))
+        reason = str(exc or "") or self._complaints.decode("utf-8", "replace")
+        self.fail(connection_lost(self._target, words_of_host(reason) or "the supervisor on the host ended"))
         if self._next_beat is not None:
             self._next_beat.cancel()
-        self.give_room_back()
         if not self.closed.done():
             self.closed.set_result(None)
 
     # -- what comes from the host
 
+    def _take_complaint(self, data: bytes) -> None:
+        self._complaints = (self._complaints + data)[-COMPLAINT_LIMIT:]
+        self._complained += len(data)
+        if self._complained > COMPLAINTS_LIMIT:
+            self._give_up(violated(self._target, f"it wrote more than {COMPLAINTS_LIMIT} bytes to standard error"))
+
     def _look_for_greeting(self, data: bytes) -> None:
+        """Only what is new is looked at: a greeting that comes byte by byte costs no more than one that comes whole."""
+        start = max(0, len(self._noise) - len(self._greeting))
         self._noise += data
-        found = self._noise.find(self._greeting)
-        if found >= 0:
-            rest = self._noise[found + len(self._greeting) :]
-            self._noise = b""
+        found = self._noise.find(self._greeting, start)
+        if (found if found >= 0 else len(self._noise)) > NOISE_LIMIT:
+            text = f"its login files print more than {NOISE_LIMIT} bytes; make them silent without a terminal"
+            self._give_up(unsupported(self._target, text))
+        elif found >= 0:
+            rest = bytes(self._noise[found + len(self._greeting) :])
+            self._noise.clear()
             self.greeted.set_result(None)
             self._beat()
             self._take(rest)
-        elif len(self._noise) > NOISE_LIMIT:
-            self.fail(
-                unsupported(self._target, "its login files print without end; make them silent without a terminal")
-            )
-            self._channel.abort()
 
     def _no_greeting(self) -> VesemirError:
         if self._exit_status == 127:  # noqa: PLR2004 - "command not found" of every shell
             return unsupported(
                 self._target, "it has no python3; install Python 3.6 or later, or set ssh.python to its path"
             )
-        said = (self._complaints or self._noise)[-300:].decode("utf-8", "replace").strip()
-        if self._exit_status == WRONG_PROTOCOL_STATUS or "can't open file" in said:
-            text = f"{said}; install share/vesemir/onhost/supervisor.py of this release there, or unset ssh.supervisor"
+        words = words_of_host((self._complaints or bytes(self._noise))[-300:].decode("utf-8", "replace"))
+        if self._exit_status == WRONG_PROTOCOL_STATUS or "can't open file" in words:
+            text = f"{words}; install share/vesemir/onhost/supervisor.py of this release there, or unset ssh.supervisor"
             return unsupported(self._target, text)
-        text = f"the supervisor did not start (exit status {self._exit_status}): {said or 'nothing was said'}"
+        text = f"the supervisor did not start (exit status {self._exit_status}): {words or 'it printed nothing'}"
         return unsupported(self._target, f"{text}; it needs Python 3.6 or later and a login shell that runs commands")
 
     def _take(self, data: bytes) -> None:
         try:
-            for kind, payload in self._frames.feed(data):
-                self._take_frame(kind, payload)
-        except (ValueError, IndexError) as error:
-            self.fail(refused(b"protocol", str(error), self._target))
-            self._channel.abort()
+            for each in self._frames.feed(data):
+                self._take_frame(each)
+        except HostFrameError as error:
+            self._give_up(violated(self._target, str(error)))
 
-    def _take_frame(self, kind: bytes, payload: bytes) -> None:
-        if kind == OUTPUT:
-            self._pieces.append(payload)
-            return
-        fields = unpack(payload)
-        if kind == HELD:
-            self._fetching = self._loop.create_task(self._fetch(int(fields[0])))
-            return
-        if kind == REFUSED:
-            self.fail(refused(fields[0], fields[1].decode("utf-8", "replace"), self._target))
-            return
-        if kind == ENDED and self._fetching is not None and not self._fetching.done():
-            self.give_room_back()  # the step was cancelled
-        pieces = b"".join(self._pieces) if kind == ENDED else b""
-        self._pieces.clear()
-        if self._answers and not (answer := self._answers.popleft()).done():
-            answer.set_result((kind, fields, pieces))
+    def _take_frame(self, received: HostFrame) -> None:
+        match received:
+            case HeldOutput(size):
+                self._fetching = self._loop.create_task(self._fetch(size))
+            case Refusal(code, text):
+                self.fail(refused(code, text, self._target))
+            case _:
+                self._stop_fetching()
+                answer = self._answers.popleft()
+                if not answer.done():
+                    answer.set_result(received)
 
     # -- output, which needs room
 
     async def _fetch(self, size: int) -> None:
         """Have a large output sent, once there is room for it."""
         self._held = await self._room.take(size)
-        with contextlib.suppress(VesemirError):  # the session is over, and whoever waits for the step knows
-            self.send(SEND)
+        if self._end is not None:
+            self.give_room_back()
+            return
+        self._frames.send_output()
+        seconds = SENDING_SECONDS + size / SENDING_BYTES_PER_SECOND
+        late = connection_lost(self._target, f"a step's output of {size} bytes did not come within {seconds:.0f} s")
+        self._sending = self._loop.call_later(seconds, self._give_up, late)
+        self._write(SEND)
+
+    def _stop_fetching(self) -> None:
+        """An answer came: its output is here, or is not coming (the step was cancelled)."""
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        if self._fetching is not None and not self._fetching.done():
+            self.give_room_back()
 
     def give_room_back(self) -> None:
         """The output of the last step is of no more use here."""
         if self._fetching is not None:
             self._fetching.cancel()
             self._fetching = None
-        if self._held:
-            self._room.give_back(self._held)
-            self._held = 0
+        held, self._held = self._held, 0
+        if held:
+            self._room.give_back(held)
 
     # -- what goes to the host
 
@@ -168,33 +180,53 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
             self.fail(LeaseLostError(f"the lease of {self._ticket.deployment_id} is no longer valid"))
             self._channel.abort()
             return
-        self._channel.write(frame(BEAT))
+        self._write(BEAT)
         self._next_beat = self._loop.call_later(self._ticket.beat_seconds, self._beat)
+
+    def _write(self, kind: bytes, fields: Sequence[bytes] = ()) -> None:
+        try:
+            self._channel.write(frame(kind, pack(fields)))
+        except OSError as error:  # the host closed the channel a moment ago, and asyncssh has not said so yet
+            self.fail(connection_lost(self._target, str(error)))
 
     def send(self, kind: bytes, fields: Sequence[bytes] = ()) -> None:
         """Raises what ended the session, if it ended."""
+        if self._end is None:
+            self._write(kind, fields)
         if self._end is not None:
             raise self._end
-        self._channel.write(frame(kind, pack(fields)))
 
-    def ask(self, kind: bytes, fields: Sequence[bytes]) -> "asyncio.Future[Answer]":
-        """A request that has one answer; the caller bounds the wait. Answers come in the order of the requests, also
-        those that nobody waits for any more."""
+    def ask(
+        self, kind: bytes, fields: Sequence[bytes], *, answer: Awaited, output_limit: int = 0
+    ) -> "asyncio.Future[Any]":
+        """A request that has one answer, a value of ``host_frames``; the caller bounds the wait. Answers come in the
+        order of the requests, also those that nothing waits for any more."""
         self.send(kind, fields)
-        answer: asyncio.Future[Answer] = self._loop.create_future()
-        self._answers.append(answer)
-        return answer
+        self._frames.ask(answer, output_limit=output_limit)
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._answers.append(future)
+        return future
 
     def fail(self, end: VesemirError) -> None:
-        """The first reason counts."""
+        """The first reason counts. From now on nothing that the host sends is kept, and no room is held for it."""
         if self._end is not None:
             return
         self._end = end
-        waiters: list[asyncio.Future[None] | asyncio.Future[Answer]] = [self.greeted, *self._answers]
+        self._frames = HostFrames()
+        self._noise.clear()
+        self._stop_fetching()
+        self.give_room_back()
+        waiters: list[asyncio.Future[Any]] = [self.greeted, *self._answers]
+        self._answers.clear()
         for waiting in waiters:
             if not waiting.done():
                 waiting.set_exception(end)
-                waiting.exception()  # retrieved: nobody may be waiting any more
+                waiting.exception()  # retrieved: nothing may be waiting any more
+
+    def _give_up(self, end: VesemirError) -> None:
+        """Fail, and have nothing to do with this host any more: a polite end would be the host's to drag out."""
+        self.fail(end)
+        self._channel.get_connection().abort()
 
     def leave(self) -> None:
         """Close the supervisor's input: it ends everything and exits."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Final
 
 import asyncssh
-from asyncssh.public_key import SigningKey
 
+from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.known_hosts import PinnedKeys
 from vesemir.adapters.ssh.trouble import place as place_of
 from vesemir.adapters.ssh.trouble import translated, unreachable
@@ -31,8 +31,6 @@ from vesemir.settings import SshSettings
 RESOLVERS: Final = 8
 """Threads for names: slow ones must not hold up connections to plain addresses."""
 CLOSE_SECONDS: Final = 5.0
-
-_QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 _Address = tuple[int, tuple[str | int, ...]]
 
@@ -107,43 +105,6 @@ class Credentials:
             keepalive_count_max=settings.keepalive_misses,
             login_timeout=settings.login_timeout_seconds,
         )
-
-
-class HostConnection(asyncssh.SSHClientConnection):
-    """Logs in and begins a session without waiting more often than the protocol asks for.
-
-    Both methods are asyncssh's own, which calls them; should a later one not, it only waits as often as usual.
-    """
-
-    eager = True
-    """Whether what is received is acknowledged at once. sshd leaves Nagle's algorithm on until a session starts: it
-    keeps its next packet until the last one is acknowledged, and the kernel waits 40 ms for something to send along
-    with that. It forgets the wish with each packet that is sent (tcp(7), TCP_QUICKACK), so it is told again."""
-
-    def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        super().data_received(data, datatype)
-        if self.eager and _QUICK_ACK is not None:
-            plug = self.get_extra_info("socket")
-            with contextlib.suppress(OSError, AttributeError):  # it was closed by what came
-                plug.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
-
-    async def send_userauth_request(
-        self, method: bytes, *args: bytes, key: SigningKey | None = None, trivial: bool = True
-    ) -> None:
-        """Instead of asking what methods there are (``none``), and then whether the key would do, sign at once
-        (RFC 4252, section 7: both questions are optional). A refusal then goes asyncssh's usual way.
-        """
-        pair = await self.public_key_auth_requested() if method == b"none" else None
-        if pair is None:
-            await super().send_userauth_request(method, *args, key=key, trivial=trivial)
-            return
-        fields = (b"\1", _string(pair.algorithm), _string(pair.public_data))
-        await super().send_userauth_request(b"publickey", *fields, key=pair, trivial=False)
-
-
-def _string(content: bytes) -> bytes:
-    """RFC 4251, section 5."""
-    return len(content).to_bytes(4, "big") + content
 
 
 class Dialer:
@@ -248,7 +209,7 @@ class Dialer:
                 raise
             if isinstance(error, ConnectionResetError | BrokenPipeError):
                 raise
-            if isinstance(error, asyncssh.Error | OSError | TimeoutError):
+            if isinstance(error, Exception):  # bytes that are no SSH end in any error that a parser can have
                 raise translated(
                     error,
                     target,
@@ -257,6 +218,7 @@ class Dialer:
                     pinned_as=options.host_key_alias,
                 ) from error
             raise
+        connection.logged_in = True
         return connection
 
     async def _plug(self, target: Target, addresses: list[_Address]) -> socket.socket:

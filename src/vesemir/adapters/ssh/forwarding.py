@@ -8,15 +8,21 @@ from urllib.parse import urlsplit
 import asyncssh
 import h11
 
+from vesemir.domain.visible import words_of_host
 from vesemir.engine.ports.hosts import HttpAnswer
 
 BODY_LIMIT: Final = 64 * 1024
-ASK_LIMIT: Final = 16 * 1024 * 1024
+ASK_LIMIT: Final = 8 * 1024 * 1024
+"""Bytes of a load balancer's answer: about 10,000 servers of one backend."""
 READ_AT_ONCE: Final = 64 * 1024
+HTTP_READ_AT_ONCE: Final = 4096
+"""Even in the smallest chunks that is little work."""
+MOST_INFORMATIONAL: Final = 16
+"""Answers such as 100 and 103 before the real one (RFC 9110, section 15.2)."""
 
 
 def _refused(what: str, error: Exception) -> ConnectionError:
-    return ConnectionError(f"{what} is not to be had: {error}")
+    return ConnectionError(f"{what} is not available: {words_of_host(str(error))}")
 
 
 async def tcp_connect(connection: asyncssh.SSHClientConnection, host: str, port: int, *, timeout: float) -> None:
@@ -57,18 +63,21 @@ async def _exchange(
 ) -> HttpAnswer:
     protocol = h11.Connection(h11.CLIENT)
     writer.write((protocol.send(request) or b"") + (protocol.send(h11.EndOfMessage()) or b""))
-    status, body = 0, b""
-    while len(body) < BODY_LIMIT:
+    status, body, informational = 0, bytearray(), 0
+    while len(body) < BODY_LIMIT and informational <= MOST_INFORMATIONAL:
         event = protocol.next_event()
         if event is h11.NEED_DATA:
-            protocol.receive_data(await reader.read(READ_AT_ONCE))
+            await asyncio.sleep(0)  # what is there already is read without a pause: others want to work too
+            protocol.receive_data(await reader.read(HTTP_READ_AT_ONCE))
         elif isinstance(event, h11.Response):
             status = event.status_code
         elif isinstance(event, h11.Data):
             body += event.data
-        elif not isinstance(event, h11.InformationalResponse):
+        elif isinstance(event, h11.InformationalResponse):
+            informational += 1
+        else:
             break
-    return HttpAnswer(status, body[:BODY_LIMIT])
+    return HttpAnswer(status, bytes(body[:BODY_LIMIT]))
 
 
 async def ask(connection: asyncssh.SSHClientConnection, socket: str, line: str) -> str:
@@ -77,14 +86,14 @@ async def ask(connection: asyncssh.SSHClientConnection, socket: str, line: str) 
     try:
         reader, writer = await connection.open_unix_connection(socket)
         writer.write(line.encode() + b"\n")
-        answer = b""
-        while len(answer) < ASK_LIMIT:
-            piece = await reader.read(READ_AT_ONCE)
-            if not piece:
-                break
+        answer = bytearray()
+        while piece := await reader.read(READ_AT_ONCE):
             answer += piece
+            if len(answer) > ASK_LIMIT:
+                raise ConnectionError(f"{socket} answers {line!r} with more than {ASK_LIMIT} bytes")
+            await asyncio.sleep(0)
     except (asyncssh.Error, OSError) as error:
-        raise _refused(socket, error) from error
+        raise error if isinstance(error, TimeoutError) else _refused(socket, error) from error
     finally:
         if writer is not None:
             with contextlib.suppress(OSError):

@@ -5,18 +5,21 @@ import contextlib
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import asyncssh
 
 from vesemir.adapters.ssh import forwarding
-from vesemir.adapters.ssh.channel import Answer, SupervisorChannel
+from vesemir.adapters.ssh.channel import SupervisorChannel
+from vesemir.adapters.ssh.host_frames import Awaited
 from vesemir.adapters.ssh.naming import file_name, marker_names
 from vesemir.adapters.ssh.onhost.wire import KILL, RUN, TRACE
-from vesemir.adapters.ssh.trouble import connection_lost, place
+from vesemir.adapters.ssh.sftp import sftp_client
+from vesemir.adapters.ssh.trouble import connection_lost, place, violated
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
-from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
+from vesemir.domain.step import Command, StepKey, StepResult, StepTrace
 from vesemir.domain.target import Target
+from vesemir.domain.visible import words_of_host
 from vesemir.engine.ports.hosts import HttpAnswer, Ticket
 
 GRACE_SECONDS: Final = 2.0
@@ -58,21 +61,22 @@ class SshHost:
     async def trace(self, key: StepKey) -> StepTrace:
         """What the markers say. A try that was cancelled, or ended with its session, broke off."""
         async with self._turn:
-            fields = (await self._answered(self._channel.ask(TRACE, marker_names(key)), seconds=ANSWER_SECONDS))[1]
-        trace = Trace(fields[0].decode("ascii"))
-        return StepTrace(trace, result_of(fields[1:], b"") if trace is Trace.FINISHED else None)
+            answer = self._channel.ask(TRACE, marker_names(key), answer=Awaited.TRACE)
+            trace: StepTrace = await self._answered(answer, seconds=ANSWER_SECONDS)
+            return trace
 
     async def run(self, key: StepKey, command: Command) -> StepResult:
         async with self._turn:
             self._check_ticket()
             self._channel.give_room_back()
-            answer = self._channel.ask(RUN, order(key, command))
+            limit = command.output_limit
+            answer = self._channel.ask(RUN, order(key, command), answer=Awaited.STEP, output_limit=limit)
             try:
-                _, fields, output = await self._answered(answer, seconds=command.timeout + ANSWER_SECONDS)
+                result: StepResult = await self._answered(answer, seconds=command.timeout + ANSWER_SECONDS)
             except asyncio.CancelledError:
                 await self._end_step(answer)
                 raise
-            return result_of(fields, output)
+            return result
 
     def recorded(self) -> None:
         self._channel.give_room_back()
@@ -81,7 +85,7 @@ class SshHost:
         if not self._ticket.valid():
             raise LeaseLostError(f"the lease of {self._ticket.deployment_id} is no longer valid")
 
-    async def _answered(self, answer: "asyncio.Future[Answer]", *, seconds: float) -> Answer:
+    async def _answered(self, answer: "asyncio.Future[Any]", *, seconds: float) -> Any:  # noqa: ANN401 - as asked
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(answer)
@@ -91,7 +95,7 @@ class SshHost:
             self._connection.abort()
             raise lost from None
 
-    async def _end_step(self, answer: "asyncio.Future[Answer]") -> None:
+    async def _end_step(self, answer: "asyncio.Future[Any]") -> None:
         """On the host, while the awaiting task is being cancelled."""
         self._channel.give_room_back()
         try:
@@ -130,7 +134,7 @@ class SshHost:
         path = f"{self._incoming}/{file_name(name) if '/' in name or name.startswith('.') else name}"
         part = f"{self._incoming}/.{secrets.token_hex(8)}.part"
         try:
-            async with asyncio.timeout(UPLOAD_SECONDS), self._connection.start_sftp_client() as sftp:
+            async with asyncio.timeout(UPLOAD_SECONDS), sftp_client(self._connection) as sftp:
                 try:
                     await put(sftp, part)
                     await sftp.chmod(part, 0o600)
@@ -142,19 +146,22 @@ class SshHost:
         except asyncssh.SFTPConnectionLost as error:
             raise connection_lost(self._target, str(error)) from error
         except asyncssh.SFTPError as error:
-            text = f"{place(self._target)} does not take {path}: {error.reason}; check free space and rights there"
+            reason = words_of_host(error.reason)
+            text = f"{place(self._target)} does not take {path}: {reason}; check free space and rights there"
             raise FailedError(FailureCode.STEP_FAILED, text) from error
         except TimeoutError as error:
             raise connection_lost(self._target, f"an upload took more than {UPLOAD_SECONDS:g} s") from error
         except (asyncssh.Error, ConnectionError) as error:
             raise self._lost_or(
-                error, f"SFTP is not to be had: {error}; check Subsystem sftp in its sshd_config"
+                error, f"SFTP is not available: {words_of_host(str(error))}; check Subsystem sftp in its sshd_config"
             ) from error
+        except (ValueError, IndexError) as error:  # what asyncssh's parser says of replies that are none
+            raise violated(self._target, f"its SFTP server sends replies that are none: {error}") from error
         return path
 
     def _lost_or(self, error: Exception, text: str) -> FailedError:
         if self._connection.is_closed():
-            return connection_lost(self._target, str(error))
+            return connection_lost(self._target, words_of_host(str(error)))
         return FailedError(FailureCode.TARGET_UNSUPPORTED, f"{place(self._target)}: {text}")
 
     # -- forwarded connections
@@ -188,18 +195,3 @@ def order(key: StepKey, command: Command) -> list[bytes]:
         *words,
         *variables,
     ]
-
-
-def result_of(fields: list[bytes], output: bytes) -> StepResult:
-    """The fields of ENDED."""
-    status, exit_status, printed, seconds, leftovers, ended, reason = fields[:7]
-    return StepResult(
-        status=StepStatus(status.decode("ascii")),
-        exit_status=int(exit_status) if exit_status else None,
-        output=output,
-        output_bytes=int(printed),
-        duration_seconds=float(seconds),
-        leftovers=int(leftovers),
-        ended=ended == b"1",
-        reason=reason.decode("utf-8", "replace"),
-    )

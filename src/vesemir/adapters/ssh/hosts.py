@@ -11,8 +11,10 @@ import asyncssh
 from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import SupervisorChannel
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialer import Dialer, HostConnection, RefusePlace, anywhere, close
+from vesemir.adapters.ssh.dialer import Dialer, RefusePlace, anywhere, close
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
+from vesemir.adapters.ssh.host_connection import HostConnection
+from vesemir.adapters.ssh.host_frames import Awaited, Welcome
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
 from vesemir.adapters.ssh.room import OutputRoom
@@ -96,7 +98,7 @@ class SshHosts:
             try:
                 await self._greeted(target, channel)
             except BaseException:
-                await self._leave(channel)
+                connection.abort()  # nothing was begun there, so there is nothing to wait for
                 raise
         return channel
 
@@ -149,10 +151,11 @@ class SshHosts:
         )
         try:
             async with asyncio.timeout(ticket.lock_seconds + WELCOME_SECONDS):
-                answer = await channel.ask(HELLO, [field.encode() for field in hello])
+                fields = [field.encode() for field in hello]
+                welcome: Welcome = await channel.ask(HELLO, fields, answer=Awaited.WELCOME)
         except TimeoutError:
             raise connection_lost(target, "the supervisor on the host does not answer") from None
-        return answer[1][0].decode("utf-8", "surrogateescape")
+        return welcome.state_folder
 
     async def _leave(self, channel: SupervisorChannel) -> None:
         channel.leave()

@@ -2,9 +2,14 @@
 
 import asyncssh
 
-from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError, VesemirError
+from vesemir.domain.failure import EpochRefusedError, FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
+from vesemir.domain.visible import words_of_host
 from vesemir.settings import SshSettings
+
+
+class HostFloodError(asyncssh.ProtocolError):
+    """More bytes than a host ever has to send, or than it takes of ours."""
 
 
 def place(target: Target) -> str:
@@ -21,6 +26,15 @@ def connection_lost(target: Target, reason: str) -> FailedError:
     return FailedError(FailureCode.SSH_CONNECTION_LOST, text)
 
 
+def violated(target: Target, what: str) -> FailedError:
+    """It sent what no honest host sends, or more of it than was asked for: not tried again, whatever it sends next."""
+    text = (
+        f"{place(target)} broke the rules of its connection, which was closed: {what}; "
+        "find out what answers there before anything is deployed to it again"
+    )
+    return FailedError(FailureCode.SSH_PROTOCOL_VIOLATED, text)
+
+
 def unsupported(target: Target, reason: str) -> FailedError:
     return FailedError(FailureCode.TARGET_UNSUPPORTED, f"{place(target)} cannot be worked on: {reason}")
 
@@ -35,6 +49,8 @@ def translated(
 ) -> FailedError:
     """What went wrong between the first packet and the end of the login. ``pinned_as`` is the target's name where a
     line of the known hosts has it."""
+    if isinstance(error, HostFloodError):
+        return violated(target, str(error))
     if isinstance(error, asyncssh.PermissionDenied):
         text = (
             f"{place(target)} refuses the login of {user}: check that the public half of {settings.client_key} "
@@ -53,19 +69,18 @@ def translated(
     if isinstance(error, TimeoutError | asyncssh.ConnectionLost):
         text = f"it accepts connections but does not finish a login within {settings.login_timeout_seconds:g} s"
         return unreachable(target, f"{text}; look at its load and its sshd's log")
-    return unreachable(target, f"{error}; check that an OpenSSH server answers there")
+    return unreachable(target, f"{words_of_host(str(error))}; check that an OpenSSH server answers there")
 
 
 def refused(code: bytes, text: str, target: Target) -> VesemirError:
     """A supervisor's REFUSED frame."""
+    words = words_of_host(text)
     if code == b"epoch":
-        return LeaseLostError(f"{place(target)}: {text}")
+        return EpochRefusedError(f"{place(target)}: {words}")
     if code == b"busy":
-        return FailedError(FailureCode.TARGET_BUSY, f"{place(target)}: {text}; wait for it, or cancel that deployment")
+        return FailedError(FailureCode.TARGET_BUSY, f"{place(target)}: {words}; wait for it, or cancel that deployment")
     if code == b"state":
-        return unsupported(target, f"{text}; check free space and rights of the state folder on the host")
+        return unsupported(target, f"{words}; check free space and rights of the state folder on the host")
     if code == b"lost":
-        return connection_lost(target, text)
-    return FailedError(
-        FailureCode.INTERNAL_ERROR, f"the supervisor on {place(target)} and this instance differ: {text}"
-    )
+        return connection_lost(target, words)
+    return violated(target, f"its supervisor and this instance differ: {words}")

@@ -11,6 +11,7 @@ from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.deployment.way_back import recorded_back
 from vesemir.engine.ports.changes import LeftDrained
 from vesemir.engine.target.context import Deployment
+from vesemir.engine.target.host_session import open_host
 from vesemir.engine.target.row import Row
 
 
@@ -74,7 +75,7 @@ async def _bounded(deployment: Deployment, work: Awaitable[str]) -> str:
 
 async def _end_remote(deployment: Deployment, row: Row) -> str:
     """Taking the host's lock ends whatever an earlier session left."""
-    async with deployment.ports.hosts.open(row.target, deployment.ticket()):
+    async with open_host(deployment, row.target):
         return ""
 
 

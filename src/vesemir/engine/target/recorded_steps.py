@@ -23,7 +23,8 @@ from vesemir.engine.target.step_runner import StepRunner
 
 
 class RecordedSteps:
-    """``began`` tells whether anything was asked of the host or of HAProxy in this session; ``doing`` the last step."""
+    """``began`` tells whether anything was asked of the host or of HAProxy in this session; ``doing`` the last step;
+    ``ended`` how many have ended in it."""
 
     def __init__(self, deployment: Deployment, row: Row, scope: Scope) -> None:
         self._deployment = deployment
@@ -32,6 +33,7 @@ class RecordedSteps:
         self._recorded: dict[str, StepRecord] = {}
         self.began = False
         self.doing = ""
+        self.ended = 0
 
     async def remember(self) -> None:
         """Read what is recorded for this target, if it was in work before."""
@@ -166,6 +168,7 @@ class RecordedSteps:
 
     def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
         row, redact = self._row, self._deployment.redact
+        self.ended += 1
         truncated = result.output_bytes > len(result.output)
         text = (redact.tail if truncated else redact)(stored_output(result))
         tail, cut = event_output(text)

@@ -25,11 +25,14 @@ from vesemir.engine.ports.observe import Phase
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.target.back_in_traffic import TrafficReturn
 from vesemir.engine.target.context import Deployment
+from vesemir.engine.target.host_session import open_host
 from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
 
 _RETRY_PAUSE_SECONDS = 1.0
+_MOST_LOSSES = 5
+"""Connections that may break in one step. A host that lets us in and hangs up, over and over, is not tried for ever."""
 
 
 class TargetSession:
@@ -43,6 +46,8 @@ class TargetSession:
         self._server = row.name
         self._settled = ""
         self._left_drained = False
+        self._losses = 0
+        self._ended_at_loss = 0
         self._begun: asyncio.Future[None] | None = None
         self._scope = Scope(deployment.request.timeouts.target, deployment.stop_signal)
         self._steps = RecordedSteps(deployment, row, self._scope)
@@ -114,7 +119,7 @@ class TargetSession:
         lost_at: float | None = None
         while True:
             try:
-                async with self._deployment.ports.hosts.open(self._row.target, self._deployment.ticket()) as host:
+                async with open_host(self._deployment, self._row.target) as host:
                     self._row.connect_seconds = self._row.connect_seconds or host.connect_seconds
                     self._deployment.ports.meters.phase_finished(Phase.CONNECT, seconds=host.connect_seconds)
                     lost_at = None
@@ -135,16 +140,26 @@ class TargetSession:
         if error.failure.code.kind is not FailureKind.CONNECTION:
             raise error
         since = lost_at if lost_at is not None else now
-        if now - since < self._deployment.limits.lease.reconnect_seconds:
+        patient = not lost_now or self._may_be_lost_again()
+        if patient and now - since < self._deployment.limits.lease.reconnect_seconds:
             return since
         if not self._row.touched:
             raise error
+        tried = f"could not be reached again for {self._deployment.limits.lease.reconnect_seconds:g} s"
         text = (
-            f"{self._row.name} was lost in the middle of its steps and could not be reached again for "
-            f"{self._deployment.limits.lease.reconnect_seconds:g} s ({error.failure.message}); "
+            f"{self._row.name} was lost in the middle of its steps and "
+            f"{tried if patient else f'then {_MOST_LOSSES} times in the same step'} ({error.failure.message}); "
             "what it runs now is not known: look at the host, then deploy again"
         )
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error
+
+    def _may_be_lost_again(self) -> bool:
+        """Counts the losses since the last step that ended."""
+        if self._steps.ended > self._ended_at_loss:
+            self._losses = 0
+        self._ended_at_loss = self._steps.ended
+        self._losses += 1
+        return self._losses <= _MOST_LOSSES
 
     async def _on_host(self, host: Host) -> None:
         deployment, row = self._deployment, self._row

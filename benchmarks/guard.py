@@ -14,8 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from vesemir.adapters.ssh.host import order, result_of
-from vesemir.adapters.ssh.onhost.wire import ENDED, RUN, Unframer, frame, pack, unpack
+from vesemir.adapters.ssh.host import order
+from vesemir.adapters.ssh.host_frames import Awaited, HostFrames
+from vesemir.adapters.ssh.onhost.wire import ENDED, RUN, frame, pack
 from vesemir.contract import Parsed, parse_deploy_event
 from vesemir.domain.plan import make_plan
 from vesemir.domain.request import Rollout, Timeouts
@@ -69,15 +70,16 @@ def roll_out() -> None:
 
 def talk_to_a_host() -> None:
     """The client's side of steps: ordered, framed, and their results read."""
-    unframer = Unframer()
+    frames = HostFrames()
     ended = frame(ENDED, pack([b"succeeded", b"0", b"5", b"0.01", b"0", b"1", b""]))
     for number in range(STEPS):
         key = StepKey("d1", Direction.FORWARD, f"step{number}")
         command = Command(("systemctl", "restart", "shop"), {"BOX_ROOT": "/srv"}, sudo=True)
         if not frame(RUN, pack(order(key, command))):
             raise ValueError("an empty frame")
-        for _, payload in unframer.feed(ended):
-            result_of(unpack(payload), b"done\n")
+        frames.ask(Awaited.STEP, output_limit=command.output_limit)
+        if len(frames.feed(ended)) != 1:
+            raise ValueError("no end")
 
 
 PATHS: Mapping[str, tuple[Callable[[], None], int]] = {

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError, VesemirError
+from vesemir.domain.failure import EpochRefusedError, FailedError, FailureCode, LeaseLostError, VesemirError
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
 from vesemir.domain.target import Target
 from vesemir.engine.ports.hosts import Host, HttpAnswer, Relay, Ticket
@@ -154,11 +154,12 @@ class FakeSession:
         """The epoch first; then an older holder gives way at once, an equal one is waited for."""
         box, lane, epoch = self._box, self.ticket.lane, self.ticket.epoch
         if epoch < box.epochs.get(lane, 0):
-            raise LeaseLostError(f"{self.name} has seen epoch {box.epochs[lane]} of {lane}, this session has {epoch}")
+            text = f"{self.name} has seen epoch {box.epochs[lane]} of {lane}, this session has {epoch}"
+            raise EpochRefusedError(text)
         box.epochs[lane] = epoch
         holder = box.holders.get(lane)
         if holder is not None and holder.ticket.epoch < epoch:
-            holder.end(LeaseLostError(f"a later claim of {lane} has come to {self.name}"))
+            holder.end(EpochRefusedError(f"a later claim of {lane} has come to {self.name}"))
         try:
             async with asyncio.timeout(self.ticket.lock_seconds), box.freed:
                 await box.freed.wait_for(lambda: lane not in box.holders)
@@ -236,14 +237,14 @@ class FakeSession:
         del timeout
         self._check("http_get", url)
         if url not in self._hosts.pages:
-            raise ConnectionRefusedError(f"{url} is not to be had")
+            raise ConnectionRefusedError(f"{url} is not available")
         return self._hosts.pages[url]
 
     async def tcp_connect(self, host: str, port: int, *, timeout: float) -> None:
         del timeout
         self._check("tcp_connect", f"{host}:{port}")
         if (host, port) not in self._hosts.listening:
-            raise ConnectionRefusedError(f"{host}:{port} is not to be had")
+            raise ConnectionRefusedError(f"{host}:{port} is not available")
 
 
 class _FakeRelay:

@@ -11,6 +11,7 @@ from rich.live import Live
 
 from vesemir.cli.output import console, count, seconds_text, status_text, table, text
 from vesemir.cli.rollout import RolloutProgress, TargetProgress, line_of
+from vesemir.domain.visible import visible_line
 
 _REFRESHES_PER_SECOND = 4
 _OTHER_LINES = 5
@@ -39,7 +40,7 @@ class Lines:
 
     def event(self, event: Mapping[str, Any]) -> None:
         moment = str(event.get("occurred_at", ""))[11:19]
-        self._out.print(text(f"{moment} {line_of(event)}"), soft_wrap=True)
+        self._out.print(text(visible_line(f"{moment} {line_of(event)}")), soft_wrap=True)
 
     def trouble(self, line: str) -> None:
         self._out.print(text(line), soft_wrap=True)
@@ -93,10 +94,10 @@ def rendered(rollout: RolloutProgress, *, now: float, rows: int) -> RenderableTy
     shown = table("target", "batch", "status", "last step", "time")
     for target in chosen:
         shown.add_row(
-            text(target.name),
+            text(visible_line(target.name)),
             text("" if target.batch is None else target.batch),
             status_text(target.status if target.direction == "forward" else f"{target.status} (back)"),
-            text(target.step),
+            text(visible_line(target.step)),
             text(_time(target, now=now)),
         )
     left_out = len(rollout.targets) - len(chosen)

@@ -1,7 +1,6 @@
 """``vesemir logs``: what the steps of a deployment printed, in the order in which they ended."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,10 +9,11 @@ import typer
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.complaint import INTERRUPTED
-from vesemir.cli.output import STYLES, print_json, say, seconds_text, show, text
+from vesemir.cli.output import STYLES, json_text, print_json, say, seconds_text, show, text
 from vesemir.cli.record import read, view_of
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
+from vesemir.domain.visible import visible_line
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.ports.views import StepView
 
@@ -107,9 +107,9 @@ async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None
 def _print(steps: list[StepView], *, as_json: bool) -> None:
     for step in steps:
         if as_json:
-            print(json.dumps(step.as_json(), ensure_ascii=False), flush=True)
+            print(json_text(step.as_json()), flush=True)
         else:
-            show(text(heading(step), STYLES.get(step.status, "")), *_body(step))
+            show(text(visible_line(heading(step)), STYLES.get(step.status, "")), *_body(step))
 
 
 def heading(step: StepView) -> str:

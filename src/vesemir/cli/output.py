@@ -1,14 +1,15 @@
 """How things are shown: tables on stdout, everything about progress and trouble on stderr.
 
-Names, messages and output come from elsewhere. They are never read as rich's markup, and control characters in them are
-made visible, so that no host can move the cursor of who looks at it.
+Names, messages and output come from elsewhere. They are never read as rich's markup, and what is hidden in them is
+made visible (``domain.visible``), so that no host can move the cursor of who looks at it.
 """
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
+
+from vesemir.domain.visible import escaped_json, visible, visible_line
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -55,11 +56,21 @@ def console(*, stderr: bool = False) -> "Console":
 
 def say(text: str) -> None:
     """One line on stderr, from the program itself."""
-    print(f"vesemir: {printable(text)}", file=sys.stderr, flush=True)
+    print(f"vesemir: {visible(text)}", file=sys.stderr, flush=True)
 
 
 def print_json(value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    print(json_text(value, indent=2))
+
+
+def _cell(value: object) -> "Text":
+    """On one line: another would look like a row of its own."""
+    return text(visible_line(value) if isinstance(value, str) else value)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """JSON for programs, which people look at too: what would be hidden on a terminal is escaped, its value stays."""
+    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def show(*parts: "RenderableType") -> None:
@@ -82,7 +93,7 @@ def text(value: object, style: str = "") -> "Text":
     """A cell or a line, whatever is in it. None is a dash."""
     from rich.text import Text  # noqa: PLC0415 -- as above
 
-    return Text("-" if value is None else printable(str(value)), style=style)
+    return Text("-" if value is None else visible(str(value)), style=style)
 
 
 def paragraph(*parts: "Text") -> "RenderableType":
@@ -106,20 +117,8 @@ def table(*columns: str, rows: Iterable[Sequence[object]] = ()) -> "Table":
     for column in columns:
         made.add_column(column, overflow="fold")
     for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else text(cell) for cell in row))
+        made.add_row(*(cell if isinstance(cell, Text) else _cell(cell) for cell in row))
     return made
-
-
-def printable(value: str) -> str:
-    """Control characters become their pictures (Unicode block 2400), new lines and tabs excepted."""
-    return value.translate(_pictures())
-
-
-@cache
-def _pictures() -> Mapping[int, str]:
-    pictures = {code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\n\t"}
-    c1 = dict.fromkeys(range(128, 160), "�")
-    return {**pictures, 0x7F: "\u2421", **c1}
 
 
 def seconds_text(seconds: float | None) -> str:

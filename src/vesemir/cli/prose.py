@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
-from vesemir.cli.output import printable
+from vesemir.domain.visible import visible
 
 _BLOCK = re.compile(r"^```[^\n]*\n(?P<code>.*?)^```$|^(?P<rest>(?:(?!^```).)+)", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(
@@ -38,7 +38,7 @@ def lines_of(markdown: str, *, width: int) -> Iterator[Text]:
 
 
 def _paragraphs(markdown: str) -> Iterator[str]:
-    for block in _BLOCK.finditer(printable(markdown.strip())):
+    for block in _BLOCK.finditer(visible(markdown.strip())):
         if block["code"] is not None:
             yield f"```{block['code']}"
         else:

@@ -1,6 +1,5 @@
 """``vesemir rollback``: an ordinary deployment of the release that was good before, found in the record."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from vesemir.cli.deploy import AsJson, Follow, Timeout, deployed
 from vesemir.cli.event import judged, parameters_from_files, parameters_of
 from vesemir.cli.history import moment_text
 from vesemir.cli.identity import new_deployment_id, who_asks
-from vesemir.cli.output import say
+from vesemir.cli.output import print_json, say
 from vesemir.cli.record import read
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.hiding import HIDDEN
@@ -78,7 +77,7 @@ def rollback_command(
     for line in _told(standing, good, made, waiting=any(each.state not in FINAL for each in history)):
         say(line)
     if only_print:
-        print(json.dumps(made, ensure_ascii=False, indent=2))
+        print_json(made)
         return
     raise typer.Exit(deployed(settings, event, follow=follow or dry_run, timeout=timeout, as_json=as_json))
 

@@ -7,6 +7,7 @@ from vesemir.domain.action import RenderedStep
 from vesemir.domain.failure import Failure, FailureCode, FailureKind
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
+from vesemir.domain.visible import words_of_host
 
 EVENT_OUTPUT_BYTES = 4096
 """The end of a step's output that its event carries (contract section 2)."""
@@ -62,13 +63,16 @@ def failure_of_step(
         return FailureCode.STEP_TIMED_OUT, f"{text}{last}"
     code = step.failures.get(result.exit_status or 0, step.failure)
     status = "" if result.exit_status is None else f"exit status {result.exit_status}"
-    how = ", ".join(each for each in (status, redact(result.reason)) if each) or "no exit status"
+    how = (
+        ", ".join(each for each in (status, words_of_host(redact(result.reason), longest=1000)) if each)
+        or "no exit status"
+    )
     return code, f"step {step.name} failed on {target}: {how}{'' if result.reason else last}"
 
 
 def _last_line(output: str) -> str:
     lines = output[-1024:].strip().splitlines()
-    return f"; its last line: {lines[-1][:300]}" if lines else ""
+    return f"; its last line: {words_of_host(lines[-1])}" if lines else ""
 
 
 def stored_output(result: StepResult) -> str:

@@ -1,9 +1,10 @@
 """The load balancers of a backend, each asked over its runtime socket: a fresh channel per command, replies checked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
+from typing import TypeVar
 
 from vesemir.adapters.haproxy.line import Line
 from vesemir.adapters.haproxy.reply import (
@@ -15,14 +16,21 @@ from vesemir.adapters.haproxy.reply import (
 )
 from vesemir.adapters.haproxy.sharing import SharedAnswer
 from vesemir.domain.counters import BoxCounters
+from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, checked_server_name
 from vesemir.engine.ports.hosts import Hosts
 from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.settings import HaproxySettings
 
+T = TypeVar("T")
+
 REPLACED_SECONDS = 10.0
 """How long a process that is being replaced may still take our connections."""
+MOST_NUMBERS = 20
+"""Numbers of one backend, in as many answers: a reload gives it a new one, but not each time."""
+LARGE_REPLY = 128 * 1024
+"""Characters beyond which a reply is read in a thread: thousands of servers take a tenth of a second."""
 _AGAIN_SECONDS = 0.1
 _LEAVING = "Proxy is disabled."
 
@@ -55,11 +63,13 @@ class HaproxyBox:
 
     async def _read_servers(self, backend: str) -> Mapping[str, ServerState]:
         """6: the backend's row and its servers'."""
-        return parse_servers(await self._ask_stat(backend, ";show stat {number} 6 -1"), backend, self._name)
+        reply = await self._ask_stat(backend, ";show stat {number} 6 -1")
+        return await _parsed(partial(parse_servers, reply, backend, self._name), size=len(reply))
 
     async def _read_counters(self, backend: str) -> BoxCounters:
         """4: the servers' rows."""
-        return parse_counters(await self._ask_stat(backend, ";show info;show stat {number} 4 -1"), self._name)
+        reply = await self._ask_stat(backend, ";show info;show stat {number} 4 -1")
+        return await _parsed(partial(parse_counters, reply, self._name), size=len(reply))
 
     async def _ask_stat(self, backend: str, stat: str) -> str:
         """``show servers state`` and ``stat`` in one command line, so that they tell of one moment.
@@ -67,12 +77,15 @@ class HaproxyBox:
         ``show stat`` is asked by the backend's number: its name may be a frontend's too, and HAProxy takes that first.
         """
         asked = checked_server_name(backend)
-        while True:
+        for _ in range(MOST_NUMBERS):
             number = self._numbers.get(backend)
             reply = await self._line.ask(f"show servers state {asked}{stat.format(number=number) if number else ''}")
-            self._numbers[backend] = parse_backend_number(reply, backend, self._name)
+            parse = partial(parse_backend_number, reply, backend, self._name)
+            self._numbers[backend] = await _parsed(parse, size=len(reply))
             if self._numbers[backend] == number:
                 return reply
+        text = f"HAProxy on {self._name} gives backend {backend} another number each time: look at its reloads"
+        raise FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await self._tell(f"set server {_of(backend, server)} state {state.value}")
@@ -138,6 +151,10 @@ class HaproxyBoxes:
                 opened.append(HaproxyBox(box.name, await stack.enter_async_context(line)))
                 stack.push_async_callback(opened[-1].close)
             yield tuple(opened)
+
+
+async def _parsed(parse: Callable[[], T], *, size: int) -> T:
+    return parse() if size <= LARGE_REPLY else await asyncio.to_thread(parse)
 
 
 def _of(backend: str, server: str) -> str:

@@ -10,6 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
+from vesemir.domain.visible import words_of_host
+
+MOST_LINES = 25_000
+"""Of a reply: three for each of 8,000 servers of one backend."""
+LONGEST_LINE = 8192
+MOST_COLUMNS = 512
+"""HAProxy 3 has about a hundred."""
+MOST_CELLS = 2_000_000
+_DIGITS = 19
+"""Of the greatest number in 64 bits."""
 
 _CHECK_RUNS = 0x02 | 0x04  # configured and enabled, of srv_check_state and srv_agent_state
 _CONFIGURED, _ENABLED = 0x02, 0x04
@@ -20,7 +30,7 @@ _BACKEND_ROW = "1"
 
 def refuse_reply(reply: str, command: str, box: str) -> None:
     """An empty line is success; any text is a failure with that text."""
-    text = " ".join(reply.split())
+    text = words_of_host(reply)
     if text:
         raise FailedError(_code_of(text), f"HAProxy on {box} refused {command!r}: {text}{_advice(text)}")
 
@@ -52,10 +62,13 @@ def parse_process_id(reply: str, box: str) -> int:
 
 
 def _info(reply: str, name: str, box: str) -> int:
-    for line in reply.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name and value.strip().isdecimal():
-            return int(value)
+    try:
+        for line in _lines(reply):
+            key, _, value = line.partition(":")
+            if key.strip() == name:
+                return _whole(value.strip())
+    except ValueError as error:
+        raise _unreadable("show info", reply, box) from error
     raise _unreadable("show info", reply, box)
 
 
@@ -70,6 +83,33 @@ def parse_backend_number(reply: str, backend: str, box: str) -> str:
     if not numbers:
         raise _no_backend(backend, box)
     return min(numbers)
+
+
+def _lines(reply: str) -> list[str]:
+    """Raises ``ValueError`` for a reply of more or longer lines than HAProxy's can have: they are not looked through.
+
+    Only the ends of lines that HAProxy writes count; ``splitlines`` knows ten others.
+    """
+    lines = reply.split("\n", MOST_LINES)
+    if len(lines) > MOST_LINES:
+        raise ValueError(f"more than {MOST_LINES} lines")
+    if any(len(line) > LONGEST_LINE for line in lines):
+        raise ValueError(f"a line of more than {LONGEST_LINE} characters")
+    return [line.rstrip("\r") for line in lines]
+
+
+def _header(line: str, separator: str | None) -> list[str]:
+    names = line.removeprefix("# ").split(separator)
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"more than {MOST_COLUMNS} columns")
+    return names
+
+
+def _whole(text: str) -> int:
+    """A number as HAProxy writes them. Raises ``ValueError``: what has 30 digits fits nowhere."""
+    if not (text.isascii() and text.isdigit() and len(text) <= _DIGITS):
+        raise ValueError(f"not a number of HAProxy's: {text[:40]!r}")
+    return int(text)
 
 
 def _no_backend(backend: str, box: str) -> FailedError:
@@ -107,24 +147,24 @@ def parse_counters(reply: str, box: str) -> BoxCounters:
 
 def _counters(stat: Mapping[str, str]) -> ServerCounters:
     """See ``domain.counters`` for what HAProxy counts where."""
-    not_connected = int(stat["econ"] or 0) + int(stat["wredis"] or 0)
-    bad_responses = int(stat["eresp"] or 0)
+    not_connected = _whole(stat["econ"] or "0") + _whole(stat["wredis"] or "0")
+    bad_responses = _whole(stat["eresp"] or "0")
     if stat.get("mode") != "http":
-        sessions = int(stat["stot"] or 0)
+        sessions = _whole(stat["stot"] or "0")
         return ServerCounters(
             requests=sessions,
             connection_errors=not_connected,
             response_errors=bad_responses,
             averaged=sessions,
         )
-    responses = sum(int(stat[f"hrsp_{kind}"] or 0) for kind in ("2xx", "3xx", "4xx", "5xx", "other"))
-    answerless = max(0, bad_responses - int(stat["srv_abrt"] or 0))
+    responses = sum(_whole(stat[f"hrsp_{kind}"] or "0") for kind in ("2xx", "3xx", "4xx", "5xx", "other"))
+    answerless = max(0, bad_responses - _whole(stat["srv_abrt"] or "0"))
     return ServerCounters(
         requests=responses + not_connected + answerless,
-        server_errors=int(stat["hrsp_5xx"] or 0),
+        server_errors=_whole(stat["hrsp_5xx"] or "0"),
         connection_errors=not_connected,
         response_errors=bad_responses,
-        averaged=responses + int(stat["hrsp_1xx"] or 0),
+        averaged=responses + _whole(stat["hrsp_1xx"] or "0"),
         response_ms=_number(stat.get("rtime")),
     )
 
@@ -134,9 +174,9 @@ def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:
 
     Other lines that begin with ``#`` are comments.
     """
-    lines = reply.splitlines()
+    lines = _lines(reply)
     first = _line_of(lines, "# be_id")
-    header = lines[first].removeprefix("# ").split()
+    header = _header(lines[first], None)
     for line in lines[first + 1 :]:
         if not line.strip():
             return
@@ -146,9 +186,15 @@ def _state_rows(reply: str) -> Iterator[Mapping[str, str]]:
 
 def _stat_rows(reply: str) -> Iterator[dict[str, str]]:
     """``show stat``: CSV, its header begins with ``# pxname``."""
-    lines = reply.splitlines()
+    lines = _lines(reply)
     first = _line_of(lines, "# pxname")
-    yield from csv.DictReader([lines[first].removeprefix("# "), *filter(None, lines[first + 1 :])])
+    header = _header(lines[first], ",")
+    if len(header) * len(lines) > MOST_CELLS:
+        raise ValueError(f"more than {MOST_CELLS} cells")
+    try:
+        yield from csv.DictReader(filter(None, lines[first + 1 :]), fieldnames=header)
+    except csv.Error as error:
+        raise ValueError(str(error)) from error
 
 
 def _line_of(lines: Sequence[str], start: str) -> int:
@@ -159,20 +205,20 @@ def _line_of(lines: Sequence[str], start: str) -> int:
 
 
 def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -> ServerState:
-    agent = int(state["srv_agent_state"])
+    agent = _whole(state["srv_agent_state"])
     return ServerState(
         name=stat["svname"],
-        admin=AdminState.from_bits(int(state["srv_admin_state"])),
+        admin=AdminState.from_bits(_whole(state["srv_admin_state"])),
         status=stat["status"],
-        weight=int(stat["weight"]),
-        user_weight=int(state["srv_uweight"]),
-        configured_weight=int(state["srv_iweight"]),
-        current_sessions=int(stat["scur"] or 0),
-        queued=int(stat["qcur"] or 0),
+        weight=_whole(stat["weight"]),
+        user_weight=_whole(state["srv_uweight"]),
+        configured_weight=_whole(state["srv_iweight"]),
+        current_sessions=_whole(stat["scur"] or "0"),
+        queued=_whole(stat["qcur"] or "0"),
         check_health=_number(stat.get("check_health")),
         rise=_number(stat.get("check_rise")),
         fall=_number(stat.get("check_fall")),
-        has_check=int(state["srv_check_state"]) & _CHECK_RUNS == _CHECK_RUNS,
+        has_check=_whole(state["srv_check_state"]) & _CHECK_RUNS == _CHECK_RUNS,
         has_agent=bool(agent & _CONFIGURED),
         agent_enabled=bool(agent & _CONFIGURED and agent & _ENABLED),
         check_said=" ".join(filter(None, (stat.get("check_status"), stat.get("check_desc")))),
@@ -182,10 +228,10 @@ def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text else None
+    return _whole(text) if text else None
 
 
 def _unreadable(command: str, reply: str, box: str) -> FailedError:
-    start = " ".join(reply[:200].split()) or "nothing"
+    start = words_of_host(reply, longest=200) or "nothing"
     text = f"HAProxy on {box} answered {command} with what cannot be read ({start}): is it its runtime socket?"
     return FailedError(FailureCode.HAPROXY_UNREACHABLE, text)

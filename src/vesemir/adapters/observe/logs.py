@@ -7,7 +7,6 @@ is ``enqueue``: a line that was logged is written when the call returns, even if
 import json
 import logging
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from loguru import logger
 
 from vesemir.adapters.observe.redaction import add_secret, hiding, redact_here
+from vesemir.domain.visible import escaped_json, visible
 
 if TYPE_CHECKING:
     from loguru import Message, Record
@@ -32,8 +32,6 @@ _PRINT_MESSAGES = ("aio_pika", "aiormq")
 """At DEBUG they print whole frames: the bodies of messages, which hold what requesters sent, secrets too."""
 _TEXT = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <7}</level>"
 _SHOWN_IN_TEXT = ("deployment_id", "target", "step")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
-"""What could move a cursor or begin a line of its own; tab and line feed are dealt with apart."""
 _FURTHER = "\n      | "
 """Before every further line of a text, so that none of them looks like a record of its own."""
 
@@ -181,11 +179,7 @@ def _without_secrets(value: object) -> object:
 
 
 def _on_one_line(text: str) -> str:
-    return _CONTROL.sub(_escaped, text).rstrip("\n").replace("\n", _FURTHER)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"
+    return visible(text).rstrip("\n").replace("\n", _FURTHER)
 
 
 def _write_json(message: "Message") -> None:
@@ -199,8 +193,7 @@ def _write_json(message: "Message") -> None:
     line |= {name: value for name, value in record["extra"].items() if name not in line}
     if record["exception"] is not None:
         line["exception"] = redact_here(_traceback(record))
-    # json.dumps escapes the control characters of ASCII; the others are escaped here.
-    _write(_CONTROL.sub(_escaped, json.dumps(line, ensure_ascii=False)))
+    _write(escaped_json(json.dumps(line, ensure_ascii=False)))
 
 
 def _write_text(message: "Message") -> None:

@@ -52,14 +52,16 @@ class Form:
     longest: int
     greatest: float | None = None
 
-    def check(self, field: bytes) -> None:
-        """Raises ``HostFrameError``. The length comes first: nothing works on more bytes than that."""
+    def fits(self, field: bytes) -> bool:
+        """The length comes first: nothing works on more bytes than that."""
+        if len(field) > self.longest or self.pattern.fullmatch(field) is None:
+            return False
+        return self.greatest is None or not field or float(field) <= self.greatest
+
+    def refusal(self, field: bytes) -> HostFrameError:
         if len(field) > self.longest:
-            raise HostFrameError(f"{self.name} has {len(field)} bytes, at most {self.longest} are possible")
-        if self.pattern.fullmatch(field) is None:
-            raise HostFrameError(f"{self.name} is {field[:40]!r}, which it cannot be")
-        if self.greatest is not None and field and float(field) > self.greatest:
-            raise HostFrameError(f"{self.name} is {field[:40]!r}, at most {self.greatest:g} is possible")
+            return HostFrameError(f"{self.name} has {len(field)} bytes, at most {self.longest} are possible")
+        return HostFrameError(f"{self.name} is {field[:40]!r}, which it cannot be")
 
 
 _TEXT: Final = re.compile(rb".*", re.DOTALL)
@@ -188,11 +190,11 @@ class HostFrames:
 
     def _judge_header(self, kind: bytes, size: int) -> None:
         awaited, limit = self._awaited[0] if self._awaited else (Awaited.NOTHING, 0)
-        name = _NAMES.get(kind, f"a frame of kind {kind!r}")
         if kind not in ALLOWED[awaited]:
+            name = _NAMES.get(kind, f"a frame of kind {kind!r}")
             raise HostFrameError(f"{name} came while it was about {awaited.value}")
         if size > LONGEST[kind]:
-            raise HostFrameError(f"{name} of {size} bytes was announced, at most {LONGEST[kind]} are possible")
+            raise HostFrameError(f"{_NAMES[kind]} of {size} bytes was announced, at most {LONGEST[kind]} are possible")
         if kind == OUTPUT:
             most = min(limit, UNASKED) if awaited is Awaited.STEP else limit
             if not size or len(self._output) + size > most:
@@ -236,7 +238,8 @@ def _check(name: str, forms: Sequence[Form], fields: Sequence[bytes]) -> None:
     if len(fields) != len(forms):
         raise HostFrameError(f"{name} has {len(fields)} fields, {len(forms)} belong to it")
     for form, field in zip(forms, fields, strict=True):
-        form.check(field)
+        if not form.fits(field):
+            raise form.refusal(field)
 
 
 def _result(fields: Sequence[bytes], output: bytes) -> StepResult:

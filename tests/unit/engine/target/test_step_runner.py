@@ -143,7 +143,7 @@ async def test_a_check_that_never_passes_ends_before_its_deadline(bench: Bench) 
 
 async def test_a_refused_connection_is_said_once(bench: Bench) -> None:
     result = await bench.run(check(HttpProbe(URL, 200), deadline=1))
-    assert result.output.startswith(f"{URL} is not to be had (1 tries".encode())
+    assert result.output.startswith(f"{URL} is not available (1 tries".encode())
 
 
 @pytest.mark.parametrize("probe", [HttpProbe(URL, 200), TcpProbe("127.0.0.1", 80)])
@@ -165,7 +165,7 @@ async def test_a_port_that_listens_passes(bench: Bench) -> None:
     bench.hosts.listening.add(("127.0.0.1", 80))
     assert (await bench.run(check(TcpProbe("127.0.0.1", 80)))).status is StepStatus.SUCCEEDED
     refused = await bench.run(check(TcpProbe("127.0.0.1", 81), deadline=1))
-    assert b"127.0.0.1:81 is not to be had" in refused.output
+    assert b"127.0.0.1:81 is not available" in refused.output
 
 
 async def test_a_command_as_a_check_is_supervised(bench: Bench) -> None:

@@ -48,7 +48,9 @@ def words_of_host(text: str, *, longest: int = 300) -> str:
 
 def _shown(found: "re.Match[str]") -> str:
     code = ord(found[0])
-    return chr(_PICTURES[code]) if code in _PICTURES else f"\\u{code:04x}"
+    if code in _PICTURES:
+        return chr(_PICTURES[code])
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004 - the first plane
 
 
 def _as_json(found: "re.Match[str]") -> str:

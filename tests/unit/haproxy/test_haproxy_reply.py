@@ -260,3 +260,59 @@ def test_names_as_haproxy_has_them(name: str) -> None:
 def test_names_that_could_be_more_than_a_name(name: str) -> None:
     with pytest.raises(FailedError):
         checked_server_name(name)
+
+
+STATE = "1\n# be_id be_name srv_name srv_admin_state srv_uweight srv_iweight srv_check_state srv_agent_state\n"
+
+
+def lying(**changes: str) -> str:
+    """The shortest answer about one server, with lies in it."""
+    row = {"weight": "1", "scur": "0", "qcur": "0", "admin": "0", "uweight": "1", "check": "6", **changes}
+    stat = "# pxname,svname,type,status,weight,scur,qcur\n"
+    return (
+        f"{STATE}7 shop web1 {row['admin']} {row['uweight']} 1 {row['check']} 0\n\n{stat}"
+        f"shop,web1,2,UP,{row['weight']},{row['scur']},{row['qcur']}\n"
+    )
+
+
+def test_the_shortest_answer_is_read() -> None:
+    assert parse_servers(lying(), "shop", "lb1")["web1"].weight == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        lying(weight="9" * 30),
+        lying(scur="9" * 5000),
+        lying(qcur="-1"),
+        lying(admin="nan"),
+        lying(uweight="1e5"),
+        lying(check="٣"),
+        lying() + "x" * 10_000,
+        lying() + "shop,web2,2,UP,1,0,0\n" * 30_000,
+        lying() + '"' + "x" * 8000 + "\n" + ("x" * 8000 + "\n") * 20,
+        lying().replace("# pxname,", "# pxname," + "c," * 1000),
+        lying().replace("# pxname,", "# pxname," + "c," * 500) + "\n" * 24_000,
+        STATE + "x" * 5_000_000,
+    ],
+    ids=lambda reply: f"{len(reply)} characters",
+)
+def test_a_reply_that_lies_is_a_failure_of_the_load_balancer(reply: str) -> None:
+    """Never an error that nobody expects, never a number that fits nowhere, never a long message."""
+    for parse in (lambda: parse_servers(reply, "shop", "lb1"), lambda: parse_counters(reply, "lb1")):
+        with pytest.raises(FailedError) as caught:
+            parse()
+        assert caught.value.failure.code is FailureCode.HAPROXY_UNREACHABLE
+        assert len(caught.value.failure.message) < 500
+
+
+def test_a_pid_of_30_digits_is_none() -> None:
+    with pytest.raises(FailedError):
+        parse_process(f"Pid: {'9' * 30}\nUptime_sec: 5\n", "lb1")
+
+
+def test_a_refusal_without_end_is_a_short_message() -> None:
+    with pytest.raises(FailedError) as caught:
+        refuse_reply("\x1b[2J" + "no " * 1_000_000, "set server x", "lb1")
+    assert len(caught.value.failure.message) < 500
+    assert "\x1b" not in caught.value.failure.message

@@ -10,13 +10,14 @@ from tests.fakes.hosts import HANGS, SUCCEEDED, failed
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import DRAINED, READY, World, one_instance
 
-from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
+from vesemir.domain.failure import EpochRefusedError, FailedError, FailureCode, LeaseLostError
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
 from vesemir.domain.traffic import AdminState
 from vesemir.engine.ports.changes import RecordStep
 
 LOST = FailedError(FailureCode.SSH_CONNECTION_LOST, "the connection is lost")
+VIOLATED = FailedError(FailureCode.SSH_PROTOCOL_VIOLATED, "it said nan")
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")
 ALL_STEPS = ["drain", "unpack", "switch", "verify", "health", "enable"]
 
@@ -521,3 +522,46 @@ async def test_a_takeover_in_the_ramp_takes_nothing_out_again() -> None:
         assert not [line for line in world.lbs[0].told[told:] if "drain" in line or "maint" in line]
         assert world.shown("web1") == [READY]
         assert [event["step"] for event in world.told("step.finished")] == ALL_STEPS
+
+
+async def test_a_host_that_breaks_the_protocol_fails_alone_and_is_not_asked_again() -> None:
+    async with one_instance(3) as world:
+        world.hosts.steps["web2:switch"] = VIOLATED
+        await world.accept(rollout={"concurrency": 3, "max_failures": "100%"})
+        result = await world.result()
+        assert world.statuses() == {"web1": "succeeded", "web2": "failed", "web3": "succeeded"}
+        assert [each["failure"] and each["failure"]["code"] for each in result["targets"]] == [
+            None, "ssh.protocol_violated", None
+        ]  # fmt: skip
+        assert result["metrics"]["takeovers"] == 0
+        assert len([call for call in world.hosts.calls if (call.what, call.target) == ("open", "web2")]) == 1
+
+
+async def test_a_host_that_claims_our_lease_is_lost_fails_alone() -> None:
+    """Before, this instance believed it and let go of the deployment, and the next one met the same host."""
+    async with one_instance(3) as world:
+        world.hosts.unreachable["web2"] = EpochRefusedError("web2: a later claim of this lane has come")
+        world.hosts.steps["web3:switch"] = EpochRefusedError("web3: a later claim of this lane has come")
+        await world.accept(rollout={"concurrency": 3, "max_failures": "100%"})
+        result = await world.result()
+        assert world.statuses() == {"web1": "succeeded", "web2": "failed", "web3": "failed"}
+        assert {each["failure"]["code"] for each in result["targets"] if each["failure"]} == {"ssh.protocol_violated"}
+        assert result["metrics"]["takeovers"] == 0
+
+
+async def test_a_host_that_hangs_up_in_each_try_of_a_step_is_not_tried_for_ever() -> None:
+    """Before, each connection that came about began the patience anew: once a second until ``timeouts.target``."""
+    async with one_instance(1) as world:
+        world.hosts.steps["unpack"] = LOST
+        target = await finished(world)
+        assert (target["status"], target["failure"]["code"]) == ("unknown", "target.state_unknown")
+        assert "5 times in the same step" in target["failure"]["message"]
+        assert len(_keys(world, "unpack")) == 6
+        assert target["duration_seconds"] < 30
+
+
+async def test_losses_in_different_steps_do_not_add_up() -> None:
+    async with one_instance(1) as world:
+        world.hosts.steps["unpack"] = [LOST, LOST, LOST, LOST, SUCCEEDED]
+        world.hosts.steps["verify"] = [LOST, LOST, LOST, LOST, SUCCEEDED]
+        assert (await finished(world))["status"] == "succeeded"

@@ -32,7 +32,7 @@ async def loop_lag(bench: Bench) -> GoalResult:
                 product.instances[0].signal(signal.SIGUSR1)
                 await product.deploy(event(f"first-{CONNECTING}"))
                 product.instances[0].signal(signal.SIGUSR1)
-                lags = sorted(await _written(output))
+                lags = sorted(await written(output))
                 await product.requester.control("cancel", waiting["deployment_id"])
                 await product.requester.event(waiting["deployment_id"], "deployment.finished", seconds=60)
             milliseconds = [lag * 1000 for lag in lags]
@@ -50,7 +50,7 @@ async def loop_lag(bench: Bench) -> GoalResult:
     return GoalResult(4, f"loop lag while {CONNECTING} targets connect and {RUNNING} run", rounds.lines(), checks)
 
 
-async def _written(output: Path) -> list[float]:
+async def written(output: Path) -> list[float]:
     async with asyncio.timeout(30):
         while not output.exists():
             await asyncio.sleep(0.02)

@@ -84,7 +84,7 @@ class Session:
         user = self._user
         if kind == HELLO:
             self._write(by_number("welcome", WELCOMES, user, welcome()))
-            if user == "ignores":
+            if user in {"ignores", "storm"}:
                 self._task = asyncio.get_running_loop().create_task(self._ignored())
         elif kind == TRACE:
             self._write(by_number("trace", TRACES, user, frame(ANSWER, pack([b"never"]))))
@@ -107,7 +107,7 @@ class Session:
                 self._write(frame(HELD, pack([b"20000"])))
             case "escapes":
                 self._write(frame(OUTPUT, ESCAPES) + ended(status=b"failed", exit_status=b"1", printed=b"46"))
-            case "hangs":
+            case "storm":
                 await asyncio.Event().wait()
             case user:
                 self._write(by_number("step", STEPS, user, ended()))

@@ -15,7 +15,7 @@ from vesemir.adapters.ssh.host_frames import (
     HostFrame,
     HostFrameError,
     HostFrames,
-    Refusal,
+    HostRefusal,
     Welcome,
 )
 from vesemir.adapters.ssh.onhost.wire import ANSWER, HEADER, HELD, OUTPUT, PIECE, REFUSED, frame, pack
@@ -51,7 +51,7 @@ def test_an_honest_session_passes_in_pieces_of_any_size(size: int) -> None:
         frames.ask(awaited, output_limit=LIMIT)
         assert received(frames, data, size) == [meant]
     assert frames.awaited is Awaited.NOTHING
-    assert frames.feed(frame(REFUSED, pack([b"busy", b"others work"]))) == [Refusal(b"busy", "others work")]
+    assert frames.feed(frame(REFUSED, pack([b"busy", b"others work"]))) == [HostRefusal(b"busy", "others work")]
 
 
 def test_large_output_comes_when_it_is_asked_for() -> None:

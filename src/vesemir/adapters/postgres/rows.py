@@ -38,7 +38,13 @@ def box_json(box: Target) -> dict[str, object]:
 
 
 def failure_of(value: Mapping[str, str] | None) -> Failure | None:
-    return None if value is None else Failure(FailureCode(value["code"]), value["message"])
+    """A code of a later release, whose instances write into the same record, is an error of its own kind here."""
+    if value is None:
+        return None
+    try:
+        return Failure(FailureCode(value["code"]), value["message"])
+    except ValueError:
+        return Failure(FailureCode.INTERNAL_ERROR, f"{value['code']}: {value['message']}")
 
 
 def traffic_of(value: Mapping[str, Any] | None) -> PriorTraffic | None:

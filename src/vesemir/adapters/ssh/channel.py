@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import asyncssh
 
-from vesemir.adapters.ssh.host_frames import Awaited, HeldOutput, HostFrame, HostFrameError, HostFrames, Refusal
+from vesemir.adapters.ssh.host_frames import Awaited, HeldOutput, HostFrame, HostFrameError, HostFrames, HostRefusal
 from vesemir.adapters.ssh.onhost.wire import BEAT, GREETING, SEND, WRONG_PROTOCOL_STATUS, frame, pack
 from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, refused, unsupported, violated
@@ -131,7 +131,7 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         match received:
             case HeldOutput(size):
                 self._fetching = self._loop.create_task(self._fetch(size))
-            case Refusal(code, text):
+            case HostRefusal(code, text):
                 self.fail(refused(code, text, self._target))
             case _:
                 self._stop_fetching()

@@ -132,7 +132,7 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class HostRefusal:
     """The supervisor ends the session; ``code`` is one of ``REFUSALS``."""
 
     code: bytes
@@ -146,7 +146,7 @@ class HeldOutput:
     size: int
 
 
-HostFrame = Welcome | Refusal | HeldOutput | StepTrace | StepResult
+HostFrame = Welcome | HostRefusal | HeldOutput | StepTrace | StepResult
 
 
 class HostFrames:
@@ -211,7 +211,7 @@ class HostFrames:
         if kind == REFUSED:
             self._over = True
             self._received.clear()
-            return Refusal(fields[0], fields[1].decode("utf-8", "replace"))
+            return HostRefusal(fields[0], fields[1].decode("utf-8", "replace"))
         if kind == HELD:
             return self._held(int(fields[0]))
         self._awaited.popleft()

@@ -12,7 +12,7 @@ from functools import partial
 from vesemir.adapters.amqp import PUBLISH_PART, AmqpBroker
 from vesemir.adapters.chef import ChefInventory
 from vesemir.adapters.haproxy import HaproxyBoxes
-from vesemir.adapters.http import http_app, serving
+from vesemir.adapters.http import HttpLimits, http_app, serving
 from vesemir.adapters.inventory import InventoryRouter, StaticInventory
 from vesemir.adapters.observe import PrometheusMeters, engine_log, gc_spared, gc_watched, redact
 from vesemir.adapters.policy import PolicyFile
@@ -44,6 +44,8 @@ from vesemir.settings import Settings
 
 DATABASE = "database"
 """The part of the health that says whether the record answers."""
+OTHER_DESCRIPTORS = 300
+"""Beside SSH sessions and the database's pools: the broker, files, and connections that are just being closed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,8 +96,13 @@ async def built_parts(settings: Settings, *, instance: str) -> AsyncIterator[tup
             reader=outside.store,
             token=settings.http.token,
             log=outside.log,
+            hosts=settings.http.hosts,
         )
-        await stack.enter_async_context(serving(app, settings.http.host, settings.http.port, log=outside.log))
+        kept = settings.ssh.max_sessions + 2 * settings.postgres.pool_size + OTHER_DESCRIPTORS
+        limits = HttpLimits.of(settings.http, kept=kept, log=outside.log)
+        await stack.enter_async_context(
+            serving(app, settings.http.host, settings.http.port, log=outside.log, limits=limits)
+        )
         stack.enter_context(gc_spared())
         yield outside, engine
 

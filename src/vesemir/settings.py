@@ -123,6 +123,9 @@ class SshSettings(SettingsSection):
     variable ``vesemir_supervisor`` overrides it."""
 
 
+HostName = Annotated[str, Field(pattern=r"^(\[?[0-9A-Fa-f:.]+\]?|[A-Za-z0-9._-]+)$", max_length=253)]
+
+
 class HttpSettings(SettingsSection):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
@@ -131,6 +134,20 @@ class HttpSettings(SettingsSection):
     leave_seconds: float = Field(default=0, ge=0)
     """How long ``/health`` says 503, at least, before nobody listens any more: what the load balancer in front needs to
     notice it. What is in work is handed over meanwhile."""
+    hosts: tuple[HostName, ...] | None = None
+    """The names in ``Host`` that are answered, without ports; unset: any IP address, ``localhost``, the host's name."""
+    max_connections: int = Field(default=1000, ge=32)
+    """Fewer where the process has not enough descriptors for them beside SSH, the broker and the database."""
+    max_connections_per_address: int = Field(default=500, ge=8)
+    """A load balancer that passes everything on is one address."""
+    header_seconds: Seconds = 10
+    """From a connection, or the first byte of a further request, to the end of its header."""
+    body_seconds: Seconds = 30
+    """From there to the end of its body."""
+    send_seconds: Seconds = 30
+    """How long a client may take nothing of its answer."""
+    keep_alive_seconds: Seconds = 75
+    """Between two requests on one connection."""
 
     @model_validator(mode="after")
     def _checked(self) -> Self:

@@ -2,112 +2,23 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import fields, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
 from loguru import logger
-from pydantic import SecretStr
-from tests.fakes.views import a_view
+from tests.hostile_http.clients import send
+from tests.integration.http_site import MemoryReader, row, site, summary
 
 from vesemir import __version__
 from vesemir.adapters.http import http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
-from vesemir.adapters.observe.logs import EngineLog
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import SilentLog
-from vesemir.engine.ports.store import StoreAwayError, StoredEvent
-from vesemir.engine.ports.views import DeploymentSummary, DeploymentView
+from vesemir.engine.ports.store import StoredEvent
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
-
-Json = dict[str, Any]
-
-
-class MemoryReader:
-    """What ``DeploymentReader`` says, of deployments given newest first."""
-
-    def __init__(self, *deployments: DeploymentView) -> None:
-        self.rows = list(deployments)
-        self.written: dict[str, list[StoredEvent]] = {row.deployment_id: [] for row in deployments}
-        self.away = False
-        self.kept: dict[str, StoredEvent] = {}
-        self.since: datetime | None = None
-
-    def write(self, deployment_id: str, event: str, **fields: Any) -> None:
-        events = self.written[deployment_id]
-        body = {"event": event, "deployment_id": deployment_id, "sequence": len(events) + 1, **fields}
-        events.append(StoredEvent(deployment_id, len(events) + 1, event, body))
-
-    def set_state(self, deployment_id: str, state: DeploymentState) -> None:
-        self.rows = [replace(row, state=state) if row.deployment_id == deployment_id else row for row in self.rows]
-
-    async def deployment_view(self, deployment_id: str) -> DeploymentView | None:
-        self._answer()
-        found = next((row for row in self.rows if row.deployment_id == deployment_id), None)
-        return found and replace(found, last_sequence=len(self.written[deployment_id]))
-
-    async def kept_result(self, deployment_id: str) -> StoredEvent | None:
-        self._answer()
-        return self.kept.get(deployment_id)
-
-    async def deployments(
-        self, *, limit: int = 50, before: str | None = None, since: datetime | None = None, **filters: str | None
-    ) -> list[DeploymentSummary]:
-        self.since = since
-        self._answer()
-        ids = [row.deployment_id for row in self.rows]
-        start = 0 if before is None else ids.index(before) + 1 if before in ids else len(ids)
-        wanted = {name: value for name, value in filters.items() if value is not None}
-        found = [row for row in self.rows[start:] if all(getattr(row, name) == value for name, value in wanted.items())]
-        return [summary(row) for row in found[:limit]]
-
-    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
-        self._answer()
-        return [event for event in self.written[deployment_id] if event.sequence > after][:limit]
-
-    def _answer(self) -> None:
-        if self.away:
-            raise StoreAwayError("no answer in 10 s")
-
-
-class Site:
-    def __init__(self, session: aiohttp.ClientSession, reader: MemoryReader, health: HealthRegistry) -> None:
-        self.session = session
-        self.reader = reader
-        self.health = health
-        self.meters = PrometheusMeters()
-
-    async def get(self, path: str, **options: Any) -> tuple[int, Any]:
-        async with self.session.get(path, **options) as answer:
-            return answer.status, await answer.json()
-
-
-@asynccontextmanager
-async def site(*deployments: DeploymentView, token: str | None = None) -> AsyncIterator[Site]:
-    health, reader = HealthRegistry(), MemoryReader(*deployments)
-    one = Site(None, reader, health)  # type: ignore[arg-type]
-    log, secret = EngineLog(debugs=False), token and SecretStr(token)
-    app = http_app(health=health, meters=one.meters, reader=reader, token=secret, log=log)
-    async with (
-        serving(app, "127.0.0.1", 0, log=log) as port,
-        aiohttp.ClientSession(f"http://127.0.0.1:{port}", timeout=aiohttp.ClientTimeout(20)) as session,
-    ):
-        one.session = session
-        yield one
-
-
-def row(number: int, *, state: DeploymentState = DeploymentState.RUNNING, application: str = "shop") -> DeploymentView:
-    return a_view(deployment_id=f"d{number}", application=application, state=state)
-
-
-def summary(row: DeploymentView) -> DeploymentSummary:
-    return DeploymentSummary(**{field.name: getattr(row, field.name) for field in fields(DeploymentSummary)})
 
 
 async def test_health_is_503_until_every_part_is_up_and_again_when_draining() -> None:
@@ -357,7 +268,9 @@ async def test_a_listener_that_takes_nothing_loses_its_place(monkeypatch: pytest
         url = one.session._base_url
         assert url is not None
         _, deaf = await asyncio.open_connection("127.0.0.1", url.port, limit=1024)
-        deaf.write(b"GET /api/v1/deployments/d1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n")
+        deaf.write(
+            b"GET /api/v1/deployments/d1/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n"
+        )
         async with asyncio.timeout(20):
             while True:
                 async with one.session.get("/api/v1/deployments/d1/events", headers=STREAM) as answer:
@@ -391,6 +304,65 @@ async def test_a_listener_that_leaves_is_no_bug() -> None:
 def app_on(reader: MemoryReader) -> web.Application:
     health, meters = HealthRegistry(), PrometheusMeters()
     return http_app(health=health, meters=meters, reader=reader, token=None, log=SilentLog())
+
+
+@pytest.mark.parametrize("path", ["/health", "/health/live", "/metrics"])
+async def test_health_and_metrics_are_answered_whatever_they_are_called(path: str) -> None:
+    async with site() as one:
+        one.health.report("database", PartState.UP)
+        for headers in ({"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+            async with one.session.get(path, headers=headers) as answer:
+                assert answer.status == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", f"evil.example:{80}", "127.0.0.1.evil.example", "", "a b"])
+async def test_another_host_name_is_refused_and_the_setting_is_named(host: str) -> None:
+    """A page whose own name resolves to this address (DNS rebinding) reads nothing."""
+    async with site(row(1)) as one:
+        status, body = await one.get("/api/v1/deployments", headers={"Host": host})
+        assert status == (421 if host else 400)
+        assert ("http.hosts" in body["error"]["message"]) == (status == 421)
+        assert "evil" not in str(body)
+
+
+async def test_without_a_host_or_with_two_nothing_is_read() -> None:
+    async with site(row(1)) as one:
+        path, end = b"/api/v1/deployments", b"Connection: close\r\n\r\n"
+        for head in (
+            b"GET %s HTTP/1.0\r\n" % path,
+            b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: localhost\r\n" % path,
+            b"GET http://evil.example%s HTTP/1.1\r\nHost: 127.0.0.1\r\n" % path,
+        ):
+            answer = await asyncio.to_thread(send, one.port, head + end)
+            assert answer.status in {400, 421}
+            assert b"deployments" not in answer.body
+
+
+async def test_the_hosts_of_the_setting_are_the_only_ones() -> None:
+    async with site(row(1), hosts=("vesemir.example.com",)) as one:
+        for host, expected in (("Vesemir.example.com", 200), ("vesemir.example.com:443", 200), ("127.0.0.1", 421)):
+            assert (await one.get("/api/v1/deployments", headers={"Host": host}))[0] == expected
+
+
+async def test_pages_of_other_sites_are_refused() -> None:
+    async with site(row(1)) as one:
+
+        async def status(method: str = "GET", **headers: str) -> int:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            async with one.session.request(method, "/api/v1/deployments", headers=named) as answer:
+                return answer.status
+
+        own = f"http://127.0.0.1:{one.port}"
+        assert await status(Origin=own) == 200
+        assert await status(Origin="https://evil.example") == 403
+        assert await status(Origin="null") == 403
+        assert await status(Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="cors") == 403
+        assert await status(Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 200
+        assert await status(Sec_Fetch_Site="same-origin", Origin=own) == 200
+        assert await status("POST", Sec_Fetch_Site="cross-site", Sec_Fetch_Mode="navigate") == 403
+        assert await status("POST", Sec_Fetch_Site="same-site") == 403
+        assert await status("POST", Origin="https://evil.example") == 403
+        assert await status("POST", Origin=own) == 405
 
 
 async def test_stopping_ends_streams_at_once() -> None:

@@ -21,6 +21,9 @@ NO_DEFAULT = (
     "sudo_folders",
     "roots",
     "supervisor",
+    "hosts",
+    "user_id",
+    "reply_to_pattern",
 )
 """Examples of what has no default value of its own."""
 

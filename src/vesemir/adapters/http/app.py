@@ -1,5 +1,6 @@
 """The paths of contract section 4 and who answers them."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Protocol
 
@@ -9,6 +10,8 @@ from pydantic import SecretStr
 from vesemir import __version__
 from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
 from vesemir.adapters.http.deployments import Deployments
+from vesemir.adapters.http.guarded import begun
+from vesemir.adapters.http.hosts import METRICS, AcceptedHosts, own_site_only
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.reader import DeploymentReader
 from vesemir.engine.upkeep.health import HealthRegistry
@@ -26,9 +29,15 @@ class Exposition(Protocol):
 
 
 def http_app(
-    *, health: HealthRegistry, meters: Exposition, reader: DeploymentReader, token: SecretStr | None, log: Log
+    *,
+    health: HealthRegistry,
+    meters: Exposition,
+    reader: DeploymentReader,
+    token: SecretStr | None,
+    log: Log,
+    hosts: Sequence[str] | None = None,
 ) -> web.Application:
-    """The whole interface; ``serving`` listens with it."""
+    """The whole interface; ``serving`` listens with it. ``hosts`` is the setting ``http.hosts``."""
 
     async def show_health(_: web.Request) -> web.Response:
         status = HTTPStatus.OK if health.takes_work else HTTPStatus.SERVICE_UNAVAILABLE
@@ -42,12 +51,15 @@ def http_app(
         return web.Response(body=text, headers={"Content-Type": content_type})
 
     deployments = Deployments(reader)
-    app = web.Application(middlewares=[errors_as_json(log), token_required(token)], client_max_size=SMALL)
+    app = web.Application(
+        middlewares=[begun, errors_as_json(log), own_site_only(AcceptedHosts.of(hosts)), token_required(token)],
+        client_max_size=SMALL,
+    )
     app.router.add_get("/health", show_health)
     # HAProxy's `option httpchk /health`, without a method, asks with OPTIONS.
     app.router.add_route("OPTIONS", "/health", show_health)
     app.router.add_get("/health/live", live)
-    app.router.add_get("/metrics", metrics)
+    app.router.add_get(METRICS, metrics)
     app.router.add_get("/api/v1/deployments", deployments.list_all)
     app.router.add_get("/api/v1/deployments/{id}", deployments.one)
     app.router.add_get("/api/v1/deployments/{id}/events", deployments.events)

@@ -1,33 +1,57 @@
 """Listening, for as long as a context is open."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
 
 from aiohttp import web
 
+from vesemir.adapters.http.crowd import Crowd
+from vesemir.adapters.http.guarded import GuardedHandler
+from vesemir.adapters.http.limits import HttpLimits
+from vesemir.adapters.http.remarks import CountedRemarks
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.observe import Log
 
 SHUTDOWN_SECONDS = 2.0
 """For requests in flight when the service stops; streams of events are told to end."""
+BACKLOG = 128
+"""Connections that the kernel holds until they are accepted; all of them may come at once."""
 
 
 @asynccontextmanager
-async def serving(app: web.Application, host: str, port: int, *, log: Log) -> AsyncIterator[int]:
+async def serving(
+    app: web.Application, host: str, port: int, *, log: Log, limits: HttpLimits | None = None
+) -> AsyncIterator[int]:
     """Listen while the context is open; yields the bound port, which matters where ``port`` is 0.
 
     Raises ``VesemirError`` when that is not possible.
     """
+    limits = limits or HttpLimits()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
     await runner.setup()
+    remarks = CountedRemarks(log)
+    connection = partial(
+        GuardedHandler,
+        cast("web.Server", runner.server),  # None before setup only
+        crowd=Crowd(limits),
+        limits=limits,
+        remarks=remarks,
+    )
+    listener: asyncio.Server | None = None
     try:
         try:
-            await web.TCPSite(runner, host, port).start()
+            listener = await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
         except OSError as error:
             reason = error.strerror or str(error)
             raise VesemirError(f"cannot listen on {host}:{port}: {reason}; set http.host and http.port") from error
-        bound = int(runner.addresses[0][1])
+        bound = int(listener.sockets[0].getsockname()[1])
         log.info(f"Listening on http://{f'[{host}]' if ':' in host else host}:{bound}")
         yield bound
     finally:
+        if listener is not None:
+            listener.close()
         await runner.cleanup()
+        remarks.close()

@@ -17,7 +17,7 @@ from typing import Any
 from vesemir.adapters.ssh.host import order
 from vesemir.adapters.ssh.host_frames import Awaited, HostFrames
 from vesemir.adapters.ssh.onhost.wire import ENDED, RUN, frame, pack
-from vesemir.contract import Parsed, parse_deploy_event
+from vesemir.contract import MessageProperties, Parsed, parse_deploy_event
 from vesemir.domain.plan import make_plan
 from vesemir.domain.request import Rollout, Timeouts
 from vesemir.domain.rollout import Begin, Complete, RolloutTally, Standing
@@ -37,7 +37,9 @@ def take_events() -> None:
     """Deploy events read and judged by their form (intake's own part)."""
     for number in range(EVENTS):
         body = json.dumps({**_EVENT, "deployment_id": f"d{number}"}).encode()
-        parsed = parse_deploy_event(body, max_bytes=1 << 20, caps=Timeouts(), namespace="vesemir", reply_to="q")
+        parsed = parse_deploy_event(
+            body, max_bytes=1 << 20, caps=Timeouts(), namespace="vesemir", properties=MessageProperties("q")
+        )
         if not isinstance(parsed, Parsed):
             raise TypeError(f"refused: {parsed}")
 

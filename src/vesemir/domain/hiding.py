@@ -38,7 +38,8 @@ def _quoted(line: str) -> Iterator[str]:
     yield from (json.dumps(line)[1:-1], json.dumps(line, ensure_ascii=False)[1:-1], repr(line)[1:-1])
     yield from (html.escape(line), html.escape(line, quote=False), html.escape(line).replace("&#x27;", "&#39;"))
     # As `shlex.quote`, `set -x` and `printf %q` write it.
-    yield from (shlex.quote(line), line.replace("'", r"'\''"), re.sub(r"([^\w@%+=:,./-])", r"\\\1", line))
+    yield from (shlex.quote(line).removeprefix("'").removesuffix("'"), line.replace("'", r"'\''"))
+    yield re.sub(r"([^\w@%+=:,./-])", r"\\\1", line)
 
 
 def _encoded(data: bytes) -> Iterator[str]:

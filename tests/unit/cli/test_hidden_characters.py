@@ -2,28 +2,29 @@
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
+from tests.fakes.views import a_step_view
 
 from vesemir.cli import logs
 from vesemir.cli.live import Lines, rendered
 from vesemir.cli.output import print_json, say, show, table
 from vesemir.cli.rollout import RolloutProgress, TargetProgress
+from vesemir.domain.step import StepStatus
 
 EVIL = "w\x1b[2J\u202eb\x9b1\x7f\u200b\r"
 HIDDEN = set("\x1b\u202e\x9b\x7f\u200b\r")
 STEP: dict[str, Any] = {
-    "step_id": 1, "target": EVIL, "step": EVIL, "status": "failed", "exit_status": 1, "duration_seconds": 0.1,
-    "attempt": 1, "redone": False, "direction": "forward", "output": f"{EVIL}\n{EVIL}", "output_truncated": False,
-    "output_bytes": 9,
+    "target": EVIL, "step": EVIL, "status": StepStatus.FAILED, "exit_status": 1, "output": f"{EVIL}\n{EVIL}"
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_logs(capsys: pytest.CaptureFixture[str], *, as_json: bool) -> None:
-    logs._print([STEP], as_json=as_json)
+    logs._print([replace(a_step_view(1, EVIL), **STEP)], as_json=as_json)
     printed = capsys.readouterr().out
     assert not HIDDEN & set(printed)
     if as_json:

@@ -121,7 +121,7 @@ class Service:
         self._log.info("stopped")
 
     async def _answer_until(self, left: float) -> None:
-        """HTTP goes on saying 503 until whoever balances by it has noticed: closed earlier, requests would fail."""
+        """HTTP goes on saying 503 until who balances by it has noticed: closed earlier, requests would fail."""
         try:
             async with asyncio.timeout_at(left):
                 await self._hurried.wait()

@@ -72,17 +72,17 @@ class Lab(Mapping[str, Any]):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._said: dict[str, Any] = json.loads((folder / "lab.json").read_text())
+        self._wording: dict[str, Any] = json.loads((folder / "lab.json").read_text())
         self._printed: dict[tuple[str, str], Event] = {}
 
     def __getitem__(self, name: str) -> Any:
-        return self._said[name]
+        return self._wording[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._said)
+        return iter(self._wording)
 
     def __len__(self) -> int:
-        return len(self._said)
+        return len(self._wording)
 
     # --- events -----------------------------------------------------------------------------------------------------
 

@@ -19,10 +19,10 @@ def main() -> int:
     allowed = int(arguments.runs * arguments.rate)
 
     print(f"{arguments.runs} deployments each, false-alarm rate {arguments.rate:g}: at most {allowed} may be blamed")
-    good = [_told(score(each, arguments.runs, first_seed=arguments.seed, rules=rules)) for each in GOOD]
+    good = [_reported(score(each, arguments.runs, first_seed=arguments.seed, rules=rules)) for each in GOOD]
     worst = max(each.blamed for each in good)
     print(f"\nBad releases, with max_error_ratio 1 % and a false-alarm rate of {AnalysisRules().false_alarm_rate:g}")
-    bad = [_told(score(each, arguments.runs, first_seed=arguments.seed, rules=AnalysisRules())) for each in BAD]
+    bad = [_reported(score(each, arguments.runs, first_seed=arguments.seed, rules=AnalysisRules())) for each in BAD]
     caught = min(each.blamed for each in bad) / arguments.runs
     print(f"\n{bad[0].outcomes[0].report}")
     print(f"good ones blamed: {worst} of {arguments.runs} at worst, {allowed} allowed")
@@ -32,7 +32,7 @@ def main() -> int:
     return 0 if kept else 1
 
 
-def _told(seen: Score) -> Score:
+def _reported(seen: Score) -> Score:
     soon = f", after {seen.median_seconds:.0f} s (median)" if seen.blamed else ""
     print(f"  {seen.situation.name:<42} {seen.blamed:4} of {len(seen.outcomes)} blamed{soon}", flush=True)
     return seen

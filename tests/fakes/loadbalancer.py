@@ -138,27 +138,27 @@ class FakeLoadBalancer:
         known.answered, known.failed = known.answered + requests, known.failed + errors
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
-        known = self._told(backend, server, f"state {state.value}")
+        known = self._reported(backend, server, f"state {state.value}")
         if known.admin is AdminState.MAINT and state is not AdminState.MAINT:
             known.health = known.rise
         known.admin = state
 
     async def set_weight(self, backend: str, server: str, percent: int) -> None:
-        known = self._told(backend, server, f"weight {percent}%")
+        known = self._reported(backend, server, f"weight {percent}%")
         known.user_weight = weight_at(known.configured_weight, percent)
 
     async def set_user_weight(self, backend: str, server: str, weight: int) -> None:
-        self._told(backend, server, f"weight {weight}").user_weight = weight
+        self._reported(backend, server, f"weight {weight}").user_weight = weight
 
     async def set_agent(self, backend: str, server: str, *, enabled: bool) -> None:
-        known = self._told(backend, server, f"agent {'on' if enabled else 'off'}")
+        known = self._reported(backend, server, f"agent {'on' if enabled else 'off'}")
         known.agent_enabled = enabled and known.has_agent
 
     async def mark_down(self, backend: str, server: str) -> None:
-        self._told(backend, server, "health down").health = 0
+        self._reported(backend, server, "health down").health = 0
 
     async def shutdown_sessions(self, backend: str, server: str) -> None:
-        self._told(backend, server, "shutdown").sessions = 0
+        self._reported(backend, server, "shutdown").sessions = 0
 
     async def process(self) -> HaproxyProcess:
         self._there(self._backend)
@@ -179,7 +179,7 @@ class FakeLoadBalancer:
         if checked_server_name(backend) != self._backend:
             raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no backend {backend}")
 
-    def _told(self, backend: str, server: str, what: str) -> FakeServer:
+    def _reported(self, backend: str, server: str, what: str) -> FakeServer:
         self._there(backend)
         known = self.by_name.get(checked_server_name(server))
         if known is None:

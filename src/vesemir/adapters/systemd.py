@@ -53,15 +53,15 @@ class Notifier:
         """
         clock = asyncio.get_running_loop().time
         interval = self._watchdog_seconds / 2 if self._watchdog_seconds is not None else None
-        due, told = clock(), ""
+        due, reported = clock(), ""
         while True:
             reach(Failpoint.LOOP_TURN)
             if interval is not None and clock() >= due:
                 self.notify("WATCHDOG=1")
                 due = clock() + interval
-            if (text := doing()) != told:
+            if (text := doing()) != reported:
                 self.status(text)
-                told = text
+                reported = text
             await asyncio.sleep(min(TURN_SECONDS, interval or TURN_SECONDS))
 
     def notify(self, state: str) -> None:

@@ -6,6 +6,6 @@ import gc
 def main() -> None:
     """The entry point of the ``vesemir`` command."""
     gc.disable()  # imports leave no garbage worth looking for; the program has it enabled when a command begins
-    from vesemir.cli.program import app  # noqa: PLC0415 -- this package is also imported by whoever wants one command
+    from vesemir.cli.program import app  # noqa: PLC0415 -- this package is also imported by the one that wants one command
 
     app(prog_name="vesemir")

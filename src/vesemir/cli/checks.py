@@ -52,10 +52,11 @@ def findings() -> Iterator[Finding]:
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
     """A line if all is well, for recipes one for each folder; else a line for everything that is wrong."""
     try:
-        if told := list(look(settings)):
+        if reported := list(look(settings)):
             # Each folder of recipes has a line of its own: what replaces what must be seen.
             yield from (
-                Finding(part, ok=True, detail=line) for line in (told if look is _recipes else ["; ".join(told)])
+                Finding(part, ok=True, detail=line)
+                for line in (reported if look is _recipes else ["; ".join(reported)])
             )
     except VesemirError as error:
         for line in str(error).splitlines():
@@ -114,11 +115,11 @@ def _policy(settings: Settings) -> Iterator[str]:
 
 def _broker(settings: Settings) -> Iterator[str]:
     found = asyncio.run(depths(settings.amqp, name="vesemir check"))
-    told = [
+    reported = [
         f"{queue} {'not there yet' if depth is None else f'{depth.messages} waiting, {depth.consumers} consuming'}"
         for queue, depth in found.items()
     ]
-    yield f"answers; {'; '.join(told)}"
+    yield f"answers; {'; '.join(reported)}"
 
 
 def _database(settings: Settings) -> Iterator[str]:

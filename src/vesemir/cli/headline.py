@@ -70,13 +70,13 @@ def _progress(targets: Sequence[TargetView]) -> str:
         return "no target was begun"
     numbers = Counter(_kind(target) for target in targets)
     has = "has" if len(targets) == 1 else "have"
-    told = [f"{numbers.pop('have it', 0)} of {count(len(targets), 'target')} {has} it"]
+    reported = [f"{numbers.pop('have it', 0)} of {count(len(targets), 'target')} {has} it"]
     for kind in _KINDS:
         if numbers[kind]:
             names = [target.name for target in targets if _kind(target) == kind]
             listed = f" ({', '.join(names)})" if kind in _TOLD_BY_NAME and len(names) <= _NAMED else ""
-            told.append(f"{numbers[kind]} {kind}{listed}")
-    return ", ".join(told)
+            reported.append(f"{numbers[kind]} {kind}{listed}")
+    return ", ".join(reported)
 
 
 _KINDS = (

@@ -25,7 +25,7 @@ Clock = Callable[[], float]
 
 
 class Watcher(Protocol):
-    """Whoever shows a rollout while it goes on."""
+    """The one that shows a rollout while it goes on."""
 
     def event(self, event: Mapping[str, Any]) -> None: ...
 
@@ -107,8 +107,8 @@ def rendered(rollout: RolloutProgress, *, now: float, rows: int) -> RenderableTy
 
 def _head(rollout: RolloutProgress) -> RenderableType:
     counts = Counter(target.status for target in rollout.targets.values())
-    told = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.items())
-    parts = [f"{rollout.deployment_id}: {rollout.state.replace('_', ' ')}", rollout.note, told]
+    reported = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.items())
+    parts = [f"{rollout.deployment_id}: {rollout.state.replace('_', ' ')}", rollout.note, reported]
     return text(" · ".join(part for part in parts if part), "bold")
 
 

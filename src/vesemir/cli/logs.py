@@ -81,7 +81,7 @@ async def _all(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
 
 async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
     """Steps are only ever added. While the record is away, it is waited for: nothing that was printed comes again."""
-    known, answered, told = -1, False, False
+    known, answered, reported = -1, False, False
     while True:
         try:
             view = await view_of(reader, reading.deployment_id)
@@ -93,11 +93,11 @@ async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None
         except StoreAwayError as error:
             if not answered:
                 raise
-            if not told:
+            if not reported:
                 say(f"{error}; waiting for it")
-            known, told = -1, True
+            known, reported = -1, True
         else:
-            told = False
+            reported = False
             if view.state in FINAL:
                 say(f"{reading.deployment_id}: {view.state}")
                 return

@@ -74,7 +74,7 @@ def rollback_command(
     if given or "parameters" in made:
         made["parameters"] = with_secrets(made.get("parameters", {}), given)
     event = judged(made, settings)
-    for line in _told(standing, good, made, waiting=any(each.state not in FINAL for each in history)):
+    for line in _reported(standing, good, made, waiting=any(each.state not in FINAL for each in history)):
         say(line)
     if only_print:
         print_json(made)
@@ -133,7 +133,7 @@ def with_secrets(recorded: Json, given: Json) -> dict[str, Any]:
     return parameters
 
 
-def _told(standing: LaneDeployment, good: LaneDeployment, made: Json, *, waiting: bool) -> list[str]:
+def _reported(standing: LaneDeployment, good: LaneDeployment, made: Json, *, waiting: bool) -> list[str]:
     what = f"{good.application} in {good.environment}"
     first = (
         f"{'trying out' if made['dry_run'] else 'rolling back'} {what} from {standing.version} "

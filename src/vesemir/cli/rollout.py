@@ -45,8 +45,8 @@ class RolloutProgress:
 
     def apply(self, event: Json, *, now: float) -> bool:
         """False if this event is known already or is of another deployment."""
-        sequence, told = event.get("sequence"), event.get("deployment_id")
-        if not isinstance(sequence, int) or told not in {self.deployment_id, None}:
+        sequence, reported = event.get("sequence"), event.get("deployment_id")
+        if not isinstance(sequence, int) or reported not in {self.deployment_id, None}:
             return False
         if sequence in self._seen:
             return False
@@ -135,17 +135,17 @@ def line_of(event: Json) -> str:
         return f"{event['target']}: {_of_target(name, event)}"
     match name:
         case "deployment.accepted":
-            told = _after(": ", _waits(event))
+            reported = _after(": ", _waits(event))
         case "deployment.started":
             batches = count(len(event["batches"]), "batch", "batches")
-            told = f": {count(len(event['targets']), 'target')} in {batches}"
+            reported = f": {count(len(event['targets']), 'target')} in {batches}"
         case "deployment.taken_over":
-            told = f" by {event['instance']} from {event['previous_instance']}"
+            reported = f" by {event['instance']} from {event['previous_instance']}"
         case "deployment.finished":
-            told = f": {event['status'].replace('_', ' ')}"
+            reported = f": {event['status'].replace('_', ' ')}"
         case _:
-            told = _after(" ", why(event))
-    return f"{name.removeprefix('deployment.').replace('_', ' ')}{told}"
+            reported = _after(" ", why(event))
+    return f"{name.removeprefix('deployment.').replace('_', ' ')}{reported}"
 
 
 def _of_target(name: str, event: Json) -> str:

@@ -193,15 +193,15 @@ def _targets(targets: Sequence[TargetView]) -> RenderableType:
 
 def _failures(targets: Sequence[TargetView]) -> Iterator[RenderableType]:
     """What is wrong with each target, once for those with which the same is wrong."""
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     for target in targets:
         if target.failure:
-            told.setdefault(target.failure.message, []).append(target.name)
-    for message, names in list(told.items())[:_TOLD]:
+            reported.setdefault(target.failure.message, []).append(target.name)
+    for message, names in list(reported.items())[:_TOLD]:
         yield ""
         yield paragraph(text(", ".join(names), "bold"), text(f": {message}"))
-    if len(told) > _TOLD:
-        yield text(f"… and {len(told) - _TOLD} others: vesemir status ID --json has all of them")
+    if len(reported) > _TOLD:
+        yield text(f"… and {len(reported) - _TOLD} others: vesemir status ID --json has all of them")
 
 
 def _parked(destinations: Sequence[DestinationView]) -> RenderableType:

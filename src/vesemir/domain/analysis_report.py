@@ -11,7 +11,7 @@ _TITLE, _COLUMN = 18, 14
 def written(judgement: Judgement, rules: AnalysisRules) -> str:
     """For people; ends with a line end."""
     lines = [f"{judgement.verdict.value}: {judgement.reason}", "", *_table(judgement.figures), ""]
-    return "\n".join([*lines, *_tests(judgement.figures, rules), *_told(judgement.figures)]) + "\n"
+    return "\n".join([*lines, *_tests(judgement.figures, rules), *_reported(judgement.figures)]) + "\n"
 
 
 def regression_in(report: str) -> str:
@@ -49,7 +49,7 @@ def _tests(figures: Figures, rules: AnalysisRules) -> Iterator[str]:
     yield f"a p of {rules.false_alarm_rate:g} or less is no chance (analysis.false_alarm_rate{shared})"
 
 
-def _told(figures: Figures) -> Iterator[str]:
+def _reported(figures: Figures) -> Iterator[str]:
     if figures.holds:
         yield f"held: {', '.join(map(_held, figures.holds))}"
     if figures.lost:

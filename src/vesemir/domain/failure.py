@@ -132,9 +132,9 @@ class Failure:
 _LEFT_BEHIND = "; its server "
 
 
-def with_left_behind(failure: Failure, said: str) -> Failure:
+def with_left_behind(failure: Failure, wording: str) -> Failure:
     """With the words for what is left in HAProxy, which begin with ``its server``."""
-    return Failure(failure.code, f"{failure.message}; {said}") if said else failure
+    return Failure(failure.code, f"{failure.message}; {wording}") if wording else failure
 
 
 def cause_of(failure: Failure) -> str:

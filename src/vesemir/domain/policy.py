@@ -144,12 +144,12 @@ class Policy:
         ``user_id`` is the message's, as RabbitMQ verified it; ``now`` is in seconds since the epoch.
         """
         frozen = (
-            self._said(problem, f"freeze {freeze.name}", freeze.contact)
+            self._wording(problem, f"freeze {freeze.name}", freeze.contact)
             for freeze in self.freezes
             if (problem := freeze.problem(request, user_id, now))
         )
         limited = (
-            self._said(problem, f"limit {limit.name}", limit.contact)
+            self._wording(problem, f"limit {limit.name}", limit.contact)
             for limit in self._limits(request)
             for problem in limit.problems(request, user_id)
         )
@@ -158,7 +158,7 @@ class Policy:
     def judge_targets(self, request: DeployRequest, user_id: str | None, names: Sequence[str]) -> list[Problem]:
         """What only the targets can tell, by their number and their names."""
         limited = [
-            self._said(problem, f"limit {limit.name}", limit.contact)
+            self._wording(problem, f"limit {limit.name}", limit.contact)
             for limit in self._limits(request)
             for problem in limit.problems_with(request, len(names))
         ]
@@ -171,7 +171,7 @@ class Policy:
         if all(problem for _, problem in found):
             for permission, problem in found:
                 if problem:
-                    yield self._said(problem, f"allow {permission.name}", permission.contact)
+                    yield self._wording(problem, f"allow {permission.name}", permission.contact)
 
     def _covering(self, request: DeployRequest) -> list[Permission]:
         return [each for each in self.permissions if each.scope.covers(request)]
@@ -184,7 +184,7 @@ class Policy:
         if not covering:
             if self.permissions and not self.allow_otherwise:
                 problem = Problem("application", "must not be deployed in this environment: no [[allow]] covers it")
-                yield self._said(problem, "otherwise", "")
+                yield self._wording(problem, "otherwise", "")
             return
         found = [list(each.problems(request, user_id)) for each in covering]
         if not all(found):
@@ -192,11 +192,11 @@ class Policy:
         for permission, problems in zip(covering, found, strict=True):
             for problem in problems if len(covering) == 1 else problems[:1]:
                 more = f", or what another of {len(covering)} rules asks" if len(covering) > 1 else ""
-                said = replace(problem, message=problem.message + more)
-                yield self._said(said, f"allow {permission.name}", permission.contact)
+                wording = replace(problem, message=problem.message + more)
+                yield self._wording(wording, f"allow {permission.name}", permission.contact)
 
-    def _said(self, problem: Problem, rule: str, contact: str) -> Problem:
-        ask = contact or self.contact or "whoever keeps the policy"
+    def _wording(self, problem: Problem, rule: str, contact: str) -> Problem:
+        ask = contact or self.contact or "the one that keeps the policy"
         return replace(problem, message=f"{problem.message} [{rule}]; ask {ask}")
 
 

@@ -64,7 +64,7 @@ class PriorState:
 class PriorTraffic:
     """One server on every load balancer; ``boxes`` are by name, and one that was added since is missing.
 
-    Recorded before the server is touched, so that whoever takes the deployment over can go on from it.
+    Recorded before the server is touched, so that the one that takes the deployment over can go on from it.
     """
 
     server: str

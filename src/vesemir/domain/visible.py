@@ -2,7 +2,7 @@
 
 A host, a node's name, a version or a reason may hold what moves the cursor, recolours or hides lines (control
 characters), turns the order of letters around (bidirectional controls), or has no width at all. None of that is passed
-on; none of it is dropped either, so that whoever looks sees that it was there. The one place for it.
+on; none of it is dropped either, so that the one that looks sees that it was there. The one place for it.
 """
 
 import re

@@ -122,7 +122,7 @@ def _asked(*words: str) -> str:
 
 
 def clear_unfinished(token: str) -> None:
-    """The tree that this lab was building when it was interrupted; whoever built it has ended."""
+    """The tree that this lab was building when it was interrupted; the one that built it has ended."""
     _remove(cache_folder().glob(f"*{_building(token)}"))
 
 

@@ -68,11 +68,11 @@ class Demo:
         served = await self._served()
         names = {box["name"] for box in self._lab["boxes"]}
         right = served.keys() == {(name, NEXT_VERSION) for name in names}
-        _expect(right, f"HAProxy should serve {NEXT_VERSION} from every box, and serves {_told(served)}")
+        _expect(right, f"HAProxy should serve {NEXT_VERSION} from every box, and serves {_reported(served)}")
         asked = traffic.failed + sum(traffic.answered.values())
         self._say(f"Release {NEXT_VERSION} is on all {BOXES} boxes after {seconds:.1f} s.")
         self._say(f"Meanwhile the page was asked for {asked} times; {traffic.failed} times there was no answer.")
-        self._say(f"HAProxy sends its traffic to {_told(served)}.")
+        self._say(f"HAProxy sends its traffic to {_reported(served)}.")
 
     async def _broken_release(self) -> None:
         self._say(f"\nAct two: release {BROKEN_VERSION}, whose application does not start, one box at a time.")
@@ -83,10 +83,10 @@ class Demo:
         served = await self._served()
         names = {box["name"] for box in self._lab["boxes"]}
         right = served.keys() == {(name, NEXT_VERSION) for name in names - set(out)}
-        _expect(right, f"the other boxes should serve {NEXT_VERSION}, and HAProxy serves {_told(served)}")
+        _expect(right, f"the other boxes should serve {NEXT_VERSION}, and HAProxy serves {_reported(served)}")
         failure = result.get("failure") or {}
         self._say(f"The deployment failed after {seconds:.1f} s, as it should: {failure.get('message', '')}")
-        self._say(f"{out[0]} is kept out of traffic. HAProxy sends it to {_told(served)}.")
+        self._say(f"{out[0]} is kept out of traffic. HAProxy sends it to {_reported(served)}.")
 
     async def _deploy(self, version: str, *, concurrency: int) -> tuple[dict[str, Any], float]:
         """Deploy and follow on standard error; returns what ``deployment.finished`` said, and the seconds it took."""
@@ -189,8 +189,8 @@ async def page(url: str) -> tuple[str, str]:
         writer.close()
     if not head.startswith(b"HTTP/1.1 200 "):
         raise ValueError(f"HAProxy answered {head[:60]!r}")
-    said = json.loads(body)
-    return said["box"], said["version"]
+    wording = json.loads(body)
+    return wording["box"], wording["version"]
 
 
 def _healthy(host: str, port: int) -> Callable[[], Any]:
@@ -206,12 +206,12 @@ def _result(printed: bytes, version: str) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(printed)
         result["status"]
     except (ValueError, KeyError, TypeError):
-        said = printed[-500:].decode(errors="replace") or "nothing"
-        raise LabError(f"`vesemir deploy` did not say how the deployment of {version} ended, but: {said}") from None
+        wording = printed[-500:].decode(errors="replace") or "nothing"
+        raise LabError(f"`vesemir deploy` did not say how the deployment of {version} ended, but: {wording}") from None
     return result
 
 
-def _told(served: Counter[tuple[str, str]]) -> str:
+def _reported(served: Counter[tuple[str, str]]) -> str:
     """``web1, web2 (release 2.0.0)``."""
     versions: dict[str, list[str]] = {}
     for box, version in sorted(served):

@@ -97,8 +97,8 @@ def chef_rules(topology: LabTopology) -> dict[str, list[str]]:
 
 def environment(topology: LabTopology) -> dict[str, str]:
     """What ``vesemir run`` needs. The settings file says it all too, so that it alone is enough for a person."""
-    told = (chef(topology) or {}) | {key: json.dumps(value) for key, value in chef_rules(topology).items()}
-    asked = {f"VESEMIR_INVENTORY__CHEF__{key.upper()}": value for key, value in told.items()}
+    reported = (chef(topology) or {}) | {key: json.dumps(value) for key, value in chef_rules(topology).items()}
+    asked = {f"VESEMIR_INVENTORY__CHEF__{key.upper()}": value for key, value in reported.items()}
     return {
         "VESEMIR_CONFIG": str(topology.places.settings),
         "VESEMIR_AMQP__URL": topology.amqp_url,

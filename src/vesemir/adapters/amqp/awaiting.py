@@ -21,7 +21,7 @@ async def any_of(*waits: Coroutine[Any, Any, object], timeout: float | None = No
 
 
 class Slot(Generic[T]):
-    """Holds what is there now, a connection for instance; whoever needs it waits while there is none."""
+    """Holds what is there now, a connection for instance; the one that needs it waits while there is none."""
 
     def __init__(self) -> None:
         self._value: T | None = None

@@ -160,7 +160,7 @@ class Requester:
 
 
 def _as_reply(message: DeliveredMessage) -> Reply | None:
-    """None for what is no JSON object: whoever knows the queue's name can write to it."""
+    """None for what is no JSON object: the one that knows the queue's name can write to it."""
     try:
         body = json.loads(message.body)
     except (ValueError, RecursionError):

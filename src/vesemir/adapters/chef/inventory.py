@@ -205,7 +205,7 @@ def _shortened(name: str) -> str:
 
 
 def _none_found(cluster: _Cluster, selector: ChefSelector, *, others: int) -> FailedError:
-    text = f"no node of {cluster.server.text} matches {_said(selector)}"
+    text = f"no node of {cluster.server.text} matches {_wording(selector)}"
     if others:
         text += f" to the letter ({others} that its index finds do not have it now)"
     return FailedError(
@@ -215,11 +215,11 @@ def _none_found(cluster: _Cluster, selector: ChefSelector, *, others: int) -> Fa
     )
 
 
-def _said(selector: ChefSelector) -> str:
+def _wording(selector: ChefSelector) -> str:
     if selector.query:
         return f"the query {selector.query!r}"
     parts = {"tags": selector.tags, "roles": selector.roles, "recipes": selector.recipes}
-    said = [f"{name} {', '.join(map(repr, values))}" for name, values in parts.items() if values]
+    wording = [f"{name} {', '.join(map(repr, values))}" for name, values in parts.items() if values]
     if selector.environment:
-        said.append(f"environment {selector.environment!r}")
-    return " and ".join(said)
+        wording.append(f"environment {selector.environment!r}")
+    return " and ".join(wording)

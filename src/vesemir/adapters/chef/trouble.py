@@ -40,33 +40,33 @@ def refused(
     server: str, status: int, body: bytes, *, client_name: str, date: str | None, now: datetime, organization: bool
 ) -> FailedError:
     """The failure for a status that is no success. ``date`` is the server's own clock (the header ``Date``)."""
-    said = excerpt(body)
+    wording = excerpt(body)
     if status == HTTPStatus.UNAUTHORIZED:
-        return _denied(server, f"{_why_denied(said, client_name, _clock_off(date, now))}. It says: {said}")
+        return _denied(server, f"{_why_denied(wording, client_name, _clock_off(date, now))}. It says: {wording}")
     if status == HTTPStatus.FORBIDDEN:
         text = f"knows the client {client_name} but does not let it search: give it read permission on nodes"
-        return _denied(server, f"{text}. It says: {said}")
+        return _denied(server, f"{text}. It says: {wording}")
     if status == HTTPStatus.NOT_FOUND:
         where = "organization" if organization else "URL (an organization may be missing in the settings)"
-        return unreachable(server, f"has no such {where}: check it in the settings. It says: {said}")
+        return unreachable(server, f"has no such {where}: check it in the settings. It says: {wording}")
     if status == HTTPStatus.BAD_REQUEST:
-        text = f"{server} cannot read the search or its attributes: {said}"
+        text = f"{server} cannot read the search or its attributes: {wording}"
         return FailedError(FailureCode.REQUEST_INVALID, text)
     if 300 <= status < 400:  # noqa: PLR2004 -- redirects
         return unreachable(server, "sends us elsewhere, which a Chef server does not: set its own URL in the settings")
-    return unreachable(server, f"answers {status}: look at its log. It says: {said}")
+    return unreachable(server, f"answers {status}: look at its log. It says: {wording}")
 
 
 def _denied(server: str, reason: str) -> FailedError:
     return FailedError(FailureCode.TARGETS_INVENTORY_DENIED, f"{server} {reason}")
 
 
-def _why_denied(said: str, client_name: str, off: float | None) -> str:
+def _why_denied(wording: str, client_name: str, off: float | None) -> str:
     """mixlib-authentication's servers say three things, and the clock's is easily read as one of the key's."""
     if off is not None and abs(off) > _CLOCK_SECONDS:
         way = "behind" if off > 0 else "ahead of"
         return f"refuses us, since our clock is {abs(off) / 60:.0f} minutes {way} its: set the clocks right (NTP)"
-    lower = said.lower()
+    lower = wording.lower()
     if "clock" in lower:
         return "refuses us for the clock: set ours and its right (NTP); 15 minutes off is too much"
     if "failed to authenticate" in lower:

@@ -17,7 +17,7 @@ _LONGEST_PAUSE_SECONDS = 0.25
 
 
 class SharedAnswer(Generic[T]):
-    """``read`` is run once at a time; whoever is cancelled while waiting leaves the others undisturbed."""
+    """``read`` is run once at a time; the one that is cancelled while waiting leaves the others undisturbed."""
 
     def __init__(self, read: Callable[[], Awaitable[T]]) -> None:
         self._read = read

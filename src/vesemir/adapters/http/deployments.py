@@ -59,8 +59,8 @@ class Deployments:
         result = await self._kept(request)
         if result is None:
             return _not_there(request)
-        told = f"it ended as {result.body['status']}, and its record was cleaned up since; /events has the result"
-        return error_answer(HTTPStatus.GONE, told)
+        reported = f"it ended as {result.body['status']}, and its record was cleaned up since; /events has the result"
+        return error_answer(HTTPStatus.GONE, reported)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """``?after=SEQUENCE&limit=``; with ``Accept: text/event-stream`` a stream until ``deployment.finished``."""
@@ -121,14 +121,14 @@ class Deployments:
 
     async def _follow(self, response: web.StreamResponse, deployment_id: str, after: int) -> None:
         loop = asyncio.get_running_loop()
-        said = loop.time()
+        wording = loop.time()
         ended = False
         while not self._closing.is_set():
             found = await self._found(deployment_id, after)
             for event in found:
                 await _tell(response, _as_message(event))
                 after = event.sequence
-                said = loop.time()
+                wording = loop.time()
                 if event.name == LAST:
                     return
             if found:
@@ -136,9 +136,9 @@ class Deployments:
             if ended:
                 return  # the listener had all of it already
             ended = await self._is_final(deployment_id)
-            if loop.time() - said >= KEEP_ALIVE_SECONDS:
+            if loop.time() - wording >= KEEP_ALIVE_SECONDS:
                 await _tell(response, b": still here\n\n")
-                said = loop.time()
+                wording = loop.time()
             if not ended:
                 await self._pause()
 

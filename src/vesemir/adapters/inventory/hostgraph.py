@@ -13,7 +13,7 @@ ALL = "all"
 UNGROUPED = "ungrouped"
 
 Report = Callable[[tuple[str, str], str], None]
-"""Told (``("groups", name)``, reason); whoever read the file knows the line."""
+"""Told (``("groups", name)``, reason); the one that read the file knows the line."""
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """The pool, and the one way to use it: every wait has a limit, a doubtful connection is thrown away, not repaired.
 
-asyncpg has no limits by default, and a connection whose peer is silent wedges whoever uses it next. So each connect,
+asyncpg has no limits by default, and a connection whose peer is silent wedges its next user. So each connect,
 acquire and statement is bounded; a transaction that ends in doubt (no answer, cancelled) terminates its connection, and
 every other idle connection is then replaced before it is used again. The server ends what we abandon: it keeps a row
 locked for a silent client no longer than ``_IDLE_IN_TRANSACTION_SECONDS``, or a takeover would wait for a dead peer.

@@ -1,6 +1,6 @@
 """Questions that come while one is under way are put together and asked next, in one statement or transaction.
 
-A commit waits for the disk, and as long for fifty rows as for one. Whoever comes to the turn first asks for all who
+A commit waits for the disk, and as long for fifty rows as for one. Who comes to the turn first asks for all who
 wait; there is no task of its own that could be lost.
 """
 
@@ -40,7 +40,7 @@ class GroupedQuestions(Generic[Question, Answer]):
         """In the order in which it was called. Raises what ``together`` raised."""
         asked: _WaitingQuestion[Question, Answer] = _WaitingQuestion(question)
         self._waiting.append(asked)
-        await asyncio.sleep(0)  # whoever asks in the same turn of the loop asks along
+        await asyncio.sleep(0)  # the one that asks in the same turn of the loop asks along
         async with self._turn:
             if asked in self._waiting:
                 group, self._waiting = self._waiting[:GROUP_LIMIT], self._waiting[GROUP_LIMIT:]
@@ -52,7 +52,7 @@ class GroupedQuestions(Generic[Question, Answer]):
             answers = await self._together([asked.question for asked in group])
         except StoreAwayError as error:
             _fail(group, error)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to whoever asked
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the one that asked
             if len(group) == 1:
                 _fail(group, error)
                 return

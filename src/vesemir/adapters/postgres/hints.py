@@ -58,14 +58,14 @@ class Announcer:
                 await self._send_waiting()
 
     async def _send_waiting(self) -> None:
-        told, self._waiting = self._waiting, set()
-        if not told:
+        reported, self._waiting = self._waiting, set()
+        if not reported:
             return
         try:
             async with self._database.connection() as connection:
-                await statements().notify.run(connection, hints=sorted(told))
+                await statements().notify.run(connection, hints=sorted(reported))
         except asyncio.CancelledError:
-            self._waiting |= told
+            self._waiting |= reported
             raise
 
 

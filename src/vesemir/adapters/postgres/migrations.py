@@ -3,7 +3,7 @@
 Several instances may do it at once: the first locks the list of migrations, the others wait and find nothing to do. No
 advisory lock: one of those would be lost behind a pooler that switches connections.
 
-Instances work on while it happens. A change of a table waits for whoever reads it, and everybody else then waits behind
+Instances work on while it happens. A change of a table waits for who reads it, and everybody else then waits behind
 the change: so each waits for a short time only, and all is rolled back and tried again.
 """
 

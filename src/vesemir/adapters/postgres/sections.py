@@ -1,6 +1,6 @@
 """Sections that one deployment at a time is in, across all instances: a locked row, held by an open transaction.
 
-Whoever dies in it takes the lock along: no lock is ever left behind. The transaction writes nothing, so how it ends
+Who dies in it takes the lock along: no lock is ever left behind. The transaction writes nothing, so how it ends
 does not matter. Within one instance a lock in memory comes first, so that a hundred targets of one backend wait on one
 connection, not on a hundred; and sections have a pool of their own, or those who wait here would keep a lease's renewal
 waiting.

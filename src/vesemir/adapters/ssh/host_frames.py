@@ -1,6 +1,6 @@
 """What a host may say, and when: the one place where a supervisor's frames are judged before anything uses them.
 
-A host is not trusted. Whoever has broken into it, or answers in its place, can send any bytes as a supervisor. So each
+A host is not trusted. Who has broken into it, or answers in its place, can send any bytes as a supervisor. So each
 frame must be one that the last request allows, each field must have its form and its limits, and a frame is judged by
 its first five bytes: what is too long is never waited for. What is read is therefore bounded by what was asked for.
 

@@ -180,7 +180,7 @@ class SshHosts:
 
 
 def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:
-    """asyncssh keeps it with the channel, for whoever asks: 40 KB of memory for each session."""
+    """asyncssh keeps it with the channel, for the one that asks: 40 KB of memory for each session."""
     if getattr(channel, "_command", None) is not None:
         channel._command = None  # noqa: SLF001 - nothing depends on it, here or there
 

@@ -1,4 +1,4 @@
-"""Memory for output that is on its way from the hosts to the record: so much for a whole instance, whoever prints.
+"""Memory for output that is on its way from the hosts to the record: so much for a whole instance, the one that prints.
 
 Hundreds of steps may end in one moment with a quarter of a megabyte each, and a database takes its time. A large output
 therefore waits on its host until it is asked for.

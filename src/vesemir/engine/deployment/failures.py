@@ -60,7 +60,7 @@ def _stuck(rows: Iterable[Row]) -> Iterator[str]:
         same = list(members)
         words = [row.failure.message if row.failure else "its failure was not recorded" for row in same]
         if len(same) <= _EACH:
-            yield from (f"{row.name} is {state}: {said}" for row, said in zip(same, words, strict=True))
+            yield from (f"{row.name} is {state}: {wording}" for row, wording in zip(same, words, strict=True))
         else:
             names = ", ".join(row.name for row in same)
             yield f"{names} are {state} ({code}), the first because: {words[0]}"

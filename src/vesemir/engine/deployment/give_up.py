@@ -41,11 +41,11 @@ async def give_up(started: StartedDeployment, failure: Failure) -> Ending:
 
 async def _leave(deployment: Deployment, row: Row) -> None:
     await deployment.recorder.write(row.move(TargetState.RUNNING))
-    said = [
+    wording = [
         await _bounded(deployment, _end_remote(deployment, row)),
         await _bounded(deployment, _drain(deployment, row)),
     ]
-    text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *said]))
+    text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *wording]))
     failure = Failure(FailureCode.TARGET_STATE_UNKNOWN, text)
     stays_out = _stays_out(deployment, row)
     left = [LeftDrained(row.name)] if stays_out else []

@@ -163,8 +163,8 @@ class RolloutLoop:
         if batch not in self._told_batches:
             self._told_batches.add(batch)
             more = f" and {len(names) - NAMES_TOLD} more" if len(names) > NAMES_TOLD else ""
-            told = ", ".join(names[:NAMES_TOLD]) + more
-            self._log.info("batch {batch} begins with {names}", batch=batch, names=told)
+            reported = ", ".join(names[:NAMES_TOLD]) + more
+            self._log.info("batch {batch} begins with {names}", batch=batch, names=reported)
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
         session = TargetSession(self._deployment, row, canaries=self._canaries)

@@ -43,14 +43,14 @@ class Answers:
     ) -> None:
         """``control.accepted`` or ``control.rejected``."""
         name = "control.rejected" if failure else "control.accepted"
-        told = {"command": command, "failure": failure.as_json() if failure else None}
-        await self._tell(message, self._body(name, common) | told, failure)
+        reported = {"command": command, "failure": failure.as_json() if failure else None}
+        await self._tell(message, self._body(name, common) | reported, failure)
 
     async def control_refused(self, message: IncomingMessage, refusal: Refusal) -> None:
         """A control message that could not be read: ``control.rejected``, and a copy to the rejected queue."""
         await self._copy(message, refusal)
-        told = {"command": refusal.command, "failure": refusal.failure_json()}
-        await self._tell(message, self._body("control.rejected", refusal.common) | told, refusal)
+        reported = {"command": refusal.command, "failure": refusal.failure_json()}
+        await self._tell(message, self._body("control.rejected", refusal.common) | reported, refusal)
 
     async def result_again(self, message: IncomingMessage, result: StoredEvent) -> None:
         """``deployment.finished`` of a deployment that is not in the record any more, to who repeats the request."""
@@ -116,13 +116,13 @@ class Answers:
             )
         )
 
-    async def _to_requester(self, told: OutgoingMessage) -> None:
-        outcome = await self._broker.publish(told)
+    async def _to_requester(self, reported: OutgoingMessage) -> None:
+        outcome = await self._broker.publish(reported)
         if outcome is not PublishOutcome.CONFIRMED:
             self._log.warning(
                 "{event} could not be delivered to {queue}: {outcome}",
-                event=told.type,
-                queue=told.routing_key,
+                event=reported.type,
+                queue=reported.routing_key,
                 outcome=outcome.value,
             )
 

@@ -1,4 +1,4 @@
-"""Control messages in: they set wishes in the record, and the owner of the deployment, whoever that is, obeys."""
+"""Control messages in: they set wishes in the record, and the owner of the deployment, the one that that is, obeys."""
 
 from collections.abc import Callable
 from typing import assert_never

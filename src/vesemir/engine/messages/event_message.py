@@ -1,4 +1,4 @@
-"""One recorded event as the message that it is at one place: the same ``message_id`` whoever publishes it, and when."""
+"""One recorded event as the message that it is at one place: the same ``message_id`` who publishes it, and when."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""The outbox: what the record holds goes out, in order, to every destination, whoever wrote it and whoever dies.
+"""The outbox: what the record holds goes out, in order, to every destination, who wrote it and the one that dies.
 
 Each destination has a cursor in the record and, while somebody publishes to it, a short publisher's lease. Events after
 the cursor are published with several confirms in flight; the cursor moves up to the first that was not confirmed. A

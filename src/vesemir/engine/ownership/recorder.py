@@ -2,7 +2,7 @@
 
 While one transaction is under way the next changes gather, so a fan-out over hundreds of targets costs few commits and
 no target waits longer than one commit. If a write cannot be made, the lease is given up: what is not recorded did not
-happen, and whoever claims next finds out from the hosts.
+happen, and the one that claims next finds out from the hosts.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Recorder:
         written = asyncio.get_running_loop().create_future()
         if self._lease.lost:
             written.set_exception(self._lost())
-            written.exception()  # whoever does not await it need not be told twice
+            written.exception()  # the one that does not await it need not be told twice
             return written
         self._waiting.append((changes, written))
         self._filled.set()

@@ -1,6 +1,6 @@
 """Secret parameters in the record: shown as ``•••``, kept sealed until the deployment has ended, then forgotten.
 
-They have to be kept, because another instance may have to go on with the deployment. Whoever reads the database without
+They have to be kept, because another instance may have to go on with the deployment. Who reads the database without
 the key of the settings (``secrets.key_file``) learns nothing from it.
 """
 

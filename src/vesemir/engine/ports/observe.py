@@ -60,7 +60,7 @@ class Backlog:
 class Meters(Protocol):
     """Counts and times. Seconds are float seconds; ``code`` is a failure code or None for none.
 
-    Never an id, a host or an application: whoever sends requests could make up any number of them.
+    Never an id, a host or an application: the one that sends requests could make up any number of them.
     """
 
     def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None: ...

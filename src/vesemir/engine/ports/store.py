@@ -218,7 +218,7 @@ class Store(Outbox, Cleaner, Protocol):
         ...
 
     async def hand_back(self, claim: Claim) -> None:
-        """Give the lease up: whoever is next may claim at once, and it does not count as an expiry."""
+        """Give the lease up: the one that is next may claim at once, and it does not count as an expiry."""
         ...
 
     async def load(self, deployment_id: str) -> DeploymentRecord | None: ...
@@ -244,7 +244,7 @@ class Store(Outbox, Cleaner, Protocol):
     def section(self, name: str) -> AbstractAsyncContextManager[None]:
         """A section that one deployment at a time is in, across all instances; meant for well below a second.
 
-        Ends with whoever is in it. Raises ``StoreAwayError``.
+        Ends with the one that is in it. Raises ``StoreAwayError``.
         """
         ...
 

@@ -81,7 +81,7 @@ class TargetSession:
             return
         row.duration_seconds = loop_time() - started
         state = target_state_of(failure, row.direction)
-        await self._finish(state, self._said(failure))
+        await self._finish(state, self._wording(failure))
 
     async def _recorded(self) -> None:
         """Until the record says that it is in work."""
@@ -242,7 +242,7 @@ class TargetSession:
             reason = error.failure.message if isinstance(error, FailedError) else "it did not answer in time"
             self._settled = f"its server could not be put right in HAProxy ({reason}): look there"
 
-    def _said(self, failure: Failure | None) -> Failure | None:
+    def _wording(self, failure: Failure | None) -> Failure | None:
         return None if failure is None else with_left_behind(failure, self._settled)
 
     async def _finish(self, state: TargetState, failure: Failure | None) -> None:

@@ -24,15 +24,15 @@ async def empty(servers: Sequence[ServerOnBox], request: TrafficRequest, process
     """
     started = loop_time()
     for _ in range(TRIES):
-        said = await _wait_until_idle(servers, request)
+        wording = await _wait_until_idle(servers, request)
         if processes is not None:
-            said += await _wait_for_unseen(servers, request, processes)
+            wording += await _wait_for_unseen(servers, request, processes)
         for server in servers:
             if (await server.read()).admin is not AdminState.MAINT:
                 await server.order(AdminState.MAINT)
         if all(state.admin is AdminState.MAINT for state in await read_all(servers)):
             seconds = loop_time() - started
-            return f"{servers[0].name} drained in {seconds:.1f} s{said}, in maint on {boxes_of(servers)}"
+            return f"{servers[0].name} drained in {seconds:.1f} s{wording}, in maint on {boxes_of(servers)}"
     text = f"HAProxy on {boxes_of(servers)} does not keep {servers[0].name} in maint: see what else sets its state"
     raise FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
 

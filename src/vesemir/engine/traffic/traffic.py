@@ -68,7 +68,7 @@ class Traffic:
             view = await box.servers(self._request.backend)
             for server in servers:
                 check_weights(found(view, server, self._request.backend, box.name), self._request.weights)
-        await self._processes.look(self._balancers)  # whoever is replaced from now on is known to be
+        await self._processes.look(self._balancers)  # the one that is replaced from now on is known to be
 
     async def observe(self, name: str) -> PriorTraffic:
         """What is there now."""
@@ -95,7 +95,7 @@ class Traffic:
 
         What is there in the moment before the drain is given to ``remember``, to be recorded; ``prior`` is what an
         earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
-        whoever takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
+        who takes the server out meanwhile is respected. Raises ``haproxy.capacity``, ``haproxy.drain_timed_out``.
         """
         self._back.pop(name, None)
         await self._correct()
@@ -114,8 +114,8 @@ class Traffic:
         assert known is not None  # noqa: S101 - `before` has seen to it
         await self._try_weights(servers, known)
         text = await empty(servers, self._request, self._processes)
-        said = known.left_as_it_was
-        return f"{text}; it {said}" if said else text
+        wording = known.left_as_it_was
+        return f"{text}; it {wording}" if wording else text
 
     async def assert_out(self, name: str) -> str:
         """Read again, and out again where a reload put it back; what was drained before needs no capacity again."""
@@ -162,9 +162,9 @@ class Traffic:
         for percent in self._request.weights if servers else ():
             work = partial(hold, self._request.degradation_seconds, percent)
             await weights.hold(servers, percent, work, self._processes)
-        said = await self._serve_fully(name, servers, prior)
+        wording = await self._serve_fully(name, servers, prior)
         self._back[name] = (loop_time(), prior)
-        return said
+        return wording
 
     async def look_back(self) -> None:
         """At those that came back just before a reload: its dump of their state may be of before that.
@@ -177,7 +177,7 @@ class Traffic:
         await self._correct()
 
     async def _correct(self) -> None:
-        """By the processes that were seen last: whoever drains or holds looks at them all the time."""
+        """By the processes that were seen last: the one that drains or holds looks at them all the time."""
         for name, (since, prior) in list(self._back.items()):
             until = since + STALE_SECONDS
             if self._processes.replaced_within(self._balancers, since, until):
@@ -236,12 +236,14 @@ class Traffic:
                 done.append(server.box.name)
             except FailedError as error:
                 failed.append(f"{server.box.name} ({error.failure.message})")
-        shown, told = f"its server {self._request.server_of(name)}", []
+        shown, reported = f"its server {self._request.server_of(name)}", []
         if done:
-            told.append(f"{shown} is left drained on {', '.join(done)}, agent checks off: mend it, then set it ready")
+            reported.append(
+                f"{shown} is left drained on {', '.join(done)}, agent checks off: mend it, then set it ready"
+            )
         if failed:
-            told.append(f"{shown} could not be drained on {', '.join(failed)} and may get traffic: look there")
-        return "; ".join(told)
+            reported.append(f"{shown} could not be drained on {', '.join(failed)} and may get traffic: look there")
+        return "; ".join(reported)
 
     # --- how ------------------------------------------------------------------------------------------------------
 
@@ -271,9 +273,9 @@ class Traffic:
                 await server.restore(was)
             elif was is not None and was.agent:
                 await server.wake_agent()
-        return await self._told(name, servers, prior)
+        return await self._reported(name, servers, prior)
 
-    async def _told(self, name: str, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> str:
+    async def _reported(self, name: str, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> str:
         parts = [f"{servers[0].name} ready at 100 % on {boxes_of(servers)}"] if servers else []
         if prior.left_as_it_was:
             parts.append(f"{self._request.server_of(name)} {prior.left_as_it_was}")

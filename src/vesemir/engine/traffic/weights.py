@@ -52,16 +52,16 @@ async def hold(
     Raises ``haproxy.not_up`` as soon as the server is seen not to be UP: nobody has to wait for the end to know.
     """
     boxes = [server.box for server in servers]
-    told = await processes.look(boxes)
+    reported = await processes.look(boxes)
     await serve(servers, percent)
 
     async def look() -> None:
-        nonlocal told
+        nonlocal reported
         try:
             there = await processes.look(boxes)
-            if there != told:
+            if there != reported:
                 await serve(servers, percent)
-                told = there
+                reported = there
             await _still_up(servers, percent)
         except FailedError as error:
             if error.failure.code is not FailureCode.HAPROXY_UNREACHABLE:

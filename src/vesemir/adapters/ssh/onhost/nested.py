@@ -156,14 +156,14 @@ class SudoStep:
 def without_sudo(nested: Nested, installed: str) -> StepOutcome:
     """The outcome of a step for which sudo did not do its part."""
     outcome = StepOutcome(b"failed", None, "")
-    said = nested.complaint()
+    wording = nested.complaint()
     if nested.greeted:
         outcome.reason = "sudo: the supervisor under sudo was killed; what the command had done by then is not known"
         return outcome
     user = os.environ.get("USER") or read_file("/proc/self/loginuid").decode("ascii", "replace") or str(os.getuid())
     line = f"{user} ALL=(root) NOPASSWD: {installed or 'ALL'}"
     advice = f"the sudoers file needs a line such as '{line}' (visudo -f /etc/sudoers.d/vesemir)"
-    outcome.reason = "sudo: {}: {}".format(said or f"no answer within {SUDO_SECONDS:g} s", advice)
+    outcome.reason = "sudo: {}: {}".format(wording or f"no answer within {SUDO_SECONDS:g} s", advice)
     return outcome
 
 

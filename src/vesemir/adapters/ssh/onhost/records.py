@@ -223,7 +223,7 @@ def mark_result(marker: str, fields: list[bytes]) -> None:
     """The fields of an ENDED frame, one per line; whole or not at all.
 
     Not synced, which would cost each step two waits for the disk: should the host lose power before it is written, the
-    step counts as broken off, and whoever asks finds out or says that it is not known. Nobody asks unless the instance
+    step counts as broken off, and who asks finds out or says that it is not known. Nobody asks unless the instance
     died in that moment too.
     """
     content = b"\n".join([field.replace(b"\n", b" ") for field in fields]) + b"\n"

@@ -108,7 +108,9 @@ class Watch:
         self._capacity.excused = True
         for name in self.before:
             known = [each for (_, its), each in row.targets.items() if its == name]
-            if not any(map(_in_work, known)):
+            if any(_in_work(each) and each.traffic is None for each in known):
+                self._forgotten.add(name)  # whether it was looked at before or after this reload is not recorded yet
+            elif not any(map(_in_work, known)):
                 self._forgotten |= {name} if any(each.finished for each in known) else set()
                 if not known or all(each.state is TargetState.PENDING for each in known):
                     self.before[name] = self.world.shown(name)

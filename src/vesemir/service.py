@@ -79,7 +79,7 @@ class Service:
                 for name, work in (
                     ("broker", outside.broker.run()),
                     ("database watch", self._watch_database()),
-                    ("files", watch_files(outside.files, outside.health)),
+                    ("files", watch_files(outside.files, outside.health, log=self._log)),
                     ("hints", engine.hints.run()),
                     ("lease renewal", engine.leases.keep()),
                     ("lease fence", engine.leases.fence()),

@@ -19,6 +19,8 @@ from pathlib import Path
 from tests.chaos.instance import Instance
 from tests.hostile_http.clients import HALF_A_REQUEST, MALFORMED, NOTHING, SLOW_BODY, BadClients, ask, send
 
+from vesemir.adapters.reloaded_files import WATCH_SECONDS
+
 LIVE = "/health/live"
 ADDRESSES = tuple(f"127.0.{number // 200}.{number % 200 + 1}" for number in range(1000))
 LONGEST_SECONDS = 1.0
@@ -89,6 +91,8 @@ async def _measured(folder: Path, count: int, descriptors: int) -> list[str]:
             broken += sight.broken
     async with _daemon(folder, descriptors) as instance:
         broken += await asyncio.to_thread(_malformed, instance, 3000)
+    async with _daemon(folder, descriptors) as instance:
+        broken += await asyncio.to_thread(_starved, instance)
     return broken
 
 
@@ -170,6 +174,22 @@ def _malformed(instance: Instance, count: int) -> list[str]:
     print(f"\n{count} malformed requests: {lines} lines of log, {traces} tracebacks; answers {statuses}")
     broken = [f"malformed requests: {traces} tracebacks in the log"] if traces else []
     return broken + ([f"malformed requests: answers {statuses}"] if any(each >= 500 for each in statuses) else [])
+
+
+def _starved(instance: Instance) -> list[str]:
+    """Not one descriptor is left for longer than two looks at the recipes; then there are some again."""
+    own = resource.prlimit(instance.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(instance.pid, resource.RLIMIT_NOFILE, (_descriptors(instance.pid), own[1]))
+    time.sleep(2.5 * WATCH_SECONDS)
+    resource.prlimit(instance.pid, resource.RLIMIT_NOFILE, own)
+    answer = ask(instance.port, LIVE)
+    said = instance.log.read_text().count("Too many open files")
+    print(
+        f"\nno descriptors for {2.5 * WATCH_SECONDS:.0f} s: health check {answer.status}, {said} lines of log name it"
+    )
+    if not instance.running or answer.status != 200:
+        return ["without descriptors: the daemon has ended"]
+    return []
 
 
 def _descriptors(pid: int) -> int:

@@ -7,9 +7,11 @@ is file access, so it belongs into a thread; ``current`` is what was read last a
 import asyncio
 import threading
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
+from vesemir.engine.ports.observe import Log
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 T = TypeVar("T")
@@ -20,28 +22,60 @@ WATCH_SECONDS = 5.0
 Stamp = tuple[tuple[str, int, int, int], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[T]):
+    """``current`` is what holds, ``problem`` what is wrong with the files ("": nothing). Not ``complete``: something
+    could not be read, and is tried again at the next look, also if nothing has changed."""
+
+    current: T
+    problem: str = ""
+    complete: bool = True
+
+
 class ReloadedFiles(Generic[T]):
-    """``read(before)`` gives what holds now and what is wrong with the files ("": nothing); it never raises.
+    """``read(before)`` never raises; ``before`` is what holds so far, None at first. ``look`` may raise ``OSError``: a
+    disk or the descriptors of this process may fail for a while. Then what was read stays, and the problem says so."""
 
-    ``before`` is what holds so far, None at first.
-    """
-
-    def __init__(self, look: Callable[[], Hashable], read: Callable[[T | None], tuple[T, str]]) -> None:
+    def __init__(self, look: Callable[[], Hashable], read: Callable[[T | None], Reading[T]]) -> None:
         self._look = look
         self._read = read
         self._lock = threading.Lock()
-        self._stamp = look()
-        self.current, self.problem = read(None)
+        self._unseen = ""
+        self._stamp = self._seen()
+        self._reading = read(None)
+
+    @property
+    def current(self) -> T:
+        return self._reading.current
+
+    @property
+    def problem(self) -> str:
+        return self._unseen or self._reading.problem
 
     def refresh(self) -> None:
         """Read again what has changed. Safe from several threads."""
         with self._lock:
-            stamp = self._look()
-            if stamp == self._stamp:
+            stamp = self._seen()
+            if self._unseen or (stamp == self._stamp and self._reading.complete):
                 return
             # Noted before it is read: a change during the reading is seen the next time.
             self._stamp = stamp
-            self.current, self.problem = self._read(self.current)
+            self._reading = self._read(self._reading.current)
+
+    def _seen(self) -> Hashable:
+        try:
+            stamp = self._look()
+        except OSError as error:
+            self._unseen = not_readable(error)
+            return None
+        self._unseen = ""
+        return stamp
+
+
+def not_readable(error: OSError) -> str:
+    """For people: what fails, and that it may pass."""
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}cannot be looked at now: {error.strerror or error}; what was read before stays in use"
 
 
 def stamp_of(files: Iterable[Path]) -> Stamp:
@@ -66,15 +100,33 @@ class Files(Protocol):
     def refresh(self) -> None: ...
 
 
-async def watch_files(parts: Mapping[str, Files], health: HealthRegistry, *, every: float = WATCH_SECONDS) -> None:
+async def watch_files(
+    parts: Mapping[str, Files], health: HealthRegistry, *, log: Log, every: float = WATCH_SECONDS
+) -> None:
     """For ever, with a look every so many seconds.
 
-    A broken change is told until it is mended; the instance goes on with what was before.
+    A broken change is reported until it is repaired; the instance goes on with what was before. No failure of the
+    system's (descriptors, threads, disks) ends the watch: the next look may succeed.
     """
     for name in parts:
         health.expect(name, required=False)
+    failing: dict[str, str] = {}
     while True:
         for name, files in parts.items():
-            await asyncio.to_thread(files.refresh)
-            health.report(name, PartState.DOWN if files.problem else PartState.UP, files.problem)
+            problem = await _look_at(files)
+            health.report(name, PartState.DOWN if problem else PartState.UP, problem)
+            if problem and problem != files.problem and failing.get(name) != problem:
+                log.error("{part}: {problem}", part=name, problem=problem)
+            failing[name] = problem
         await asyncio.sleep(every)
+
+
+async def _look_at(files: Files) -> str:
+    """What is wrong with them; "" if nothing is."""
+    try:
+        await asyncio.to_thread(files.refresh)
+    except OSError as error:
+        return not_readable(error)
+    except RuntimeError as error:  # "can't start new thread"
+        return f"cannot be looked at now: {error}; what was read before stays in use"
+    return files.problem

@@ -178,6 +178,6 @@ async def test_what_is_wrong_is_shown_in_the_health_until_it_is_mended(folder: P
             write(folder / "mine.toml", "= 1" if len(shown) == 1 else said("two"))
 
     with pytest.raises(EOFError):
-        await watch_files({"recipes": book, "told": Told()}, health, every=0)
+        await watch_files({"recipes": book, "told": Told()}, health, log=Lines(), every=0)
     assert shown == [(True, ""), (False, f"{folder / 'mine.toml'}:1: {NO_TOML}"), (True, "")]
     assert all(not part.required for part in health.parts)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from vesemir.adapters.policy.models import PolicyTable
 from vesemir.adapters.policy.policy_builder import PolicyBuilder
-from vesemir.adapters.reloaded_files import ReloadedFiles, stamp_of
+from vesemir.adapters.reloaded_files import Reading, ReloadedFiles, stamp_of
 from vesemir.adapters.toml_lines import key_lines, line_of, parse_toml, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy
@@ -62,7 +62,7 @@ class PolicyFile:
         first = ALLOW_ALL if file is None else read_policy(file)
         files = [] if file is None else [file]
         self._reloading = ReloadedFiles(
-            lambda: stamp_of(files), lambda before: (first, "") if before is None else self._again(files[0], before)
+            lambda: stamp_of(files), lambda before: Reading(first) if before is None else self._again(files[0], before)
         )
 
     @property
@@ -78,13 +78,16 @@ class PolicyFile:
         """Look whether the file has changed. Reads it then, so not on the event loop."""
         self._reloading.refresh()
 
-    def _again(self, file: Path, before: Policy) -> tuple[Policy, str]:
+    def _again(self, file: Path, before: Policy) -> Reading[Policy]:
         try:
             policy = read_policy(file)
         except PolicyFileError as error:
-            self._log.error(
-                "the policy stays as it was before, because its new version is broken: {problem}", problem=str(error)
-            )
-            return before, str(error)
+            reading = Reading(before, str(error), complete=not isinstance(error.__cause__, OSError))
+            if reading.problem != self.problem:
+                self._log.error(
+                    "the policy stays as it was before, because its new version is broken: {problem}",
+                    problem=reading.problem,
+                )
+            return reading
         self._log.info("the policy was read again from {file}", file=str(file))
-        return policy, ""
+        return Reading(policy)

@@ -11,7 +11,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import asyncpg
 
@@ -107,6 +107,7 @@ class Database:
             settings.dsn.get_secret_value(),
             min_size=0,
             max_size=size or settings.pool_size,
+            connect=_connected,
             init=begin,
             reset=_keep,
             timeout=settings.connect_timeout_seconds,
@@ -176,7 +177,7 @@ class Database:
     async def own_connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection outside the pool, for LISTEN. Raises ``StoreAwayError`` when it cannot be had."""
         with translated():
-            connection = await asyncpg.connect(
+            connection = await _connected(
                 self._settings.dsn.get_secret_value(),
                 timeout=self._settings.connect_timeout_seconds,
                 command_timeout=self._settings.command_timeout_seconds,
@@ -186,6 +187,20 @@ class Database:
             yield connection
         finally:
             connection.terminate()
+
+
+async def _connected(*arguments: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - as asyncpg.connect
+    """Whatever keeps asyncpg from connecting means that the database is away.
+
+    Without a descriptor left it does not only raise ``OSError``: the user's name cannot be looked up (``KeyError``), a
+    module cannot be loaded (``ImportError``). None of that may end a task that asks the record.
+    """
+    try:
+        return await asyncpg.connect(*arguments, **options)
+    except Exception as error:
+        if is_away(error):
+            raise
+        raise StoreAwayError(f"PostgreSQL: connecting failed ({type(error).__name__}: {error})") from error
 
 
 def _server_settings(settings: PostgresSettings) -> dict[str, str]:

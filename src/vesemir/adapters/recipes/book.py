@@ -6,16 +6,18 @@ its name away, rather than letting an earlier folder's recipe pass for it; one t
 version.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vesemir.adapters.recipes.recipe_file import RecipeFileError, RecipeProblem, read_recipe, recipe_of
-from vesemir.adapters.reloaded_files import ReloadedFiles, Stamp, stamp_of
+from vesemir.adapters.reloaded_files import Reading, ReloadedFiles, Stamp, stamp_of
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.settings import RecipeFolderSettings, RecipesSettings
 from vesemir.shipped import recipes_folder
+
+_NO_FOLDER = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,8 @@ class RecipeFolder:
         return [RecipeProblem(path, None, reason) for path in wrong]
 
     def all_files(self) -> list[Path]:
-        return sorted(self.path.glob("*.toml"))
+        """Raises ``OSError``; pathlib's glob hides some of them, and a folder that may not be read would look empty."""
+        return sorted(path for path in self.path.iterdir() if path.name.endswith(".toml"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +68,12 @@ class RecipePlace:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """``recipe`` is its last good version, None if there was none."""
+    """``recipe`` is its last good version, None if there was none. Not ``is_read``: the system did not let us."""
 
     stamp: Stamp
     recipe: Recipe | None
     problems: tuple[RecipeProblem, ...] = ()
+    is_read: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,23 +144,23 @@ class RecipeBook:
         """Look whether a file has changed. Reads those that have, so not on the event loop."""
         self._reloading.refresh()
 
-    def _look(self) -> tuple[Stamp, Stamp]:
-        return stamp_of(folder.path for folder in self._folders), stamp_of(
-            file for folder in self._folders for file in folder.all_files()
-        )
+    def _look(self) -> Hashable:
+        return stamp_of(folder.path for folder in self._folders), *(_stamp_of(folder) for folder in self._folders)
 
-    def _read(self, before: _Shelf | None) -> tuple[_Shelf, str]:
+    def _read(self, before: _Shelf | None) -> Reading[_Shelf]:
         known = {} if before is None else before.files
         files: dict[Path, _File] = {}
         problems: list[RecipeProblem] = []
+        complete = True
         for folder in self._folders:
-            if not folder.path.is_dir():
-                reason = "is no folder; check recipes.folders in the settings"
-                problems.append(RecipeProblem(folder.path, None, reason))
+            try:
+                found = {path: _load(path, known.get(path), sudo=folder.sudo) for path in folder.files()}
+                problems += folder.misnamed()
+            except OSError as error:
+                complete = complete and isinstance(error, _NO_FOLDER)
+                problems.append(RecipeProblem(folder.path, None, _reason(error)))
                 files |= {path: file for path, file in known.items() if path.parent == folder.path}
                 continue
-            found = {path: _load(path, known.get(path), sudo=folder.sudo) for path in folder.files()}
-            problems += folder.misnamed()
             problems += [problem for file in found.values() for problem in file.problems]
             files |= found
         shelf = _Shelf(files, tuple(problems))
@@ -164,8 +168,8 @@ class RecipeBook:
         self._recipes = _by_name(files)
         self._warn(_places(self._folders, files))
         if before is not None:
-            self._tell(before, shelf, problem)
-        return shelf, problem
+            self._report(before, shelf, problem)
+        return Reading(shelf, problem, complete=complete and all(file.is_read for file in files.values()))
 
     def _warn(self, places: Sequence[RecipePlace]) -> None:
         """Each once, for as long as it is there."""
@@ -175,14 +179,21 @@ class RecipeBook:
                 self._log.warning("{warning}", warning=warning)
         self._warned = frozenset(warnings)
 
-    def _tell(self, before: _Shelf, now: _Shelf, problem: str) -> None:
+    def _report(self, before: _Shelf, now: _Shelf, problem: str) -> None:
         changed = sorted(path.stem for path in now.files.keys() | before.files.keys() if _differs(path, before, now))
         if changed:
             self._log.info("recipes were read again: {names}", names=", ".join(changed))
-        if problem:
+        if problem and now.problems != before.problems:
             self._log.error(
                 "recipes are broken; where there was a good version before, it stays in use: {problem}", problem=problem
             )
+
+
+def _reason(error: OSError) -> str:
+    """Why there are no recipes in a folder."""
+    if isinstance(error, _NO_FOLDER):
+        return "is no folder; check recipes.folders in the settings"
+    return f"cannot be looked at now: {error.strerror or error}; what was read before stays in use"
 
 
 def _differs(path: Path, before: _Shelf, now: _Shelf) -> bool:
@@ -209,14 +220,23 @@ def _places(folders: Sequence[RecipeFolder], files: Mapping[Path, _File]) -> lis
     return sorted(found.values(), key=lambda place: place.name)
 
 
+def _stamp_of(folder: RecipeFolder) -> Hashable:
+    """What changes when something in the folder does, or when it can no longer be looked at."""
+    try:
+        return stamp_of(folder.all_files())
+    except OSError as error:
+        return error.errno
+
+
 def _load(path: Path, known: _File | None, *, sudo: bool) -> _File:
     stamp = stamp_of([path])
-    if known is not None and known.stamp == stamp:
+    if known is not None and known.is_read and known.stamp == stamp:
         return known
     try:
         return _File(stamp, read_recipe(path, sudo=sudo))
     except RecipeFileError as error:
-        return _File(stamp, known.recipe if known is not None else None, error.problems)
+        is_read = not isinstance(error.__cause__, OSError)
+        return _File(stamp, known.recipe if known is not None else None, error.problems, is_read=is_read)
 
 
 def load_recipes(folders: Sequence[Path | RecipeFolder]) -> RecipeBook:

@@ -206,9 +206,12 @@ def _moment(request: web.Request, name: str) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text.replace(" ", "+"))  # a plus that was not quoted comes as a space
-    except ValueError as error:
-        raise BadQueryError(f"{name} is a time as in RFC 3339, 2026-11-01T12:30:00Z, or a day") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        # At the edges of the calendar a time of another zone is none in UTC, which the record keeps: OverflowError.
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise BadQueryError(
+            f"{name} is a time as in RFC 3339, 2026-11-01T12:30:00Z, or a day, in the years 1 to 9999 of UTC"
+        ) from error
 
 
 def _whole(request: web.Request, name: str, *, default: int, least: int, most: int) -> int:

@@ -139,7 +139,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
 def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> EngineParts:
     store, log, meters, seal = outside.store, outside.log, outside.meters, RecordSeal.of(settings.secrets.key)
     ports = _ports(settings, outside, seal=seal)
-    answers = Answers(outside.broker, namespace=settings.amqp.namespace, instance=instance, log=log)
+    answers = _answers(settings, outside, instance=instance)
     leases = Leases(store, owner=instance, times=settings.lease.times, log=log, meters=meters)
     publisher = _publisher(settings, outside, instance=instance)
     worker = Worker(
@@ -184,6 +184,18 @@ def _ports(settings: Settings, outside: OutsideParts, *, seal: RecordSeal | None
     )
 
 
+def _answers(settings: Settings, outside: OutsideParts, *, instance: str) -> Answers:
+    amqp = settings.amqp
+    return Answers(
+        outside.broker,
+        namespace=amqp.namespace,
+        instance=instance,
+        log=outside.log,
+        reply_to_pattern=amqp.reply_to_pattern,
+        rejected_seconds=amqp.rejected_days * 24 * 3600 or None,
+    )
+
+
 def _publisher(settings: Settings, outside: OutsideParts, *, instance: str) -> OutboxPublisher:
     return OutboxPublisher(
         outside.store,
@@ -207,6 +219,7 @@ def _intake_rules(settings: Settings, outside: OutsideParts, *, seal: RecordSeal
         settings.amqp.max_message_bytes,
         settings.amqp.namespace,
         Secrecy(redact, seal),
+        settings.amqp.reply_to_pattern,
     )
 
 
@@ -220,6 +233,7 @@ def _control(settings: Settings, outside: OutsideParts, *, answers: Answers, hin
         max_bytes=settings.amqp.max_message_bytes,
         redact=redact,
         on_wish=hints.wake,
+        reply_to_pattern=settings.amqp.reply_to_pattern,
     )
 
 

@@ -6,10 +6,12 @@ come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is 
 """
 
 import os
+import re
 import socket
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, Self
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +31,9 @@ from vesemir.engine.limits import LeaseTimes
 DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
 
 Seconds = Annotated[float, Field(gt=0)]
+
+LONGEST_TTL_DAYS = 49
+"""RabbitMQ refuses a message that expires in 2^32 ms or more (docs: Time-To-Live)."""
 
 CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what a unit names with ``LoadCredential`` (systemd.exec(5)); not set elsewhere."""
@@ -84,11 +89,32 @@ class AmqpSettings(SettingsSection):
     max_message_bytes: int = Field(default=1024 * 1024, ge=1024)
     reply_deadline_seconds: Seconds = 600
     """How long an unroutable ``reply_to`` is tried again before its destination is parked."""
+    user_id: str | None = Field(default=None, min_length=1, max_length=255)
+    """Who logs in, where the URL does not tell it: with a client certificate (``auth=external``)."""
+    reply_to_pattern: re.Pattern[str] | None = None
+    """A regular expression that the whole of a ``reply_to`` must match; unset: any queue but Vesemir's own."""
+    rejected_days: float = Field(default=30, ge=0, le=LONGEST_TTL_DAYS)
+    """How long a refused message is kept in ``NAMESPACE.rejected``; 0 is for ever."""
 
     @model_validator(mode="after")
-    def _read_secret(self) -> Self:
+    def _checked(self) -> Self:
         object.__setattr__(self, "url", _secret_from(self.url_file, self.url, "amqp.url"))
+        named = self._named_user
+        if named and self.user_id and named != self.user_id:
+            raise ValueError(f"amqp.user_id is {self.user_id}, and amqp.url logs in as {named}; leave amqp.user_id out")
         return self
+
+    @property
+    def own_user(self) -> str | None:
+        """Who this instance is for RabbitMQ, which refuses a message that says another ``user_id``; None: unknown."""
+        return self._named_user or self.user_id
+
+    @property
+    def _named_user(self) -> str | None:
+        parts = urlsplit(self.url.get_secret_value())
+        if parse_qs(parts.query).get("auth", ["plain"])[0].lower() != "plain":
+            return None
+        return unquote(parts.username) if parts.username else None
 
 
 class PostgresSettings(SettingsSection):

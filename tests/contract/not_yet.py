@@ -26,8 +26,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(5, "| identity | who asks, as proved"),
     NotYet(5, "in: cancel, pause, resume, lock, unlock |", ("lock", "unlock")),
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
-    NotYet(2, "kept for `amqp.rejected_days` (default 30)"),
-    NotYet(2, "`user_id` is the daemon's own AMQP user"),
     NotYet(5, "Events carry CloudEvents 1.0 attributes as AMQP headers"),
     NotYet(4, "A message that the broker confirmed is not lost"),
     # Deploy event
@@ -127,7 +125,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(9, "The console has a session cookie"),
     NotYet(7, "- Roles are of HTTP only"),
     NotYet(7, "- On loopback, reading without identity is possible"),
-    NotYet(2, "`http.hosts` lists accepted `Host` names"),
     # 5. What is left behind
     NotYet(3, "| failed, was cancelled or timed out in `prepare`"),
     NotYet(3, "| was left drained by an earlier deployment"),

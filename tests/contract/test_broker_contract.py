@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 import aio_pika
@@ -33,6 +34,7 @@ class Bench(Protocol):
 
     broker: ConsumingBroker
     namespace: str
+    user: str
 
     async def declare(self, queue: str, *, max_length: int | None = None) -> None: ...
     async def bind(self, queue: str, pattern: str) -> None: ...
@@ -46,6 +48,7 @@ class FakeBench:
         self.namespace = "vesemir"
         self.fake = FakeBroker(namespace=self.namespace)
         self.broker: ConsumingBroker = self.fake
+        self.user = self.fake.user
 
     async def declare(self, queue: str, *, max_length: int | None = None) -> None:
         self.fake.declare(queue, max_length=max_length)
@@ -68,6 +71,7 @@ class RabbitBench:
         self.namespace = namespace
         self.real = real
         self.broker: ConsumingBroker = real
+        self.user = "guest"
         self._channel = channel
 
     async def declare(self, queue: str, *, max_length: int | None = None) -> None:
@@ -156,6 +160,27 @@ async def test_published_is_confirmed_and_there(bench: Bench) -> None:
     await bench.declare(queue)
     assert await bench.broker.publish(outgoing(queue, mandatory=True)) is PublishOutcome.CONFIRMED
     assert await bench.count(queue) == 1
+
+
+async def test_what_is_published_says_by_whom(bench: Bench) -> None:
+    """RabbitMQ compares it with who logged in, so nobody else can say the same (contract section 2)."""
+    heard: asyncio.Queue[str | None] = asyncio.Queue()
+
+    async def handle(message: IncomingMessage) -> None:
+        heard.put_nowait(message.user_id)
+
+    async with asyncio.timeout(10), consuming(bench, handle, gate=opened()):
+        await bench.broker.publish(outgoing(f"{bench.namespace}.deployments"))
+        assert await heard.get() == bench.user
+
+
+async def test_what_expires_is_dropped_and_the_rest_stays(bench: Bench) -> None:
+    queue = f"{bench.namespace}.rejected"
+    await bench.broker.publish(replace(outgoing(queue, number=1), expires_seconds=0.05))
+    await until(emptied(bench, queue))
+    for number, seconds in ((2, None), (3, 30 * 24 * 3600)):
+        await bench.broker.publish(replace(outgoing(queue, number=number), expires_seconds=seconds))
+    assert await bench.count(queue) == 2
 
 
 async def test_unroutable_is_returned_only_if_mandatory(bench: Bench) -> None:

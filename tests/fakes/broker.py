@@ -6,6 +6,7 @@ and the exchange of the namespace exist from the beginning. ``away`` makes every
 
 import asyncio
 import fnmatch
+import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 
@@ -17,6 +18,7 @@ from vesemir.engine.upkeep.health import Gate
 class _Queue:
     messages: deque[IncomingMessage] = field(default_factory=deque)
     outgoing: list[OutgoingMessage] = field(default_factory=list)
+    expiries: list[tuple[float, IncomingMessage]] = field(default_factory=list)
     max_length: int | None = None
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -27,6 +29,14 @@ class _Queue:
             self.messages.append(message)
         self.arrived.set()
 
+    def expire(self) -> None:
+        """Drop what has been here for too long."""
+        for due, message in list(self.expiries):
+            if due <= time.monotonic():
+                self.expiries.remove((due, message))
+                if message in self.messages:
+                    self.messages.remove(message)
+
 
 class FakeBroker:
     """``published`` holds everything in the order in which it was confirmed."""
@@ -35,6 +45,7 @@ class FakeBroker:
         self.namespace = namespace
         self.published: list[OutgoingMessage] = []
         self.away = False
+        self.user = "guest"
         self._prefetch = prefetch
         self._requeue_seconds = requeue_seconds
         self._queues = {f"{namespace}.{suffix}": _Queue() for suffix in ("deployments", "control", "rejected")}
@@ -54,6 +65,7 @@ class FakeBroker:
 
     def waiting(self, queue: str) -> tuple[IncomingMessage, ...]:
         """What is in a queue and not delivered now."""
+        self._queues[queue].expire()
         return tuple(self._queues[queue].messages)
 
     async def send(self, queue: str, message: IncomingMessage) -> None:
@@ -71,16 +83,17 @@ class FakeBroker:
             return PublishOutcome.REFUSED
         for queue in queues:
             queue.outgoing.append(message)
-            queue.put(
-                IncomingMessage(
-                    body=message.body,
-                    reply_to=None,
-                    correlation_id=message.correlation_id,
-                    user_id=None,
-                    redelivered=False,
-                    headers=dict(message.headers),
-                )
+            arrived = IncomingMessage(
+                body=message.body,
+                reply_to=None,
+                correlation_id=message.correlation_id,
+                user_id=self.user,
+                redelivered=False,
+                headers=dict(message.headers),
             )
+            queue.put(arrived)
+            if message.expires_seconds is not None:
+                queue.expiries.append((time.monotonic() + message.expires_seconds, arrived))
         self.published.append(message)
         return PublishOutcome.CONFIRMED
 

@@ -5,9 +5,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from vesemir.settings import Settings
+from vesemir.settings import AmqpSettings, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vesemir.toml"
 NO_DEFAULT = (
@@ -141,3 +141,35 @@ def test_the_supervisor_on_hosts_is_named_by_its_whole_path(monkeypatch: pytest.
         Settings()
     monkeypatch.setenv("VESEMIR_SSH__SUPERVISOR", "/usr/local/lib/vesemir/supervisor.py")
     assert str(Settings().ssh.supervisor) == "/usr/local/lib/vesemir/supervisor.py"
+
+
+@pytest.mark.parametrize(
+    ("url", "user_id", "own"),
+    [
+        ("amqp://vesemir_daemon:x@192.0.2.5/", None, "vesemir_daemon"),
+        ("amqp://vesemir%40daemon:x@192.0.2.5/", None, "vesemir@daemon"),
+        ("amqp://vesemir_daemon:x@192.0.2.5/", "vesemir_daemon", "vesemir_daemon"),
+        ("amqps://192.0.2.5/?auth=external", "CN=vesemir", "CN=vesemir"),
+        ("amqps://ignored@192.0.2.5/?auth=EXTERNAL", "CN=vesemir", "CN=vesemir"),
+        ("amqps://ignored@192.0.2.5/?auth=EXTERNAL", None, None),
+        ("amqp://192.0.2.5/", None, None),
+    ],
+)
+def test_the_own_user_is_the_urls_or_the_settings_or_unknown(url: str, user_id: str | None, own: str | None) -> None:
+    assert AmqpSettings(url=SecretStr(url), user_id=user_id).own_user == own
+
+
+def test_two_users_are_an_error() -> None:
+    with pytest.raises(ValidationError, match=r"leave amqp\.user_id out"):
+        AmqpSettings(url=SecretStr("amqp://one:x@192.0.2.5/"), user_id="two")
+
+
+@pytest.mark.parametrize("days", [-1, 49.8, 365])
+def test_rejected_messages_cannot_be_kept_longer_than_the_broker_can_count(days: float) -> None:
+    with pytest.raises(ValidationError, match="rejected_days"):
+        AmqpSettings(rejected_days=days)
+
+
+def test_a_pattern_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValidationError, match="reply_to_pattern"):
+        AmqpSettings(reply_to_pattern="(")

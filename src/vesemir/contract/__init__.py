@@ -9,6 +9,7 @@ from vesemir.contract.parse import (
     parse_control,
     parse_deploy_event,
     refusal,
+    reply_to_problem,
     stored_request,
 )
 from vesemir.contract.properties import MessageProperties
@@ -23,5 +24,6 @@ __all__ = [
     "parse_control",
     "parse_deploy_event",
     "refusal",
+    "reply_to_problem",
     "stored_request",
 ]

@@ -4,6 +4,7 @@ The order of the checks is that of the contract: size, syntax, schema; then who 
 parameters, policy, and what the inventory knows are judged by those who know them.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -73,10 +74,17 @@ class Parsed:
 
 
 def parse_deploy_event(
-    body: bytes, *, max_bytes: int, caps: Timeouts, namespace: str, properties: MessageProperties
+    body: bytes,
+    *,
+    max_bytes: int,
+    caps: Timeouts,
+    namespace: str,
+    properties: MessageProperties,
+    reply_to_pattern: re.Pattern[str] | None = None,
 ) -> Parsed | Refusal:
     """Read a deploy event (v1). ``caps`` are the highest timeouts, in seconds; longer ones are cut to them."""
-    read = _read(body, max_bytes=max_bytes, namespace=namespace, properties=properties)
+    not_answered = reply_to_problem(properties.reply_to, namespace=namespace, pattern=reply_to_pattern)
+    read = _read(body, max_bytes=max_bytes, properties=properties, not_answered=not_answered)
     if isinstance(read, Refusal):
         return read
     event = _validated(DeployEvent, read)
@@ -90,10 +98,16 @@ def parse_deploy_event(
 
 
 def parse_control(
-    body: bytes, *, max_bytes: int, namespace: str, properties: MessageProperties
+    body: bytes,
+    *,
+    max_bytes: int,
+    namespace: str,
+    properties: MessageProperties,
+    reply_to_pattern: re.Pattern[str] | None = None,
 ) -> ControlRequest | Refusal:
     """Read a control message (v1)."""
-    read = _read(body, max_bytes=max_bytes, namespace=namespace, properties=properties)
+    not_answered = reply_to_problem(properties.reply_to, namespace=namespace, pattern=reply_to_pattern)
+    read = _read(body, max_bytes=max_bytes, properties=properties, not_answered=not_answered)
     if isinstance(read, Refusal):
         return read
     message = _validated(ControlMessage, read)
@@ -112,15 +126,27 @@ class _Read:
     command: str | None
 
 
-def _read(body: bytes, *, max_bytes: int, namespace: str, properties: MessageProperties) -> _Read | Refusal:
+def reply_to_problem(reply_to: str | None, *, namespace: str, pattern: re.Pattern[str] | None) -> Problem | None:
+    """Why nothing may be sent there; None if it may. ``pattern`` is the setting ``amqp.reply_to_pattern``."""
+    if not reply_to:
+        return None
+    if reply_to.startswith(f"{namespace}."):
+        return Problem("reply_to", f"must not begin with {namespace}., which names Vesemir's own queues")
+    if pattern is not None and pattern.fullmatch(reply_to) is None:
+        return Problem("reply_to", "must match the setting amqp.reply_to_pattern: ask for the form that is allowed")
+    return None
+
+
+def _read(
+    body: bytes, *, max_bytes: int, properties: MessageProperties, not_answered: Problem | None
+) -> _Read | Refusal:
     if len(body) > max_bytes:
         problem = Problem(BODY, f"must have at most {max_bytes} bytes, and has {len(body)}")
         return refusal(FailureCode.REQUEST_TOO_LARGE, (problem,), CommonFields())
     reading = read_json(body)
     common, command = _common(reading.value), _command(reading.value)
-    if properties.reply_to is not None and properties.reply_to.startswith(f"{namespace}."):
-        problem = Problem("reply_to", f"must not begin with {namespace}., which names Vesemir's own queues")
-        return refusal(FailureCode.REQUEST_FORBIDDEN, (problem,), common, command)
+    if not_answered is not None:
+        return refusal(FailureCode.REQUEST_FORBIDDEN, (not_answered,), common, command)
     if problems := (*property_problems(properties), *reading.problems):
         return _invalid(problems, common, command)
     if not isinstance(reading.value, dict):

@@ -32,10 +32,17 @@ def example() -> dict[str, Any]:
 
 @pytest.fixture
 def parse() -> Parse:
-    def run(body: Any, *, reply_to: str | None = "replies", max_bytes: int = 1024 * 1024) -> Parsed | Refusal:
+    def run(
+        body: Any, *, reply_to: str | None = "replies", max_bytes: int = 1024 * 1024, pattern: str | None = None
+    ) -> Parsed | Refusal:
         encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
         return parse_deploy_event(
-            encoded, max_bytes=max_bytes, caps=CAPS, namespace="vesemir", properties=MessageProperties(reply_to)
+            encoded,
+            max_bytes=max_bytes,
+            caps=CAPS,
+            namespace="vesemir",
+            properties=MessageProperties(reply_to),
+            reply_to_pattern=None if pattern is None else re.compile(pattern),
         )
 
     return run

@@ -324,6 +324,27 @@ def test_an_answer_to_vesemirs_own_queues_is_forbidden(parse: Parse, example: Js
     assert refusal.common == COMMON
 
 
+@pytest.mark.parametrize(
+    ("reply_to", "answered"),
+    [
+        (None, True), ("", True), ("replies.shop", True), ("replies.", False), ("my.replies.shop", False),
+        ("replies.shop\n", False), ("REPLIES.shop", False), ("vesemir.replies.shop", False),
+    ],
+)  # fmt: skip
+def test_a_reply_to_must_match_the_settings_pattern(
+    parse: Parse,
+    example: Json,
+    reply_to: str | None,
+    answered: bool,  # noqa: FBT001
+) -> None:
+    result = parse(example, reply_to=reply_to, pattern=r"(vesemir\.)?replies\.[a-z]+")
+    if answered:
+        assert isinstance(result, Parsed)
+    else:
+        assert isinstance(result, Refusal)
+        assert (result.code, result.problems[0].field) == (FailureCode.REQUEST_FORBIDDEN, "reply_to")
+
+
 @pytest.mark.parametrize("reply_to", [None, "", "vesemir", "vesemir-replies", "amq.gen-x", "my.vesemir.queue"])
 def test_any_other_destination_is_allowed(parse: Parse, example: Json, reply_to: str | None) -> None:
     accepted(parse(example, reply_to=reply_to))

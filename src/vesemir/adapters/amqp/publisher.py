@@ -115,8 +115,7 @@ class Publisher:
             if self._channel.value is live:
                 self._channel.empty()
 
-    @staticmethod
-    async def _publish_on(live: LiveChannel, message: OutgoingMessage) -> PublishOutcome:
+    async def _publish_on(self, live: LiveChannel, message: OutgoingMessage) -> PublishOutcome:
         """Straight on aiormq's channel: aio-pika's own message costs as much again, and takes one at a time."""
         if len(message.routing_key.encode()) > LONGEST_NAME:
             return PublishOutcome.RETURNED
@@ -126,7 +125,7 @@ class Publisher:
                 message.body,
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                properties=_properties(message),
+                properties=_properties(message, self._settings.own_user),
                 mandatory=message.mandatory,
                 wait=False,  # type: ignore[call-arg] # for the socket, which its abstract class forgets: the confirm is
             )
@@ -137,7 +136,9 @@ class Publisher:
         return PublishOutcome.CONFIRMED
 
 
-def _properties(message: OutgoingMessage) -> Basic.Properties:
+def _properties(message: OutgoingMessage, user: str | None) -> Basic.Properties:
+    """``user``: RabbitMQ compares it with who logged in and refuses another, so receivers can tell a forged event."""
+    expires = message.expires_seconds
     return Basic.Properties(
         headers=dict(message.headers),
         content_type=message.content_type,
@@ -147,4 +148,6 @@ def _properties(message: OutgoingMessage) -> Basic.Properties:
         timestamp=datetime.now(UTC),
         message_type=message.type,
         app_id=APP_ID,
+        user_id=user,
+        expiration=None if expires is None else str(int(expires * 1000)),
     )

@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
 
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity, DeliveryError, PublishError
@@ -66,7 +65,7 @@ class Requester:
         self._news = asyncio.Event()
         self._reply_to = ""
         # RabbitMQ compares it with who logged in, and closes the channel if it is not the same.
-        self._user = unquote(urlsplit(settings.url.get_secret_value()).username or "guest")
+        self._user = settings.own_user or "guest"
 
     @classmethod
     @asynccontextmanager

@@ -6,12 +6,13 @@ is answered, so a repeated one can be told.
 
 import hashlib
 import json
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vesemir.contract import CommonFields, Refusal
+from vesemir.contract import CommonFields, Refusal, reply_to_problem
 from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
 from vesemir.engine.messages.event_message import event_message
@@ -26,9 +27,22 @@ _HEADER_BYTES = 500
 
 
 class Answers:
-    def __init__(self, broker: Broker, *, namespace: str, instance: str, log: Log) -> None:
+    """``rejected_seconds``: how long a copy stays in the rejected queue; None is for ever."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        *,
+        namespace: str,
+        instance: str,
+        log: Log,
+        reply_to_pattern: re.Pattern[str] | None = None,
+        rejected_seconds: float | None = None,
+    ) -> None:
         self._broker = broker
         self._namespace = namespace
+        self._reply_to_pattern = reply_to_pattern
+        self._rejected_seconds = rejected_seconds
         self._instance = instance
         self._log = log
 
@@ -85,6 +99,7 @@ class Answers:
                 content_type=None,
                 correlation_id=message.correlation_id,
                 headers={"x-vesemir-code": refusal.code.value, "x-vesemir-reason": reason},
+                expires_seconds=self._rejected_seconds,
             )
         )
 
@@ -98,11 +113,8 @@ class Answers:
                 exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id
             )
         )
-        if (
-            message.reply_to is None
-            or not message.properties.answerable
-            or message.reply_to.startswith(f"{self._namespace}.")
-        ):
+        problem = reply_to_problem(message.reply_to, namespace=self._namespace, pattern=self._reply_to_pattern)
+        if message.reply_to is None or not message.properties.answerable or problem is not None:
             return  # never into Vesemir's own queues, whatever the message was refused for first
         await self._to_requester(
             OutgoingMessage(

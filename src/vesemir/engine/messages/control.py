@@ -1,5 +1,6 @@
 """Control messages in: they set wishes in the record, and the owner of the deployment, the one that that is, obeys."""
 
+import re
 from collections.abc import Callable
 from typing import assert_never
 
@@ -26,6 +27,7 @@ class Control:
         max_bytes: int,
         redact: Callable[[str], str],
         on_wish: Callable[[], None],
+        reply_to_pattern: re.Pattern[str] | None = None,
     ) -> None:
         self._store = store
         self._answers = answers
@@ -35,11 +37,16 @@ class Control:
         self._max_bytes = max_bytes
         self._redact = redact
         self._on_wish = on_wish
+        self._reply_to_pattern = reply_to_pattern
 
     async def handle(self, message: IncomingMessage) -> None:
         """Raises ``StoreAwayError`` or ``BrokerAwayError``: the message must come again."""
         parsed = parse_control(
-            message.body, max_bytes=self._max_bytes, namespace=self._namespace, properties=message.properties
+            message.body,
+            max_bytes=self._max_bytes,
+            namespace=self._namespace,
+            properties=message.properties,
+            reply_to_pattern=self._reply_to_pattern,
         )
         if isinstance(parsed, Refusal):
             self._meters.control_received(parsed.command or "unknown", accepted=False)

@@ -6,6 +6,7 @@ that raises (the database or the broker is away) has it come again, and all of i
 """
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -50,6 +51,7 @@ class IntakeRules:
     max_bytes: int
     namespace: str
     secrecy: Secrecy
+    reply_to_pattern: re.Pattern[str] | None = None
 
     def judge(self, message: IncomingMessage, now: float) -> Judged | Refusal:
         """The request, or the one clear reason why it is refused. ``now`` in seconds since the epoch."""
@@ -59,6 +61,7 @@ class IntakeRules:
             caps=self.caps,
             namespace=self.namespace,
             properties=message.properties,
+            reply_to_pattern=self.reply_to_pattern,
         )
         if isinstance(parsed, Refusal):
             return parsed

@@ -48,6 +48,8 @@ class OutgoingMessage:
     content_type: str | None = "application/json"
     mandatory: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    expires_seconds: float | None = None
+    """After so long in a queue the broker drops it."""
 
 
 class PublishOutcome(StrEnum):
@@ -64,5 +66,8 @@ Handler = Callable[[IncomingMessage], Awaitable[None]]
 
 class Broker(Protocol):
     async def publish(self, message: OutgoingMessage) -> PublishOutcome:
-        """Persistent, confirmed. May be called many times at once (confirms in flight). Raises ``BrokerAwayError``."""
+        """Persistent, confirmed, with this instance's own user where it is known.
+
+        May be called many times at once (confirms in flight). Raises ``BrokerAwayError``.
+        """
         ...

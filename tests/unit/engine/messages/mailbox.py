@@ -1,6 +1,7 @@
 """Messages as they come, and answers as they went out, for the tests of intake, control and answers."""
 
 import json
+import re
 from typing import Any
 
 from tests.fakes.broker import FakeBroker
@@ -21,6 +22,11 @@ def incoming(body: object, *, reply_to: str | None = "answers", correlation_id: 
     return IncomingMessage(
         body=raw, reply_to=reply_to, correlation_id=correlation_id, user_id="orchestrator", redelivered=False
     )
+
+
+ANSWERED = re.compile(r"answers|gone|vesemir\..*")
+"""The setting ``amqp.reply_to_pattern``; Vesemir's own queues are not answered though they match."""
+REJECTED_SECONDS = 30 * 24 * 3600.0
 
 
 class Counted(SilentMeters):
@@ -50,7 +56,14 @@ class Post:
         self.broker = FakeBroker()
         self.broker.declare("answers")
         self.log = Lines()
-        self.answers = Answers(self.broker, namespace=NAMESPACE, instance="host/1", log=self.log)
+        self.answers = Answers(
+            self.broker,
+            namespace=NAMESPACE,
+            instance="host/1",
+            log=self.log,
+            reply_to_pattern=ANSWERED,
+            rejected_seconds=REJECTED_SECONDS,
+        )
 
     def to(self, place: str) -> list[OutgoingMessage]:
         """What went to a queue, or to an exchange."""

@@ -90,3 +90,24 @@ async def test_a_control_message_that_cannot_be_read_is_copied_too(post: Post) -
     await post.answers.control_refused(incoming(b"{"), refused())
     assert [each.body for each in post.to("vesemir.rejected")] == [b"{"]
     assert post.answered()[0]["command"] is None
+
+
+@pytest.mark.parametrize("queue", ["another", "answers.more", "not-answers", "Answers", "answers\n", ""])
+@pytest.mark.parametrize("code", [FailureCode.REQUEST_FORBIDDEN, FailureCode.REQUEST_TOO_LARGE])
+async def test_a_reply_to_that_the_settings_do_not_allow_gets_nothing(
+    post: Post, queue: str, code: FailureCode
+) -> None:
+    post.broker.declare(queue)
+    await post.answers.rejected(incoming({}, reply_to=queue), refused(code))
+    assert {each.routing_key for each in post.broker.published} == {
+        "vesemir.rejected",
+        "shop.production.deployment.rejected",
+    }
+
+
+async def test_copies_of_what_was_refused_do_not_stay_for_ever(post: Post) -> None:
+    await post.answers.rejected(incoming({}), refused())
+    await post.answers.control_refused(incoming(b"{"), refused())
+    assert {each.expires_seconds for each in post.to("vesemir.rejected")} == {30 * 24 * 3600}
+    assert {each.expires_seconds for each in post.to("answers")} == {None}
+    assert {each.expires_seconds for each in post.to("vesemir.events")} == {None}

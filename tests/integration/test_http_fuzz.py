@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostile_http.clients import MALFORMED, Answer, ask, send
-from tests.integration.http_site import Json, MemoryReader, Site, row, site
+from tests.integration.http_site import MemoryReader, Site, row, site
 from tests.unit.engine.world import Lines
+
+from vesemir.engine.ports.store import StoredEvent
+from vesemir.engine.ports.views import DeploymentSummary, DeploymentView
 
 LARGEST = 2**63 - 1
 
@@ -22,15 +25,15 @@ LARGEST = 2**63 - 1
 class StrictReader(MemoryReader):
     """Takes no more than PostgreSQL does: UTF-8 without NUL, its own times, numbers of 64 bits."""
 
-    async def deployment_view(self, deployment_id: str) -> Json | None:
+    async def deployment_view(self, deployment_id: str) -> DeploymentView | None:
         _check(deployment_id)
         return await super().deployment_view(deployment_id)
 
-    async def deployments(self, **asked: Any) -> list[Json]:  # type: ignore[override]
+    async def deployments(self, **asked: Any) -> list[DeploymentSummary]:
         _check(*asked.values())
         return await super().deployments(**asked)
 
-    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[Json]:
+    async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         _check(deployment_id, after, limit)
         return await super().events(deployment_id, after=after, limit=limit)
 

@@ -196,7 +196,7 @@ class Policy:
                 yield self._wording(wording, f"allow {permission.name}", permission.contact)
 
     def _wording(self, problem: Problem, rule: str, contact: str) -> Problem:
-        ask = contact or self.contact or "the one that keeps the policy"
+        ask = contact or self.contact or "whoever keeps the policy"
         return replace(problem, message=f"{problem.message} [{rule}]; ask {ask}")
 
 

@@ -12,7 +12,8 @@ from pamqp.header import ContentHeader
 from tests.integration.amqp_bench import ask, event, requester, running, until
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 
-from vesemir.adapters.amqp.lenient import UNREADABLE_HEADER, LenientReader
+from vesemir.adapters.amqp.decodable import UNREADABLE_HEADER
+from vesemir.adapters.amqp.lenient import LenientReader
 from vesemir.engine.ports.broker import IncomingMessage, PublishOutcome
 from vesemir.engine.ports.observe import SilentLog
 

@@ -2,29 +2,24 @@
 
 pamqp cannot decode a property that is not UTF-8, a timestamp in nanoseconds or a header of a type it does not know, and
 aiormq then closes the whole connection. The broker delivers the same message again to the next instance: one message
-would stop them all, for ever. So content headers are tried here first, and one that cannot be decoded is replaced by a
-header of the same body size without properties. The message then arrives with its body, and is judged by that.
+would stop them all, for ever. So what a publisher can put into the frames of a message is tried here first
+(``decodable``): what cannot be decoded, or would take long, is left out. The message then arrives with its body, and is
+judged by that.
 """
 
 import asyncio
 import struct
 from typing import Any
 
-import pamqp.frame
 from aiormq.connection import TCPTransportFactory, TLSTransportFactory, TransportFactory
-from pamqp.commands import Basic
-from pamqp.constants import FRAME_HEADER
-from pamqp.exceptions import PAMQPException
-from pamqp.header import ContentHeader
+from pamqp.constants import FRAME_HEADER, FRAME_METHOD
 from yarl import URL
 
+from vesemir.adapters.amqp.decodable import decodable_header, decodable_method
 from vesemir.engine.ports.observe import Log
 
-UNREADABLE_HEADER = "x-vesemir-unreadable"
-"""The header that stands in for properties which could not be decoded."""
-
-_FRAME_HEAD = 7  # type, channel, size: AMQP 0-9-1, section 2.3.5
-_BODY_SIZE = struct.Struct(">HHQ")  # class, weight, body size: section 2.3.5.2
+_FRAME_HEAD = struct.Struct(">BHI")
+"""Type, channel, size: AMQP 0-9-1, section 2.3.5."""
 
 
 class LenientReader(asyncio.StreamReader):
@@ -41,12 +36,10 @@ class LenientReader(asyncio.StreamReader):
 
     async def readexactly(self, n: int) -> bytes:
         if not self._ready:
-            head = await self._inner.readexactly(_FRAME_HEAD) if n == 1 else b""
+            head = await self._inner.readexactly(_FRAME_HEAD.size) if n == 1 else b""
             if not head:
                 return await self._inner.readexactly(n)
-            self._ready = head
-            if head[0] == FRAME_HEADER:
-                self._ready = await self._content_header(head)
+            self._ready = await self._frame(head) if head[0] in {FRAME_HEADER, FRAME_METHOD} else head
         taken, self._ready = self._ready[:n], self._ready[n:]
         if len(taken) < n:
             taken += await self._inner.readexactly(n - len(taken))
@@ -58,17 +51,13 @@ class LenientReader(asyncio.StreamReader):
             return taken
         return await self._inner.read(n)
 
-    async def _content_header(self, head: bytes) -> bytes:
-        _, channel, size = struct.unpack(">BHI", head)
+    async def _frame(self, head: bytes) -> bytes:
+        kind, _, size = _FRAME_HEAD.unpack(head)
         frame = head + await self._inner.readexactly(size + 1)
-        try:
-            pamqp.frame.unmarshal(frame)
-        except (PAMQPException, ValueError, OverflowError, OSError, struct.error, RecursionError) as error:
-            _, _, body_size = _BODY_SIZE.unpack_from(frame, _FRAME_HEAD)
-            self._log.warning(f"A message's properties cannot be decoded and are left out: {error}")
-            properties = Basic.Properties(headers={UNREADABLE_HEADER: str(error)[:200]})
-            return pamqp.frame.marshal(ContentHeader(body_size=body_size, properties=properties), channel)
-        return frame
+        reason, passed = decodable_header(frame) if kind == FRAME_HEADER else decodable_method(frame)
+        if reason:
+            self._log.warning(f"A message's properties cannot be decoded and are left out: {reason}")
+        return passed
 
 
 class LenientTransport(TransportFactory):

@@ -39,3 +39,12 @@ def test_yaml(tmp_path: Path, key: str, value: str) -> None:
     file.write_text(f"all:\n  {key}:\n    a: {value}\n")
     with pytest.raises(InventoryFileError, match=f"{file}.*: "):
         read_inventory(file)
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\ufffe"])
+def test_a_character_that_yaml_does_not_allow(tmp_path: Path, character: str) -> None:
+    """It was an error of PyYAML's own: a file that was half written ended whoever looked at it again."""
+    file = tmp_path / "absurd.yaml"
+    file.write_text(f"all:\n  hosts: # {character}\n")
+    with pytest.raises(InventoryFileError, match=rf"{file}:2: has a character that YAML does not allow"):
+        read_inventory(file)

@@ -18,7 +18,11 @@ class YamlError(ValueError):
 
 def read_yaml(text: str) -> tuple[object, dict[KeyPath, int]]:
     """Raises ``YamlError``: broken syntax, a key twice, a tag such as ``!vault``, aliases that unfold without end."""
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:  # a NUL or another control character, also in a comment
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlError(line, f"has a character that YAML does not allow: {chr(error.character)!r}") from error
     try:
         node = loader.get_single_node()
         reader = _YamlReader(loader)

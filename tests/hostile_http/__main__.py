@@ -116,14 +116,10 @@ async def _daemon(folder: Path, descriptors: int) -> AsyncIterator[Instance]:
         "VESEMIR_RECIPES__FOLDERS": f'["{folder / "recipes"}"]',
     }
     instance = Instance("hostile", environment, log)
-    own = resource.getrlimit(resource.RLIMIT_NOFILE)
-    least = min(descriptors, own[1])
-    # Only root gets a hard limit back that it lowered; else the daemon raises its own, as it does in production.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (least, least if os.geteuid() == 0 else own[1]))
-    try:
-        await instance.start()
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, own)
+    await instance.start()
+    least = min(descriptors, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+    # Of the daemon only: without privilege no process raises a hard limit again. It looks at it when it has loaded.
+    resource.prlimit(instance.pid, resource.RLIMIT_NOFILE, (least, least))
     try:
         await _until(lambda: ask(instance.port, LIVE).status == 200)
         yield instance

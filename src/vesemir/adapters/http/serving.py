@@ -17,8 +17,10 @@ from vesemir.engine.ports.observe import Log
 
 SHUTDOWN_SECONDS = 2.0
 """For requests in flight when the service stops; streams of events are told to end."""
-BACKLOG = 128
-"""Connections that the kernel holds until they are accepted; all of them may come at once."""
+BACKLOG = 1024
+"""Connections that the kernel holds until they are accepted. A crowd fills aiohttp's 128 in a moment, and the kernel of
+the next client, which may be a health check, then tries again only after a second. Waiting, they take no descriptors:
+libuv accepts one in each turn of the loop."""
 
 
 @asynccontextmanager

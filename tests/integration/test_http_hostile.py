@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +99,30 @@ async def test_half_a_request_behind_a_whole_one_does_not_stay_either() -> None:
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
         writer.close()
+
+
+async def test_a_body_after_the_answer_does_not_keep_the_connection() -> None:
+    limits = replace(QUICK, header_seconds=30, body_seconds=30)
+    async with site(limits=limits) as one, asyncio.timeout(10):
+        reader, writer = await asyncio.open_connection("127.0.0.1", one.port)
+        writer.write(SLOW_BODY)
+        await reader.readuntil(b"}\n")
+        writer.write(b"x" * 59_999)
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_nothing_is_kept_of_a_connection_that_was_pushed_out_while_its_body_was_awaited() -> None:
+    """Before: each such request stayed in memory for two seconds more; 10,000 of them cost 233 MB."""
+    limits = replace(LIMITS, per_address=8)
+    async with site(limits=limits) as one:
+        with BadClients(one.port) as clients:
+            await asyncio.to_thread(clients.grow, 100, sends=SLOW_BODY)
+            assert (await asked(one)).status == 200
+            await asyncio.sleep(0)
+            handlers = [task for task in asyncio.all_tasks() if "RequestHandler.start" in repr(task)]
+            assert len(handlers) <= 8 + 2
 
 
 class Bodies:

@@ -11,7 +11,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, cast
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
@@ -34,13 +34,14 @@ _CLIENT_FAULTS = (HttpProcessingError, web.RequestPayloadError, web.PayloadAcces
 class GuardedHandler(web.RequestHandler):
     """``connection_made`` lets it in or closes it; from then on one timer says when it must be further."""
 
-    __slots__ = ("_crowd", "_idle", "_limits", "_remarks", "_send", "_timer", "_wire", "peer")
+    __slots__ = ("_body", "_crowd", "_idle", "_limits", "_remarks", "_send", "_timer", "_wire", "peer")
 
     def __init__(self, server: web.Server, *, crowd: Crowd, limits: HttpLimits, remarks: CountedRemarks) -> None:
         super().__init__(
             server,
             loop=asyncio.get_running_loop(),
-            keepalive_timeout=limits.keep_alive_seconds,
+            # aiohttp's own timer says nothing and would race ours, so it is always the later one.
+            keepalive_timeout=limits.header_seconds + 2 * limits.keep_alive_seconds,
             lingering_time=LINGER_SECONDS,
             # None: no log of accesses, which aiohttp's types do not foresee.
             access_log=None,  # type: ignore[arg-type]
@@ -52,6 +53,7 @@ class GuardedHandler(web.RequestHandler):
         self._send: asyncio.TimerHandle | None = None
         self._wire: asyncio.Transport | None = None
         self._idle = False
+        self._body: StreamReader | None = None
         self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,7 +67,7 @@ class GuardedHandler(web.RequestHandler):
         self._header_due()
 
     def data_received(self, data: bytes) -> None:
-        if self._idle and data:
+        if self._idle and data and self._body is None:
             self._idle = False
             self._header_due()
         try:
@@ -76,6 +78,8 @@ class GuardedHandler(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._crowd.left(self)
         self._stop_timers()
+        if self._idle and self._body is not None:
+            self._body.feed_eof()  # aiohttp still reads the rest of it, and would for LINGER_SECONDS
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
@@ -95,6 +99,7 @@ class GuardedHandler(web.RequestHandler):
         """A header is complete. False: this connection is for a health check only."""
         self._crowd.works(self)
         self._idle = False
+        self._body = request.content
         seconds = self._limits.body_seconds
         self._due(seconds, f"the body of a request did not come within {seconds:g} s; it was closed")
         request.content.on_eof(self._body_ended)
@@ -140,7 +145,9 @@ class GuardedHandler(web.RequestHandler):
         self._due(seconds, f"the header of a request did not come within {seconds:g} s; it was closed")
 
     def _body_ended(self) -> None:
-        if self._timer is not None:
+        """The request may now take its time; after its answer, another limit counts already."""
+        self._body = None
+        if not self._idle and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 

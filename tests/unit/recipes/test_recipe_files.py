@@ -127,6 +127,8 @@ command = ["true"]
         ("[parameters.x]\nrequired = true\ndefault = 'a'\n" + STEP, 1, "either required = true or a default"),
         ("[parameters.x]\ntype = 'text'\nrequired = true\n" + STEP, 2, "parameters.x.type"),
         ("[parameters.x]\nrequired = true\npattern = '('\n" + STEP, 3, "is no regular expression"),
+        ("[parameters.x]\nrequired = true\npattern = 'a{99999999999}'\n" + STEP, 3, "is no regular expression"),
+        (f"[variables.x]\nrequired = true\npattern = '{'(' * 3000}'\n" + STEP, 3, "is no regular expression"),
         ("[parameters.x]\npattern = 'a+'\ndefault = 'b'\n" + STEP, 3, "the default must match a+"),
         ("[parameters.x]\ntype = 'integer'\ndefault = true\n" + STEP, 3, "the default must be of type integer"),
         ("[parameters.x]\ntype = 'boolean'\ndefault = 1\n" + STEP, 3, "the default must be of type boolean"),

@@ -1,6 +1,7 @@
 """From the tables of a file to the domain's recipe, with everything checked that can be checked without a target."""
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import assert_never
@@ -125,8 +126,10 @@ class RecipeBuilder:
 
     def _check_pattern(self, path: Path, pattern: str | None) -> None:
         try:
-            re.compile(pattern or "")
-        except re.error as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what a later Python may read in another way
+                re.compile(pattern or "")
+        except (re.error, OverflowError, RecursionError) as error:
             self._problem(path, f"is no regular expression: {error}")
 
     def _steps(self, kind: str, steps: Sequence[StepTable]) -> tuple[Step, ...]:

@@ -54,8 +54,8 @@ def with_changes(**changes: Any) -> Callable[[Lab, Sites, Event], Event]:
 def set_ready(lab: Lab, event: Event, name: str) -> None:
     """Type what ``vesemir status ID`` prints for a server that the failed deployment left drained."""
     said = vesemir("status", event["deployment_id"], env=lab["env"])
-    line = next(line for line in said.splitlines() if line.startswith(f'echo "set server {lab["backend"]}/{name} '))
-    command = line.partition("  on ")[0]
+    server = f"{lab['backend']}/{name} "
+    command = next(line for line in said.splitlines() if line.strip().startswith(f"echo 'set server {server}"))
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout.strip() == "", "an empty answer is success"
     until(lambda: lab.servers()[name].is_back, what=f"{name} is back in traffic")

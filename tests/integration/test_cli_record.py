@@ -125,8 +125,10 @@ async def test_status_of_one(store: PostgresStore, run: Run) -> None:
     assert any(line.endswith("failed 2.0 s step.failed") for line in lines)
     assert "web1: step switch ended with [red]1" in lines
     assert any(re.fullmatch(r"answers d1 \d+ no queue named answers", line) for line in lines)
-    assert "vesemir logs d1 --target web1 what the steps on web1 printed" in lines
-    assert any(line.startswith("vesemir explain step.failed ") for line in lines)
+    steps = lines[lines.index("What to do") + 1 :]
+    assert steps[:2] == ["what the steps on web1 printed:", "vesemir logs d1 --target web1"]
+    assert steps[2].startswith("meaning, how to tell, ")
+    assert steps[3:] == ["vesemir explain step.failed"]
 
 
 async def test_status_of_one_for_programs(store: PostgresStore, run: Run) -> None:

@@ -45,7 +45,7 @@ async def test_a_wrong_host_key(box: Sshd, tmp_path: Path) -> None:
         code, text = await refusal(box.settings(known_hosts=tmp_path / "known_hosts"), box.target)
 
         assert code is FailureCode.SSH_HOST_KEY_MISMATCH
-        assert f"ssh-keygen -F [127.0.0.1]:{box.port} -f {tmp_path}/known_hosts" in text
+        assert f"`ssh-keygen -F '[127.0.0.1]:{box.port}' -f {tmp_path}/known_hosts`" in text
 
 
 async def test_a_key_that_is_pinned_by_the_hosts_name(box: Sshd, tmp_path: Path) -> None:

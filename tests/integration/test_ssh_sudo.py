@@ -18,7 +18,7 @@ from vesemir.adapters.ssh.delivery import installed_program
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.adapters.ssh.onhost.rules import RULES
 from vesemir.adapters.ssh.onhost.wire import HELLO, PROTOCOL, RUN, frame, pack
-from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.failure import FailedError, FailureCode, commands_in
 from vesemir.domain.step import Command, StepStatus, Trace
 
 pytestmark = needs_root
@@ -103,7 +103,7 @@ async def test_without_the_right_it_says_which_line_is_missing(tmp_path_factory:
 
     assert (result.status, result.exit_status) == (StepStatus.FAILED, None)
     assert result.reason.startswith("sudo: ")
-    assert f"{DEPLOY} ALL=(root) NOPASSWD: ALL" in result.reason
+    assert commands_in(result.reason) == (f"echo '{DEPLOY} ALL=(root) NOPASSWD: ALL' >> /etc/sudoers.d/vesemir",)
     assert after.exit_status == 0
 
 

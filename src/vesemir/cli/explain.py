@@ -15,6 +15,8 @@ from vesemir.shipped import runbook_file
 
 _ENTRY = re.compile(r'^<a id="(?P<anchor>[A-Za-z0-9-]+)"></a>[ \t]*\n##+ (?P<title>[^\n]+)\n', re.MULTILINE)
 _NEXT = re.compile(r"^(<a id=|##? )", re.MULTILINE)
+_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+"""Commands: a comment among them is no heading."""
 _MEANING = re.compile(r"\*\*Meaning\.\*\*\s+(.+?\.)(?=\s|$)", re.DOTALL)
 _WIDEST = 100
 """Columns: longer lines are hard to read."""
@@ -72,8 +74,9 @@ def _json(entry: RunbookEntry) -> dict[str, str]:
 
 def entries_of(runbook: str) -> Iterator[RunbookEntry]:
     """Each from its heading to the next anchor or section."""
+    headings = _BLOCK.sub(lambda block: block[0].replace("#", " "), runbook)
     for found in _ENTRY.finditer(runbook):
-        following = _NEXT.search(runbook, found.end())
+        following = _NEXT.search(headings, found.end())
         end = following.start() if following else len(runbook)
         heading = found[0].partition("\n")[2]
         yield RunbookEntry(found["anchor"], found["title"].strip(), (heading + runbook[found.end() : end]).strip())

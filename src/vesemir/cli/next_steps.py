@@ -1,13 +1,16 @@
 """What to do about a failure: the commands to type next, for the deployment at hand, causes before consequences."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from shlex import quote
 from typing import Protocol
 
 from rich.console import RenderableType
 
-from vesemir.cli.output import paragraph, table, text
+from vesemir.cli.advice import INDENT, advice
+from vesemir.cli.output import paragraph, text
+from vesemir.domain.failure import commands_in
 from vesemir.domain.states import TargetState
-from vesemir.engine.ports.views import DeploymentView, FailureView, TargetView
+from vesemir.engine.ports.views import BalancerView, DeploymentView, FailureView, TargetView
 
 _CONSEQUENCES = frozenset({"rollout.too_many_failures"})
 """Codes that only say that targets failed: their own codes say what to do."""
@@ -34,13 +37,29 @@ def next_steps(
 ) -> Iterator[RenderableType]:
     """Nothing, where nothing failed."""
     of_targets = {target.name: target.failure for target in targets if target.failure}
-    rows = [*_logs(deployment_id, of_targets), *_entries(failure, of_targets)]
-    if rows:
+    commands = [
+        *_named(failure, of_targets),
+        *_logs(deployment_id, of_targets),
+        *_entries(failure, of_targets),
+    ]
+    if commands:
         yield text("What to do", "bold")
-        shown = table("", "", rows=rows)
-        shown.show_header = False
-        shown.columns[0].no_wrap = True
-        yield shown
+        yield from advice(commands)
+
+
+def paused_steps(deployment_id: str) -> Iterator[RenderableType]:
+    """What a pause waits for."""
+    yield text("What to do", "bold")
+    yield from advice(
+        [("let it go on", f"vesemir resume {deployment_id}"), ("end it", f"vesemir cancel {deployment_id}")]
+    )
+
+
+def _named(failure: FailureView | None, of_targets: Mapping[str, FailureView]) -> Iterator[tuple[str, str]]:
+    """What the failures themselves say, of the first target that says it."""
+    for name, each in [("the deployment", failure), *of_targets.items()]:
+        for command in commands_in(each.message) if each else ():
+            yield f"as the failure of {name} says", command
 
 
 def _logs(deployment_id: str, of_targets: Mapping[str, FailureView]) -> Iterator[tuple[str, str]]:
@@ -49,7 +68,7 @@ def _logs(deployment_id: str, of_targets: Mapping[str, FailureView]) -> Iterator
     for name, failure in of_targets.items():
         if failure.code.startswith(_WITH_OUTPUT) and failure.code not in seen:
             seen.add(failure.code)
-            yield f"vesemir logs {deployment_id} --target {name}", f"what the steps on {name} printed"
+            yield f"what the steps on {name} printed", f"vesemir logs {deployment_id} --target {name}"
 
 
 def _entries(failure: FailureView | None, of_targets: Mapping[str, FailureView]) -> Iterator[tuple[str, str]]:
@@ -57,30 +76,32 @@ def _entries(failure: FailureView | None, of_targets: Mapping[str, FailureView])
     if failure is not None and not (failure.code in _CONSEQUENCES and of_all):
         of_all.insert(0, failure)
     for code, runbook in {each.code: each.runbook for each in of_all}.items():
-        yield f"vesemir explain {code}", f"meaning, how to tell, how to mend, whom to call ({runbook})"
+        yield f"meaning, how to tell, how to mend, whom to call ({runbook})", f"vesemir explain {code}"
 
 
 def out_of_traffic(view: DeploymentView, targets: Sequence[TargetView]) -> Iterator[RenderableType]:
     """Servers that a failure left drained, and the commands that give them their traffic back."""
-    drained = (view.server_of(target.name) for target in targets if _left_drained(target))
-    servers = [server for server in drained if server is not None]
+    drained = {view.server_of(target.name): target for target in targets if _left_drained(target)}
+    servers = {server: target for server, target in drained.items() if server is not None}
     if not servers:
         return
     yield paragraph(
         text(f"Without traffic, on purpose: {', '.join(servers)}.", "bold"),
         text(" The next deployment leaves it so. Once the application answers there, set it ready by hand:"),
     )
-    commands = [
-        (
-            f'echo "set server {server} state ready" | socat - UNIX-CONNECT:{box.socket or _SOCKET}',
-            f"on {box.name}",
-        )
-        for server in servers[:_SHOWN]
-        for box in view.balancers
-    ]
-    shown = table("", "", rows=commands)
-    shown.show_header = False
-    yield shown
+    for box in view.balancers:
+        yield text(f"on {box.name}:")
+        for server in list(servers)[:_SHOWN]:
+            yield text(f"{INDENT}{_set_ready(server, servers[server], box)}")
+    if len(servers) > _SHOWN:
+        yield text(f"… and the other {len(servers) - _SHOWN} in the same way")
+
+
+def _set_ready(server: str, target: TargetView, box: BalancerView) -> str:
+    """With its agent checks, where the deployment found them on and switched them off."""
+    agent = ((target.traffic or {}).get("boxes", {}).get(box.name) or {}).get("agent")
+    commands = f"set server {server} state ready{f'; enable agent {server}' if agent else ''}"
+    return f"echo {quote(commands)} | socat - {quote(f'UNIX-CONNECT:{box.socket or _SOCKET}')}"
 
 
 def _left_drained(target: TargetView) -> bool:

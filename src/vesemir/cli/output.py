@@ -5,6 +5,7 @@ made visible (``domain.visible``), so that no host can move the cursor of who lo
 """
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,10 @@ Json = Mapping[str, Any]
 
 _UNLIMITED = 1000
 """Columns where nobody's terminal limits them: a table in a pipe is not cut."""
+
+UNBROKEN = "\ue000"
+"""Stands for a space within a command (Unicode's private use: no text of ours or of a host's means anything by it)."""
+_COMMAND = re.compile(r"`[^`\n]+`")
 
 _MINUTE = 60
 _HOUR = 3600
@@ -81,7 +86,7 @@ def show(*parts: "RenderableType") -> None:
     with out.capture() as captured:
         for part in parts:
             out.print(text(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str | Text))
-    printed = captured.get()
+    printed = captured.get().replace(UNBROKEN, " ")
     if not out.is_terminal:
         # rich fills the last column up with spaces.
         printed = "".join(f"{line.rstrip()}\n" for line in printed.splitlines())
@@ -97,11 +102,18 @@ def text(value: object, style: str = "") -> "Text":
 
 
 def paragraph(*parts: "Text") -> "RenderableType":
-    """Words that a terminal breaks between, not within; in a pipe they stay one line."""
+    """Words that a terminal breaks between, not within; in a pipe they stay one line. A command is one word."""
     from rich.padding import Padding  # noqa: PLC0415 -- as above
     from rich.text import Text  # noqa: PLC0415 -- as above
 
-    return Padding(Text.assemble(*parts), 0, expand=False)
+    whole = Text.assemble(*parts)
+    whole.plain = unbroken(whole.plain)
+    return Padding(whole, 0, expand=False)
+
+
+def unbroken(line: str) -> str:
+    """With commands (between backticks) that no terminal breaks; ``show`` puts their spaces back."""
+    return _COMMAND.sub(lambda found: found[0].replace(" ", UNBROKEN), line)
 
 
 def status_text(status: str) -> "Text":

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.text import Text
 
+from vesemir.cli.output import UNBROKEN
 from vesemir.domain.visible import visible
 
 _BLOCK = re.compile(r"^```[^\n]*\n(?P<code>.*?)^```$|^(?P<rest>(?:(?!^```).)+)", re.MULTILINE | re.DOTALL)
@@ -31,10 +32,17 @@ def lines_of(markdown: str, *, width: int) -> Iterator[Text]:
             yield Text(paragraph.lstrip("# "), style="bold underline")
         elif paragraph.startswith("- "):
             for item in _ITEM.split(paragraph)[1:]:
-                for first, line in enumerate(_inline(item).wrap(measure, width - 2)):
+                for first, line in enumerate(_wrapped(_inline(item), measure, width - 2)):
                     yield Text.assemble("- " if not first else "  ", line)
         else:
-            yield from _inline(paragraph).wrap(measure, width)
+            yield from _wrapped(_inline(paragraph), measure, width)
+
+
+def _wrapped(line: Text, measure: Console, width: int) -> Iterator[Text]:
+    """Between words; a command is one word."""
+    for part in line.wrap(measure, width):
+        part.plain = part.plain.replace(UNBROKEN, " ")
+        yield part
 
 
 def _paragraphs(markdown: str) -> Iterator[str]:
@@ -52,7 +60,8 @@ def _inline(paragraph: str) -> Text:
     for found in _INLINE.finditer(source):
         made.append(source[end : found.start()])
         kind = found.lastgroup or ""
-        made.append(found[kind].replace("`", ""), style=_STYLES[kind])
+        shown = found[kind].replace("`", "")
+        made.append(shown.replace(" ", UNBROKEN) if kind == "code" else shown, style=_STYLES[kind])
         end = found.end()
     made.append(source[end:])
     return made

@@ -1,5 +1,6 @@
 """Failure codes: stable strings that requesters, dashboards and the runbook share (contract section 3)."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -127,6 +128,22 @@ class Failure:
     def as_json(self) -> dict[str, str]:
         """``{"code", "message", "runbook"}`` of contract section 2."""
         return {"code": self.code.value, "message": self.message, "runbook": f"docs/runbook.md{self.code.runbook}"}
+
+
+_COMMANDS = (
+    r"ssh-keygen -F [\w.:'\[\]-]+ -f [\w./'-]+",
+    r"ssh-keygen -lf [\w./-]+",
+    r"echo '[\w.-]+ ALL=\(root\) NOPASSWD: [\w./-]+' >> /etc/sudoers\.d/vesemir",
+)
+_COMMAND = re.compile(f"`({'|'.join(_COMMANDS)})`", re.ASCII)
+
+
+def commands_in(message: str) -> tuple[str, ...]:
+    """The commands that a failure tells one to type, between backticks, as they can be pasted.
+
+    Of these forms only: the rest of a message may be a host's own words, and nobody shall be led to type those.
+    """
+    return tuple(_COMMAND.findall(message))
 
 
 _LEFT_BEHIND = "; its server "

@@ -73,11 +73,13 @@ def test_following_a_failure_tells_what_to_do(invoke: Invoke, script: Any, event
     script([*MIDDLE, finished("failed", told=failure("rollout.too_many_failures", "1 of 2 failed"))])
     result = invoke("deploy", "--follow", "--file", str(event_file))
     assert "step.failed: step restart ended with 1" in result.stdout
-    assert [" ".join(line.split()) for line in result.stdout.splitlines()[-4:]] == [
+    assert [" ".join(line.split()) for line in result.stdout.splitlines()[-6:]] == [
         "2.0.0 of shop in production failed after 5.5 s, 1 of 2 targets done: 1 of 2 failed.",
         "What to do",
-        "vesemir logs d-1 --target web2 what the steps on web2 printed",
-        "vesemir explain step.failed meaning, how to tell, how to mend, whom to call (docs/runbook.md#step-failed)",
+        "what the steps on web2 printed:",
+        "vesemir logs d-1 --target web2",
+        "meaning, how to tell, how to mend, whom to call (docs/runbook.md#step-failed):",
+        "vesemir explain step.failed",
     ]
 
 

@@ -26,6 +26,7 @@ def test_every_code_is_found_and_has_a_summary(code: FailureCode) -> None:
 
 def test_where_to_begin_is_an_entry_too() -> None:
     assert "vesemir status ID" in find("first-look", ENTRIES).markdown
+    assert "set server BACKEND/SERVER state ready" in find("first-look", ENTRIES).markdown, "a comment is no heading"
     assert "Who is meant" not in find("first-look", ENTRIES).markdown
 
 

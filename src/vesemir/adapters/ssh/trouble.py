@@ -1,5 +1,7 @@
 """asyncssh's errors, and a supervisor's refusals, as failure codes with advice. The one place for it."""
 
+from shlex import quote
+
 import asyncssh
 
 from vesemir.domain.failure import EpochRefusedError, FailedError, FailureCode, VesemirError
@@ -59,11 +61,11 @@ def translated(
         return FailedError(FailureCode.SSH_AUTH_FAILED, text)
     no_common_key = isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error).lower()
     if isinstance(error, asyncssh.HostKeyNotVerifiable) or no_common_key:
-        name = pinned_as or known_hosts_name(target)
+        name, pinned = pinned_as or known_hosts_name(target), settings.known_hosts
         text = (
-            f"the host key of {place(target)} is not the one pinned in {settings.known_hosts}: look at it with "
-            f"'ssh-keygen -F {name} -f {settings.known_hosts}', compare with the key on the host's console "
-            f"(ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), and replace the line only if the change is explained"
+            f"the host key of {place(target)} is not the one pinned in {pinned}: look at it with "
+            f"`ssh-keygen -F {quote(name)} -f {quote(str(pinned))}`, compare with the key on the host's console "
+            "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), and replace the line only if the change is explained"
         )
         return FailedError(FailureCode.SSH_HOST_KEY_MISMATCH, text)
     if isinstance(error, TimeoutError | asyncssh.ConnectionLost):

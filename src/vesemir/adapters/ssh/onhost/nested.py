@@ -162,7 +162,7 @@ def without_sudo(nested: Nested, installed: str) -> StepOutcome:
         return outcome
     user = os.environ.get("USER") or read_file("/proc/self/loginuid").decode("ascii", "replace") or str(os.getuid())
     line = f"{user} ALL=(root) NOPASSWD: {installed or 'ALL'}"
-    advice = f"the sudoers file needs a line such as '{line}' (visudo -f /etc/sudoers.d/vesemir)"
+    advice = f"the sudoers file needs a line; as root: `echo '{line}' >> /etc/sudoers.d/vesemir`"
     outcome.reason = "sudo: {}: {}".format(wording or f"no answer within {SUDO_SECONDS:g} s", advice)
     return outcome
 

@@ -2,7 +2,7 @@
 
 -- name: deployment_view
 -- One deployment with its counts.
-SELECT deployment.*,
+SELECT deployment.*, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,
        coalesce(EXTRACT(epoch FROM coalesce(finished_at, clock_timestamp()) - claimed_at), 0)::double precision
@@ -14,7 +14,8 @@ FROM deployment WHERE deployment_id = :deployment_id;
 
 -- name: waits_for
 -- What of its lane comes before a deployment and has not ended, the next one first.
-SELECT before.deployment_id, before.version, before.state, before.requested_by, before.accepted_at
+SELECT before.deployment_id, before.version, before.state, before.requested_by, before.accepted_at,
+       coalesce(before.request -> 'dry_run' = 'true', false) AS dry_run
 FROM deployment AS waiting JOIN deployment AS before ON before.lane = waiting.lane AND before.arrival < waiting.arrival
 WHERE waiting.deployment_id = :deployment_id AND waiting.finished_at IS NULL AND before.finished_at IS NULL
 ORDER BY before.arrival;
@@ -27,7 +28,7 @@ FROM destination WHERE deployment_id = :deployment_id ORDER BY destination_id;
 -- name: deployments
 -- History, newest first; ``before`` is the id of the last one of the page before.
 SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
-       started_at, finished_at,
+       started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM coalesce(finished_at, clock_timestamp()) - claimed_at), 0)::double precision
            AS duration_seconds
 FROM deployment
@@ -122,7 +123,7 @@ DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :targ
 -- Whether it answers and is migrated.
 SELECT name FROM vesemir_migration LIMIT 1;
 
--- name: namespace_of_installation$
+-- name: namespace_of_installation
 -- The namespace of the installation that this record belongs to; nothing if no instance has worked on it yet.
 SELECT namespace FROM installation;
 
@@ -134,7 +135,7 @@ INSERT INTO installation (namespace) VALUES (:namespace) ON CONFLICT DO NOTHING;
 -- What runs, then what waits, the oldest first: over the index of what has not ended, however much has. With how many of its lane
 -- are before it, and how far it is on its way forward.
 SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
-       started_at, finished_at,
+       started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM clock_timestamp() - claimed_at), 0)::double precision AS duration_seconds,
        row_number() OVER (PARTITION BY lane ORDER BY arrival) - 1 AS before_it,
        targets_total, targets_done, targets_failed
@@ -151,7 +152,7 @@ ORDER BY state = 'pending', accepted_at, deployment_id LIMIT :limit;
 -- name: last_ended
 -- The last ones that ended, the last first.
 SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
-       started_at, finished_at,
+       started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM finished_at - claimed_at), 0)::double precision AS duration_seconds
 FROM deployment WHERE finished_at IS NOT NULL
 ORDER BY finished_at DESC, deployment_id DESC LIMIT :limit;

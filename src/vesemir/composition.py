@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from vesemir import __version__
 from vesemir.adapters.amqp import PUBLISH_PART, AmqpBroker
 from vesemir.adapters.chef import ChefInventory
 from vesemir.adapters.haproxy import HaproxyBoxes
@@ -39,6 +40,7 @@ from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.upkeep.drained_servers import DrainedServers
 from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.engine.upkeep.hint_relay import HintRelay
+from vesemir.engine.upkeep.presence import Presence
 from vesemir.engine.upkeep.retention import RecordCleanup, Retention
 from vesemir.settings import Settings
 
@@ -81,6 +83,7 @@ class EngineParts:
     control: Control
     drained: DrainedServers
     cleanup: RecordCleanup
+    presence: Presence
 
 
 @asynccontextmanager
@@ -165,6 +168,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         control=_control(settings, outside, answers=answers, hints=hints),
         drained=DrainedServers(store, ports.balancers, log=log, seconds=settings.lease.seconds),
         cleanup=RecordCleanup(store, retention_of(settings), log=log),
+        presence=Presence(store, name=instance, version=__version__, in_work=lambda: worker.in_work, log=log),
     )
 
 

@@ -90,6 +90,7 @@ class Service:
                     ("backlog", watch_backlog(outside.store.backlog, outside.meters)),
                     ("left drained", engine.drained.watch()),
                     ("clean-up", engine.cleanup.run()),
+                    ("presence", engine.presence.keep()),
                     ("watchdog", outside.systemd.watch(self._doing)),
                 )
             ]
@@ -108,6 +109,7 @@ class Service:
         self._log.info("stopping: no more work is taken, what is in work has {seconds} s", seconds=seconds)
         self._outside.systemd.stopping(max(seconds + 2 * FLUSH_SECONDS, leave) + END_SECONDS)
         self._outside.health.drain()
+        self._engine.presence.drain()
         left = asyncio.get_running_loop().time() + leave
         await self._outside.broker.stop_consuming(seconds=FLUSH_SECONDS)
         await self._engine.worker.drain(seconds)
@@ -118,6 +120,7 @@ class Service:
             self._log.warning("not everything could be published; another instance goes on with it")
         self._outside.broker.close()
         await self._answer_until(left)
+        await self._engine.presence.leave()
         self._log.info("stopped")
 
     async def _answer_until(self, left: float) -> None:

@@ -29,6 +29,7 @@ _CHANGING = [
     (re.compile(r"(?<=<address>):\d{2,5}\b|(?<=\]):\d{2,5}\b"), ":<port>"),
     (re.compile(r"\b(one|two)/[0-9a-f-]+"), r"\1/<start>"),
     (re.compile(r"\bepoch \d+"), "epoch <epoch>"),
+    (re.compile(r"(?<=: has )\d+(?= bytes, and \d+ are free)"), "<size>"),
 ]
 
 

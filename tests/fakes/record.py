@@ -24,9 +24,14 @@ from vesemir.engine.ports.records import (
     TargetRecord,
     Wishes,
 )
-from vesemir.engine.ports.store import StoredEvent
+from vesemir.engine.ports.store import InstanceReport, StoredEvent
+from vesemir.engine.ports.views import InstanceState, InstanceView
 
 TargetKey = tuple[Direction, str]
+
+
+def moment_text(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @dataclass(slots=True)
@@ -82,7 +87,7 @@ class Row:
             "event": event.name,
             "deployment_id": self.new.deployment_id,
             "sequence": sequence,
-            "occurred_at": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "occurred_at": moment_text(now),
             "application": self.new.application,
             "environment": self.new.environment,
             "version": self.new.version,
@@ -156,6 +161,31 @@ class FakeDestination:
 
 
 @dataclass(slots=True)
+class FakeInstance:
+    """One row of the instances; times are seconds of ``Record.now``."""
+
+    report: InstanceReport
+    since: float
+    renewed_at: float
+
+    def as_view(self, oldest: float) -> InstanceView:
+        """``oldest``: who was heard of before then is silent."""
+        state = InstanceState.DRAINING if self.report.draining else InstanceState.WORKING
+        if self.renewed_at < oldest:
+            state = InstanceState.SILENT
+        if self.report.stopped:
+            state = InstanceState.STOPPED
+        return InstanceView(
+            name=self.report.name,
+            version=self.report.version,
+            state=state,
+            since=moment_text(self.since),
+            in_work=self.report.in_work,
+            renewed_at=moment_text(self.renewed_at),
+        )
+
+
+@dataclass(slots=True)
 class Record:
     """``skip(seconds)`` lets leases run out; ``away`` makes every call fail as an unreachable database would."""
 
@@ -167,6 +197,9 @@ class Record:
     """By lane and target: the deployment that left it so."""
     kept: dict[str, StoredEvent] = field(default_factory=dict)
     """Results of what was cleaned up."""
+    instances: dict[str, FakeInstance] = field(default_factory=dict)
+    reports: int = 0
+    """How often an instance wrote its row."""
     listeners: list[Callable[[str], Any]] = field(default_factory=list)
     sections: dict[str, asyncio.Lock] = field(default_factory=dict)
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))

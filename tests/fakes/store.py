@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from tests.fakes.events import AnyEvent
-from tests.fakes.record import FakeDestination, Record, Row
+from tests.fakes.record import FakeDestination, FakeInstance, Record, Row
 
 from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
 from vesemir.domain.events import DeploymentFinishedEvent
@@ -46,6 +46,7 @@ from vesemir.engine.ports.records import (
     Wishes,
 )
 from vesemir.engine.ports.store import (
+    SILENT_SECONDS,
     AcceptKind,
     Claim,
     Cleaned,
@@ -54,9 +55,11 @@ from vesemir.engine.ports.store import (
     Delivery,
     DeploymentIdentity,
     DrainedServer,
+    InstanceReport,
     StoreAwayError,
     StoredEvent,
 )
+from vesemir.engine.ports.views import InstanceView
 
 
 class FakeOutbox:
@@ -224,7 +227,9 @@ class FakeStore(FakeOutbox):
             return ControlAnswer.UNKNOWN, None
         answer = self._control(row, command, now)
         self.record.hint("outbox" if answer is ControlAnswer.FINISHED else "wish")
-        return answer, DeploymentIdentity(row.new.application, row.new.environment, row.new.version)
+        new = row.new
+        dry_run = bool(new.request.get("dry_run"))
+        return answer, DeploymentIdentity(new.application, new.environment, new.version, dry_run)
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
         decision = decide_control(command.command, row.state)
@@ -310,6 +315,25 @@ class FakeStore(FakeOutbox):
         if (row.owner, row.epoch) == (claim.owner, claim.epoch):
             row.owner = row.lease_expires_at = None
             self.record.hint("work")
+
+    async def report_instance(self, report: InstanceReport) -> None:
+        now = await self.turn()
+        self.record.reports += 1
+        row = self.record.instances.get(report.name)
+        if row is None:
+            self.record.instances[report.name] = FakeInstance(report, since=now, renewed_at=now)
+        elif not row.report.stopped:
+            row.report, row.renewed_at = replace(report, version=row.report.version), now
+
+    async def forget_instances(self, *, older_than_seconds: float) -> None:
+        oldest = await self.turn() - older_than_seconds
+        self.record.instances = {name: row for name, row in self.record.instances.items() if row.renewed_at >= oldest}
+
+    async def instances(self, *, silent_seconds: float = SILENT_SECONDS) -> Sequence[InstanceView]:
+        oldest = await self.turn() - silent_seconds
+        views = [row.as_view(oldest) for row in self.record.instances.values()]
+        views.sort(key=lambda view: view.renewed_at, reverse=True)
+        return sorted(views, key=lambda view: (not view.state.runs, view.since if view.state.runs else ""))
 
     async def load(self, deployment_id: str) -> DeploymentRecord | None:
         now = await self.turn()

@@ -15,6 +15,7 @@ SUMMARY: dict[str, Any] = {
     "team": None,
     "requested_by": "anna",
     "state": DeploymentState.RUNNING,
+    "dry_run": False,
     "owner": "a/1",
     "failure": None,
     "accepted_at": "2026-11-23T12:00:00.000000Z",

@@ -15,8 +15,8 @@ from vesemir.adapters.observe import PrometheusMeters
 from vesemir.adapters.observe.logs import EngineLog
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import Log
-from vesemir.engine.ports.store import StoreAwayError, StoredEvent
-from vesemir.engine.ports.views import DeploymentSummary, DeploymentView
+from vesemir.engine.ports.store import SILENT_SECONDS, StoreAwayError, StoredEvent
+from vesemir.engine.ports.views import DeploymentSummary, DeploymentView, InstanceView
 from vesemir.engine.upkeep.health import HealthRegistry
 
 
@@ -29,6 +29,7 @@ class MemoryReader:
         self.away = False
         self.kept: dict[str, StoredEvent] = {}
         self.since: datetime | None = None
+        self.running: list[InstanceView] = []
 
     def write(self, deployment_id: str, event: str, **fields: Any) -> None:
         events = self.written[deployment_id]
@@ -61,6 +62,11 @@ class MemoryReader:
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         self._answer()
         return [event for event in self.written[deployment_id] if event.sequence > after][:limit]
+
+    async def instances(self, *, silent_seconds: float = SILENT_SECONDS) -> list[InstanceView]:
+        del silent_seconds
+        self._answer()
+        return self.running
 
     def _answer(self) -> None:
         if self.away:

@@ -18,6 +18,7 @@ from vesemir.domain.failure import VesemirError
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import SilentLog
 from vesemir.engine.ports.store import StoredEvent
+from vesemir.engine.ports.views import InstanceState, InstanceView
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 
@@ -383,3 +384,19 @@ async def test_a_taken_port_is_said_in_words() -> None:
         with pytest.raises(VesemirError, match=rf"cannot listen on 127.0.0.1:{port}: .*http.port"):
             async with serving(app, "127.0.0.1", port, log=SilentLog()):
                 pass
+
+
+async def test_the_instances_that_work_or_did() -> None:
+    async with site() as one:
+        assert await one.get("/api/v1/instances") == (200, {"instances": []})
+        moment = "2026-11-23T12:00:00.000000Z"
+        one.reader.running = [InstanceView("a/1", "0.2.0", InstanceState.WORKING, moment, 3, moment)]
+        shown = {
+            "name": "a/1", "version": "0.2.0", "state": "working", "since": moment, "in_work": 3, "renewed_at": moment,
+        }  # fmt: skip
+        assert await one.get("/api/v1/instances") == (200, {"instances": [shown]})
+        assert (await one.get("/api/v1/instances?all=1"))[0] == 400
+        one.reader.away = True
+        assert (await one.get("/api/v1/instances"))[0] == 503
+    async with site(token="secret") as one:
+        assert (await one.get("/api/v1/instances"))[0] == 401

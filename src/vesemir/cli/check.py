@@ -11,15 +11,18 @@ from vesemir.cli.output import STYLES, print_json, show, text
 
 
 def check_command(
+    before_start: Annotated[
+        bool, typer.Option("--before-start", help="Before instances are started: that none consumes is only a warning.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Check settings, recipes, broker, database, inventory and keys: a line each, ok or FAIL.
 
-    Ends at the first of them that has something wrong, with all that is wrong with it, and exit status 1. Nothing is
-    changed anywhere.
+    Ends at the first of them that has something wrong, with all that is wrong with it, and exit status 1. That no
+    instance consumes is wrong once one has run. Nothing is changed anywhere.
     """
     found = []
-    for finding in findings():
+    for finding in findings(before_start=before_start):
         found.append(finding)
         if not as_json:
             word = "FAIL" if not finding.ok else "warn" if finding.warning else "ok"

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from vesemir.adapters.amqp.requester import depths
 from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
 from vesemir.adapters.postgres.migrations import installation, pending
 from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
 from vesemir.cli.configuration import ConfigurationError, load_settings, settings_file
+from vesemir.cli.consumers import CheckWarning, broker_lines
 from vesemir.cli.exposure import exposures
 from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
@@ -23,7 +24,7 @@ from vesemir.shipped import recipes_folder
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the check. A ``warning`` works, and is not safe."""
+    """One line of the check. A ``warning`` fails nothing: it works and is not safe, or cannot work yet."""
 
     part: str
     ok: bool
@@ -31,8 +32,11 @@ class Finding:
     warning: bool = False
 
 
-def findings() -> Iterator[Finding]:
-    """Part by part; after the first part that has something wrong with it there is nothing more."""
+def findings(*, before_start: bool = False) -> Iterator[Finding]:
+    """Part by part; after the first part that has something wrong with it there is nothing more.
+
+    ``before_start``: no instance needs to run yet.
+    """
     try:
         settings = load_settings()
     except ConfigurationError as error:
@@ -41,7 +45,7 @@ def findings() -> Iterator[Finding]:
         return
     yield Finding("settings", ok=True, detail=_settings_detail())
     quiet()
-    for part, look in _PARTS:
+    for part, look in _parts(before_start=before_start):
         found = list(_found(part, look, settings))
         yield from found
         if not all(each.ok for each in found):
@@ -50,17 +54,18 @@ def findings() -> Iterator[Finding]:
 
 
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
-    """A line if all is well, for recipes one for each folder; else a line for everything that is wrong."""
+    """A line if all is well, for recipes one for each folder, and one for each warning; else a line for everything
+    that is wrong."""
     try:
-        if reported := list(look(settings)):
-            # Each folder of recipes has a line of its own: what replaces what must be seen.
-            yield from (
-                Finding(part, ok=True, detail=line)
-                for line in (reported if look is _recipes else ["; ".join(reported)])
-            )
+        lines = list(look(settings))
     except VesemirError as error:
-        for line in str(error).splitlines():
-            yield Finding(part, ok=False, detail=line)
+        yield from (Finding(part, ok=False, detail=line) for line in str(error).splitlines())
+        return
+    if good := [line for line in lines if not isinstance(line, CheckWarning)]:
+        # Each folder of recipes has a line of its own: what replaces what must be seen.
+        yield from (Finding(part, ok=True, detail=line) for line in (good if look is _recipes else ["; ".join(good)]))
+    warnings = (str(line) for line in lines if isinstance(line, CheckWarning))
+    yield from (Finding(part, ok=True, detail=line, warning=True) for line in warnings)
 
 
 def _settings_detail() -> str:
@@ -111,15 +116,6 @@ def _policy(settings: Settings) -> Iterator[str]:
     for permission in policy.permissions:
         if permission.recipes is not None and not any(permission.recipes.has(name) for name in known):
             yield f"note: no recipe is called as allow {permission.name} says ({permission.recipes})"
-
-
-def _broker(settings: Settings) -> Iterator[str]:
-    found = asyncio.run(depths(settings.amqp, name="vesemir check"))
-    reported = [
-        f"{queue} {'not there yet' if depth is None else f'{depth.messages} waiting, {depth.consumers} consuming'}"
-        for queue, depth in found.items()
-    ]
-    yield f"answers; {'; '.join(reported)}"
 
 
 def _database(settings: Settings) -> Iterator[str]:
@@ -173,12 +169,13 @@ def _keys(settings: Settings) -> Iterator[str]:
         raise VesemirError("\n".join(problems))
 
 
-_PARTS: tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...] = (
-    ("recipes", _recipes),
-    ("policy", _policy),
-    ("broker", _broker),
-    ("database", _database),
-    ("inventory", _inventory),
-    ("keys", _keys),
-)
-"""In this order: what needs no network first, then what everything depends on."""
+def _parts(*, before_start: bool) -> tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...]:
+    """In this order: what needs no network first, then what everything depends on."""
+    return (
+        ("recipes", _recipes),
+        ("policy", _policy),
+        ("broker", partial(broker_lines, before_start=before_start)),
+        ("database", _database),
+        ("inventory", _inventory),
+        ("keys", _keys),
+    )

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from vesemir.cli.output import count, seconds_text
+from vesemir.cli.state_words import state_words
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.wish import Wish
@@ -112,7 +113,7 @@ def _waits(view: DeploymentView) -> str:
         return "it waits for an instance that is free"
     first = before[0]
     more = f" and {len(before) - 1} more" if len(before) > 1 else ""
-    state = first.state.replace("_", " ")
+    state = state_words(first.state, dry_run=first.dry_run)
     return (
         f"it waits behind {first.deployment_id} ({first.version}, {state}{_by(first)}){more}, "
         f"since one deployment at a time is active in {view.application}/{view.environment}"
@@ -124,13 +125,12 @@ def _by(deployment: PredecessorView) -> str:
 
 
 def _pause(view: DeploymentView) -> str:
-    go_on = f"`vesemir resume {view.deployment_id}` lets it go on, `vesemir cancel {view.deployment_id}` ends it."
     if view.awaits_approval:
-        return f"It waits for an approval (rollout.approve_after {view.approve_after}): {go_on}"
+        return f"It waits for an approval (rollout.approve_after {view.approve_after})."
     wish = view.pause or Wish()
     by = f"by {wish.requested_by}" if wish.requested_by else ""
     why = ": ".join(part for part in (by, wish.reason or "") if part)
-    return f"Asked for {why}; {go_on}" if why else f"{go_on[0].upper()}{go_on[1:]}"
+    return f"Asked for {why}." if why else "It waits to be resumed."
 
 
 def _ownerless(view: DeploymentView) -> str:

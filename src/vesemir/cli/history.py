@@ -9,8 +9,9 @@ from rich.table import Table
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.moment import moment_of
-from vesemir.cli.output import console, print_json, seconds_text, show, status_text, table
+from vesemir.cli.output import console, print_json, seconds_text, show, table
 from vesemir.cli.record import read
+from vesemir.cli.state_words import state_text
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.views import DeploymentSummary
 
@@ -66,7 +67,7 @@ def deployments_table(deployments: Iterable[DeploymentSummary]) -> Table:
             each.application,
             each.environment,
             each.version,
-            status_text(each.state),
+            state_text(each),
             moment_text(each.accepted_at),
             seconds_text(each.duration_seconds),
             each.requested_by,
@@ -92,7 +93,7 @@ def _narrow(deployments: Iterable[DeploymentSummary]) -> Table:
     rows = [
         (
             each.deployment_id,
-            status_text(each.state),
+            state_text(each),
             short_moment(each.accepted_at),
             each.what + (f": {each.failure.code}" if each.failure else ""),
         )

@@ -9,13 +9,17 @@ import typer
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.complaint import INTERRUPTED
+from vesemir.cli.finished import FoundPlan
+from vesemir.cli.headline import headline
 from vesemir.cli.output import STYLES, json_text, print_json, say, seconds_text, show, text
 from vesemir.cli.record import read, view_of
+from vesemir.cli.results import plan_parts
+from vesemir.cli.state_words import state_words
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.domain.visible import visible_line
 from vesemir.engine.ports.store import StoreAwayError
-from vesemir.engine.ports.views import StepView
+from vesemir.engine.ports.views import DeploymentView, StepView
 
 _PAGE = 100
 _POLL_SECONDS = 1.0
@@ -67,7 +71,9 @@ class LogPages:
 
 
 async def _all(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
-    await view_of(reader, reading.deployment_id)
+    view = await view_of(reader, reading.deployment_id)
+    if view.dry_run:
+        await _rehearsed(reader, view, as_json=as_json)
     if as_json:
         print_json([step.as_json() async for page in reading.pages(reader) for step in page])
         return
@@ -75,8 +81,26 @@ async def _all(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
     async for page in reading.pages(reader):
         _print(page, as_json=False)
         found = True
-    if not found:
+    if not found and not view.dry_run:
         say(f"no step has ended{f' on {reading.target}' if reading.target else ''} yet")
+
+
+async def _rehearsed(reader: Reader, view: DeploymentView, *, as_json: bool) -> None:
+    """A dry run has no steps: what it was, what it found in the way, and what would be done."""
+    say(f"{view.deployment_id} is a dry run, so no step ran and nothing was printed")
+    say(headline(view))
+    for message in dict.fromkeys(target.failure.message for target in view.targets if target.failure):
+        say(f"in the way: {message}")
+    last = await reader.events(view.deployment_id, after=max(0, view.last_sequence - 1))
+    plan = last[-1].body.get("plan") if last else None
+    if plan is not None and not as_json:
+        show(*plan_parts(FoundPlan.of_json(plan)))
+
+
+async def _tell_end(reader: Reader, view: DeploymentView, *, as_json: bool) -> None:
+    if view.dry_run:
+        await _rehearsed(reader, view, as_json=as_json)
+    say(f"{view.deployment_id}: {state_words(view.state, dry_run=view.dry_run)}")
 
 
 async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None:
@@ -90,6 +114,9 @@ async def _followed(reader: Reader, reading: LogPages, *, as_json: bool) -> None
                 known = view.steps_total
                 async for page in reading.pages(reader):
                     _print(page, as_json=as_json)
+            if view.state in FINAL:
+                await _tell_end(reader, view, as_json=as_json)
+                return
         except StoreAwayError as error:
             if not answered:
                 raise

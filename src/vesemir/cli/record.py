@@ -7,6 +7,7 @@ from typing import TypeVar
 from vesemir.adapters.postgres import PostgresStore, Reader
 from vesemir.cli.complaint import ProblemsError
 from vesemir.cli.configuration import load_settings
+from vesemir.cli.state_words import status_words
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.views import DeploymentView
 from vesemir.settings import Settings
@@ -33,7 +34,7 @@ async def view_of(reader: Reader, deployment_id: str) -> DeploymentView:
     """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
     view = await reader.deployment_view(deployment_id)
     if view is None and (result := await reader.kept_result(deployment_id)) is not None:
-        ended = f"{result.body['status']} on {result.body['occurred_at'][:10]}"
+        ended = f"{status_words(result.body)} on {result.body['occurred_at'][:10]}"
         raise VesemirError(f"{deployment_id} ended as {ended}, and its record was cleaned up since (retention.days)")
     if view is None:
         missing = f"there is no deployment {deployment_id!r} in the record; `vesemir history` lists them"

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vesemir.cli.output import count, seconds_text
+from vesemir.cli.state_words import status_words
 
 Json = Mapping[str, Any]
 
@@ -142,7 +143,7 @@ def line_of(event: Json) -> str:
         case "deployment.taken_over":
             reported = f" by {event['instance']} from {event['previous_instance']}"
         case "deployment.finished":
-            reported = f": {event['status'].replace('_', ' ')}"
+            reported = f": {status_words(event)}"
         case _:
             reported = _after(" ", why(event))
     return f"{name.removeprefix('deployment.').replace('_', ' ')}{reported}"

@@ -7,11 +7,14 @@ import typer
 from rich.console import RenderableType
 
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.complaint import UsageError
 from vesemir.cli.headline import headline, last_of_each
 from vesemir.cli.history import deployments_table, moment_text, short_moment
-from vesemir.cli.next_steps import next_steps, out_of_traffic
+from vesemir.cli.instances import Crew, show_instances, warn_of_nobody
+from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
 from vesemir.cli.record import read, view_of
+from vesemir.cli.state_words import state_text
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.wish import Wish
@@ -36,25 +39,51 @@ def status_command(
     deployment_id: Annotated[
         str | None, typer.Argument(metavar="[ID]", help="A deployment; without it, what goes on and the last ten.")
     ] = None,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Instead: the instances that work, and those that did lately.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Show one deployment: its state, who runs it, its targets and failures. Or what goes on, and the last ten."""
-    if deployment_id is None:
+    """Show one deployment: its state, who runs it, its targets and failures. Or what goes on, and the last ten.
+
+    That no instance works is said first. Instances of 0.1 do not tell the record that they are there.
+    """
+    if instances:
+        if deployment_id is not None:
+            raise UsageError("--instances is about all instances: leave out the deployment")
+        show_instances(as_json=as_json)
+    elif deployment_id is None:
         _overview(as_json=as_json)
-        return
-    view = read(lambda reader: view_of(reader, deployment_id))
+    else:
+        _one(deployment_id, as_json=as_json)
+
+
+def _one(deployment_id: str, *, as_json: bool) -> None:
+    async def work(reader: Reader) -> tuple[DeploymentView, Crew]:
+        return await view_of(reader, deployment_id), await Crew.read(reader)
+
+    view, crew = read(work)
     if as_json:
         print_json(view.as_json())
-    else:
-        show(*view_parts(view))
+        return
+    if view.state not in FINAL:
+        warn_of_nobody(crew, waiting=1)
+    show(*view_parts(view))
 
 
 def _overview(*, as_json: bool) -> None:
-    going_on, last, drained = read(_now_and_last)
+    going_on, last, drained, crew = read(_now_and_last)
     if as_json:
-        parts: Mapping[str, Sequence[View]] = {"going_on": going_on, "last": last, "left_drained": drained}
-        print_json({name: [each.as_json() for each in part] for name, part in parts.items()})
+        parts: Mapping[str, Sequence[View]] = {
+            "going_on": going_on,
+            "last": last,
+            "left_drained": drained,
+            "instances": crew.instances,
+        }
+        found = {name: [each.as_json() for each in part] for name, part in parts.items()}
+        print_json({"no_instance_works": crew.nobody, **found})
         return
+    warn_of_nobody(crew, waiting=len(going_on))
     if not going_on and not last:
         show("There is no deployment in the record yet.")
         return
@@ -75,7 +104,7 @@ def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
         (
             each.deployment_id,
             each.what,
-            status_text(each.state),
+            state_text(each),
             _how_far(each),
             short_moment(each.accepted_at),
             each.requested_by,
@@ -101,11 +130,12 @@ def _how_far(deployment: UnfinishedView) -> str:
 
 async def _now_and_last(
     reader: Reader,
-) -> tuple[list[UnfinishedView], list[DeploymentSummary], list[DrainedServerView]]:
+) -> tuple[list[UnfinishedView], list[DeploymentSummary], list[DrainedServerView], Crew]:
     return (
         await reader.going_on(limit=_GOING_ON),
         await reader.last_ended(limit=_LAST),
         await reader.servers_left_drained(limit=_GOING_ON),
+        await Crew.read(reader),
     )
 
 
@@ -127,7 +157,10 @@ def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     if left:
         yield ""
         yield from left
-    steps = list(next_steps(view.deployment_id, view.failure, view.targets))
+    steps = [
+        *(paused_steps(view.deployment_id) if view.state is DeploymentState.PAUSED else ()),
+        *next_steps(view.deployment_id, view.failure, view.targets),
+    ]
     if steps:
         yield ""
         yield from steps
@@ -137,7 +170,7 @@ def _summary(view: DeploymentView) -> RenderableType:
     dry = ", dry run" if view.dry_run else ""
     rows: list[tuple[object, object]] = [
         ("deployment", f"{view.deployment_id} (recipe {view.recipe}{dry})"),
-        ("state", status_text(view.state)),
+        ("state", state_text(view)),
     ]
     if view.failure:
         rows.append(("failure", f"{view.failure.code}: {view.failure.message}"))

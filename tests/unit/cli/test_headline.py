@@ -1,5 +1,6 @@
 """Is my release out, and if not, why: one sentence for every state that a deployment can be in."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,15 @@ def view(state: str, *targets: TargetView, **changes: Any) -> DeploymentView:
     )
 
 
-BEFORE = PredecessorView("d1", "1.0.0", DeploymentState.ROLLING_BACK, "ann", "2026-11-23T12:00:00.000000Z")
+BEFORE = PredecessorView(
+    deployment_id="d1",
+    version="1.0.0",
+    state=DeploymentState.ROLLING_BACK,
+    dry_run=False,
+    requested_by="ann",
+    accepted_at="2026-11-23T12:00:00.000000Z",
+)
+REHEARSAL = replace(BEFORE, dry_run=True)
 OUT = target("web1", "succeeded")
 APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approval": True}
 
@@ -31,6 +40,13 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
     ("shown", "said"),
     [
         (view("pending"), "has not begun: it waits for an instance that is free."),
+        (
+            view("pending", waits_for=(REHEARSAL,)),
+            (
+                "has not begun: it waits behind d1 (1.0.0, dry run: rolling back, asked for by ann), since one "
+                "deployment at a time is active in shop/production."
+            ),
+        ),
         (
             view("pending", waits_for=(BEFORE, BEFORE)),
             (
@@ -55,17 +71,11 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
         ),
         (
             view("paused", OUT, pause=Wish("ann", "lunch")),
-            (
-                "is paused: 1 of 1 target has it. Asked for by ann: lunch; `vesemir resume d2` lets it go on, "
-                "`vesemir cancel d2` ends it."
-            ),
+            "is paused: 1 of 1 target has it. Asked for by ann: lunch.",
         ),
         (
             view("paused", OUT, **APPROVAL),
-            (
-                "is paused: 1 of 1 target has it. It waits for an approval (rollout.approve_after canary): "
-                "`vesemir resume d2` lets it go on, `vesemir cancel d2` ends it."
-            ),
+            "is paused: 1 of 1 target has it. It waits for an approval (rollout.approve_after canary).",
         ),
         (
             view("rolling_back", target("web1", "succeeded"), target("web1", "running", direction="back")),
@@ -101,7 +111,7 @@ def test_it_says_where_the_release_is(shown: DeploymentView, said: str) -> None:
 @pytest.mark.parametrize("state", list(DeploymentState))
 def test_no_state_is_without_words(state: DeploymentState) -> None:
     assert headline(view(state.value, OUT)).startswith("2.0.0 of shop in production ")
-    assert "dry run" in headline(view(state.value, OUT, request={"dry_run": True}))
+    assert "dry run" in headline(view(state.value, OUT, dry_run=True, request={"dry_run": True}))
 
 
 def test_many_names_are_counted_only() -> None:

@@ -18,8 +18,8 @@ from vesemir.engine.ports.views import (
 )
 
 SUMMARY = (
-    "deployment_id application environment version recipe team requested_by state owner failure accepted_at started_at "
-    "finished_at duration_seconds"
+    "deployment_id application environment version recipe team requested_by state dry_run owner failure accepted_at "
+    "started_at finished_at duration_seconds"
 )
 MORE = (
     "user_id request metrics last_owner epoch lease_expires_at lease_expired awaits_approval paused_for_seconds "
@@ -37,7 +37,14 @@ STEP = (
 DESTINATION = "reply_to correlation_id delivered due failing_since next_attempt_at reason parked_at"
 MOMENT = "2026-11-23T12:00:00.000000Z"
 FAILURE = FailureView("step.failed", "no", "docs/runbook.md#step-failed")
-BEFORE = PredecessorView("d0", "1.0.0", DeploymentState.PAUSED, None, MOMENT)
+BEFORE = PredecessorView(
+    deployment_id="d0",
+    version="1.0.0",
+    state=DeploymentState.PAUSED,
+    dry_run=False,
+    requested_by=None,
+    accepted_at=MOMENT,
+)
 UNFINISHED = UnfinishedView(
     **{name: getattr(a_summary(), name) for name in SUMMARY.split()},
     before_it=1,
@@ -55,7 +62,7 @@ UNFINISHED = UnfinishedView(
         (a_view(), f"{SUMMARY} {MORE}"),
         (a_target_view("web1", TargetState.FAILED), TARGET),
         (FAILURE, "code message runbook"),
-        (BEFORE, "deployment_id version state requested_by accepted_at"),
+        (BEFORE, "deployment_id version state dry_run requested_by accepted_at"),
         (BalancerView("lb1", None), "name socket"),
         (DestinationView("answers", None, 2, 0, None, None, None, None), DESTINATION),
         (DrainedServerView("shop/production", "web1", "d1", MOMENT), "lane target deployment_id since"),

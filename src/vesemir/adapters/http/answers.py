@@ -2,7 +2,7 @@
 
 import hmac
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -37,6 +37,14 @@ def json_answer(
 
 def error_answer(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
     return json_answer({"error": {"status": status.value, "message": message}}, status, headers)
+
+
+def only_parameters(request: web.Request, allowed: Sequence[str]) -> None:
+    """Raises ``BadQueryError`` for any other: a typo must not become a default."""
+    unknown = sorted(set(request.query) - set(allowed))
+    if unknown:
+        what = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
+        raise BadQueryError(f"unknown query parameter {unknown[0]}; {what}")
 
 
 def errors_as_json(log: Log) -> Middleware:

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from vesemir import __version__
-from vesemir.adapters.http.answers import errors_as_json, json_answer, token_required
+from vesemir.adapters.http.answers import errors_as_json, json_answer, only_parameters, token_required
 from vesemir.adapters.http.deployments import Deployments
 from vesemir.adapters.http.guarded import begun
 from vesemir.adapters.http.hosts import METRICS, AcceptedHosts, own_site_only
@@ -50,6 +50,10 @@ def http_app(
         text, content_type = meters.exposition(health)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
+    async def instances(request: web.Request) -> web.Response:
+        only_parameters(request, ())
+        return json_answer({"instances": [each.as_json() for each in await reader.instances()]})
+
     deployments = Deployments(reader)
     app = web.Application(
         middlewares=[begun, errors_as_json(log), own_site_only(AcceptedHosts.of(hosts)), token_required(token)],
@@ -63,6 +67,7 @@ def http_app(
     app.router.add_get("/api/v1/deployments", deployments.list_all)
     app.router.add_get("/api/v1/deployments/{id}", deployments.one)
     app.router.add_get("/api/v1/deployments/{id}/events", deployments.events)
+    app.router.add_get("/api/v1/instances", instances)
     app.on_response_prepare.append(_say_who)
     app.on_shutdown.append(deployments.end_streams)
     return app

@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from vesemir.adapters.http.answers import BadQueryError, error_answer, json_answer
+from vesemir.adapters.http.answers import BadQueryError, error_answer, json_answer, only_parameters
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.engine.ports.reader import DeploymentReader
 from vesemir.engine.ports.store import StoreAwayError, StoredEvent
@@ -37,7 +37,7 @@ class Deployments:
 
     async def list_all(self, request: web.Request) -> web.StreamResponse:
         """``?limit=&before=ID&since=&application=&environment=&state=&team=``; ``next`` is the next ``before``."""
-        _only(request, ("limit", "before", "since", *FILTERS))
+        only_parameters(request, ("limit", "before", "since", *FILTERS))
         limit = _whole(request, "limit", default=DEFAULT_LIMIT, least=1, most=MOST_DEPLOYMENTS)
         filters = {name: _text(request, name) for name in FILTERS}
         states = [state.value for state in DeploymentState]
@@ -52,7 +52,7 @@ class Deployments:
         return json_answer({"deployments": [each.as_json() for each in page], "next": following})
 
     async def one(self, request: web.Request) -> web.StreamResponse:
-        _only(request, ())
+        only_parameters(request, ())
         view = await self._view(request)
         if view is not None:
             return json_answer(view.as_json())
@@ -64,7 +64,7 @@ class Deployments:
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """``?after=SEQUENCE&limit=``; with ``Accept: text/event-stream`` a stream until ``deployment.finished``."""
-        _only(request, ("after", "limit"))
+        only_parameters(request, ("after", "limit"))
         after = _whole(request, "after", default=0, least=0, most=LARGEST_SEQUENCE)
         limit = _whole(request, "limit", default=MOST_EVENTS, least=1, most=MOST_EVENTS)
         view = await self._view(request)
@@ -184,13 +184,6 @@ def _resumed(request: web.Request, after: int) -> int:
 
 def _not_there(request: web.Request) -> web.Response:
     return error_answer(HTTPStatus.NOT_FOUND, f"there is no deployment {request.match_info['id']}")
-
-
-def _only(request: web.Request, allowed: Sequence[str]) -> None:
-    unknown = sorted(set(request.query) - set(allowed))
-    if unknown:
-        what = f"allowed are {', '.join(allowed)}" if allowed else "none is allowed here"
-        raise BadQueryError(f"unknown query parameter {unknown[0]}; {what}")
 
 
 def _text(request: web.Request, name: str) -> str | None:

@@ -15,7 +15,7 @@ async def control(
     row = await statements().lock_for_control.row(connection, deployment_id=command.deployment_id)
     if row is None:
         return await _control_cleaned(connection, command)
-    identity = DeploymentIdentity(row["application"], row["environment"], row["version"])
+    identity = DeploymentIdentity(row["application"], row["environment"], row["version"], row["dry_run"])
     if row["last_control"] == token:
         return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), identity
     decision = decide_control(command.command, DeploymentState(row["state"]))

@@ -10,6 +10,7 @@ from vesemir.adapters.postgres.statistics import statistics
 from vesemir.adapters.postgres.views import (
     deployment_of,
     drained_of,
+    instance_of,
     lane_deployment_of,
     step_of,
     summary_of,
@@ -18,11 +19,12 @@ from vesemir.adapters.postgres.views import (
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.ports.observe import Backlog, WaitsFor
-from vesemir.engine.ports.store import StoredEvent
+from vesemir.engine.ports.store import SILENT_SECONDS, StoredEvent
 from vesemir.engine.ports.views import (
     DeploymentSummary,
     DeploymentView,
     DrainedServerView,
+    InstanceView,
     LaneDeployment,
     StepView,
     UnfinishedView,
@@ -156,6 +158,22 @@ class Reader:
                 limit=limit,
             )
         return [step_of(row) for row in rows]
+
+    async def instances(self, *, silent_seconds: float = SILENT_SECONDS) -> list[InstanceView]:
+        """Those that run first, then those that did; not those of 0.1."""
+        async with self._database.connection() as connection:
+            rows = await statements().instances.rows(connection, silent_seconds=silent_seconds)
+        return [instance_of(row) for row in rows]
+
+    async def anyone_ran(self) -> bool:
+        """Whether an instance has ever worked on this record."""
+        async with self._database.connection() as connection:
+            return bool(await statements().anyone_ran.value(connection))
+
+    async def leases_in_force(self) -> int:
+        """How many deployments some instance works on now."""
+        async with self._database.connection() as connection:
+            return int(await statements().leases_in_force.value(connection))
 
     async def statistics(self, question: Question) -> Statistics:
         """What became of the deployments that ended in a time, against the time before it."""

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import asdict
 from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
@@ -30,6 +31,7 @@ from vesemir.engine.ports.store import (
     Delivery,
     DeploymentIdentity,
     DrainedServer,
+    InstanceReport,
     StoredEvent,
 )
 from vesemir.settings import PostgresSettings
@@ -156,6 +158,16 @@ class PostgresStore(Reader):
 
         await self._database.retried(once)
         self._announcer.tell("work")
+
+    # --- the instances themselves
+
+    async def report_instance(self, report: InstanceReport) -> None:
+        async with self._leases_database.connection() as connection:
+            await statements().report_instance.run(connection, **asdict(report))
+
+    async def forget_instances(self, *, older_than_seconds: float) -> None:
+        async with self._leases_database.connection() as connection:
+            await statements().forget_instances.run(connection, older_than_seconds=older_than_seconds)
 
     # --- a run
 

@@ -15,6 +15,8 @@ from vesemir.engine.ports.views import (
     DestinationView,
     DrainedServerView,
     FailureView,
+    InstanceState,
+    InstanceView,
     LaneDeployment,
     PredecessorView,
     StepView,
@@ -73,6 +75,7 @@ def _summary(row: Row) -> dict[str, Any]:
         "team": row["team"],
         "requested_by": row["requested_by"],
         "state": DeploymentState(row["state"]),
+        "dry_run": row["dry_run"],
         "owner": row["owner"],
         "failure": FailureView.of_json(row["failure"]),
         "accepted_at": moment_of(row["accepted_at"]),
@@ -87,6 +90,7 @@ def _predecessor(row: Row) -> PredecessorView:
         deployment_id=row["deployment_id"],
         version=row["version"],
         state=DeploymentState(row["state"]),
+        dry_run=row["dry_run"],
         requested_by=row["requested_by"],
         accepted_at=moment_of(row["accepted_at"]),
     )
@@ -126,6 +130,17 @@ def _destination(row: Row, last_sequence: int) -> DestinationView:
 
 def drained_of(row: Row) -> DrainedServerView:
     return DrainedServerView(row["lane"], row["target"], row["deployment_id"], moment_of(row["since"]))
+
+
+def instance_of(row: Row) -> InstanceView:
+    return InstanceView(
+        name=row["name"],
+        version=row["version"],
+        state=InstanceState(row["state"]),
+        since=moment_of(row["since"]),
+        in_work=row["in_work"],
+        renewed_at=moment_of(row["renewed_at"]),
+    )
 
 
 def step_of(row: Row) -> StepView:

@@ -9,12 +9,12 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from vesemir.contract import CommonFields, Refusal, reply_to_problem
 from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
+from vesemir.engine.messages.control_outcome import answer_body, answer_fields
 from vesemir.engine.messages.event_message import event_message
 from vesemir.engine.ports.broker import Broker, IncomingMessage, OutgoingMessage, PublishOutcome
 from vesemir.engine.ports.observe import Log
@@ -49,22 +49,20 @@ class Answers:
     async def rejected(self, message: IncomingMessage, refusal: Refusal) -> None:
         """``deployment.rejected`` to the requester and the listeners; a copy of the message to the rejected queue."""
         await self._copy(message, refusal)
-        body = self._body("deployment.rejected", refusal.common) | {"failure": refusal.failure_json()}
+        body = answer_fields("deployment.rejected", refusal.common, instance=self._instance)
+        body |= {"failure": refusal.failure_json()}
         await self._tell(message, body, refusal)
 
     async def control(
         self, message: IncomingMessage, common: CommonFields, command: str | None, failure: Failure | None
     ) -> None:
         """``control.accepted`` or ``control.rejected``."""
-        name = "control.rejected" if failure else "control.accepted"
-        reported = {"command": command, "failure": failure.as_json() if failure else None}
-        await self._tell(message, self._body(name, common) | reported, failure)
+        await self._tell(message, answer_body(self._instance, common, command, failure), failure)
 
     async def control_refused(self, message: IncomingMessage, refusal: Refusal) -> None:
         """A control message that could not be read: ``control.rejected``, and a copy to the rejected queue."""
         await self._copy(message, refusal)
-        reported = {"command": refusal.command, "failure": refusal.failure_json()}
-        await self._tell(message, self._body("control.rejected", refusal.common) | reported, refusal)
+        await self._tell(message, answer_body(self._instance, refusal.common, refusal.command, refusal), refusal)
 
     async def result_again(self, message: IncomingMessage, result: StoredEvent) -> None:
         """``deployment.finished`` of a deployment that is not in the record any more, to who repeats the request."""
@@ -73,18 +71,6 @@ class Answers:
                 result, reply_to=message.reply_to, correlation_id=message.correlation_id, namespace=self._namespace
             )
             await self._to_requester(again)
-
-    def _body(self, event: str, common: CommonFields) -> dict[str, Any]:
-        return {
-            "event": event,
-            "deployment_id": common.deployment_id,
-            "sequence": 0,
-            "occurred_at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-            "application": common.application,
-            "environment": common.environment,
-            "version": common.version,
-            "instance": self._instance,
-        }
 
     async def _copy(self, message: IncomingMessage, refusal: Refusal) -> None:
         reason = refusal.message.encode("ascii", "replace")[:_HEADER_BYTES].decode()

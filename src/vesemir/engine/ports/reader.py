@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from vesemir.engine.ports.store import StoredEvent
-from vesemir.engine.ports.views import DeploymentSummary, DeploymentView
+from vesemir.engine.ports.store import SILENT_SECONDS, StoredEvent
+from vesemir.engine.ports.views import DeploymentSummary, DeploymentView, InstanceView
 
 
 class DeploymentReader(Protocol):
@@ -35,4 +35,8 @@ class DeploymentReader(Protocol):
 
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> Sequence[StoredEvent]:
         """Complete events with a higher sequence than ``after``, in order."""
+        ...
+
+    async def instances(self, *, silent_seconds: float = SILENT_SECONDS) -> Sequence[InstanceView]:
+        """As ``vesemir.engine.ports.store.InstanceTable`` has them."""
         ...

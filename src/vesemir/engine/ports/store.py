@@ -27,6 +27,10 @@ from vesemir.engine.ports.records import (
     StepTotals,
     Wishes,
 )
+from vesemir.engine.ports.views import InstanceView
+
+SILENT_SECONDS = 30.0
+"""An instance that was not heard of for so long is taken for gone: it reports every 5 s."""
 
 
 class StoreAwayError(VesemirError):
@@ -114,11 +118,12 @@ class ControlCommand:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentIdentity:
-    """The common fields of an answer about a deployment."""
+    """The common fields of an answer about a deployment, and whether it is a dry run."""
 
     application: str
     environment: str
     version: str
+    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,33 @@ class Cleaned:
     rows: int
 
 
+@dataclass(frozen=True, slots=True)
+class InstanceReport:
+    """What an instance says of itself. ``stopped``: its last words."""
+
+    name: str
+    version: str
+    in_work: int
+    draining: bool
+    stopped: bool = False
+
+
+class InstanceTable(Protocol):
+    """Who works on this record. Instances of 0.1 do not write to it."""
+
+    async def report_instance(self, report: InstanceReport) -> None:
+        """Since when, and when last, is by the database's clock. Nothing comes after ``stopped``."""
+        ...
+
+    async def forget_instances(self, *, older_than_seconds: float) -> None:
+        """Those that were last heard of longer ago."""
+        ...
+
+    async def instances(self, *, silent_seconds: float = SILENT_SECONDS) -> Sequence[InstanceView]:
+        """Those that run first, then the last one heard of. Silent: not heard of for that long."""
+        ...
+
+
 class Cleaner(Protocol):
     async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         """Delete about so many rows of what ended longer ago, in one short transaction; keep ids, hashes and results.
@@ -182,7 +214,7 @@ class Outbox(Protocol):
         ...
 
 
-class Store(Outbox, Cleaner, Protocol):
+class Store(Outbox, Cleaner, InstanceTable, Protocol):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:

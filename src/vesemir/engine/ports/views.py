@@ -6,7 +6,7 @@ that is added here is shown at once.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 from vesemir.domain.states import DeploymentState, TargetState
@@ -48,6 +48,7 @@ class DeploymentSummary(View):
     team: str | None
     requested_by: str | None
     state: DeploymentState
+    dry_run: bool
     owner: str | None
     failure: FailureView | None
     accepted_at: str
@@ -85,6 +86,7 @@ class PredecessorView(View):
     deployment_id: str
     version: str
     state: DeploymentState
+    dry_run: bool
     requested_by: str | None
     accepted_at: str
 
@@ -151,10 +153,6 @@ class DeploymentView(DeploymentSummary):
     destinations: tuple[DestinationView, ...]
 
     @property
-    def dry_run(self) -> bool:
-        return bool(self.request.get("dry_run"))
-
-    @property
     def approve_after(self) -> str | None:
         """``rollout.approve_after`` of the request."""
         found: str | None = self.request.get("rollout", {}).get("approve_after")
@@ -177,6 +175,32 @@ class DrainedServerView(View):
     target: str
     deployment_id: str
     since: str
+
+
+class InstanceState(StrEnum):
+    """``STOPPED``: it said so. ``SILENT``: it was not heard of for a while."""
+
+    WORKING = "working"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    SILENT = "silent"
+
+    @property
+    def runs(self) -> bool:
+        """Draining counts: it still works on what it has."""
+        return self in {InstanceState.WORKING, InstanceState.DRAINING}
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceView(View):
+    """One instance by what it says of itself: since when, deployments in work, and its last renewal."""
+
+    name: str
+    version: str
+    state: InstanceState
+    since: str
+    in_work: int
+    renewed_at: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What an instance does besides: its health, the clean-up, servers that were left drained."""
+"""What an instance does besides: its health, its row among the instances, the clean-up, servers left drained."""

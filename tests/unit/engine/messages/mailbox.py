@@ -37,6 +37,7 @@ class Counted(SilentMeters):
         self.codes: list[FailureCode] = []
         self.controls: list[tuple[str, bool]] = []
         self.finished: list[tuple[DeploymentState, FailureCode | None, float | None]] = []
+        self.rehearsed: list[DeploymentState] = []
 
     def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None:
         self.events.append(outcome)
@@ -44,6 +45,9 @@ class Counted(SilentMeters):
 
     def deployment_finished(self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None) -> None:
         self.finished.append((status, code, seconds))
+
+    def dry_run_finished(self, status: DeploymentState) -> None:
+        self.rehearsed.append(status)
 
     def control_received(self, command: str, *, accepted: bool) -> None:
         self.controls.append((command, accepted))

@@ -64,6 +64,13 @@ async def test_a_waiting_deployment_is_cancelled_at_once(desk: Desk) -> None:
     assert desk.meters.finished == [(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, None)]
 
 
+async def test_a_waiting_dry_run_counts_as_a_dry_run() -> None:
+    desk = Desk()
+    await desk.world.accept(dry_run=True)
+    assert (await desk.say("cancel"))["event"] == "control.accepted"
+    assert (desk.meters.finished, desk.meters.rehearsed) == ([], [DeploymentState.CANCELLED])
+
+
 async def test_what_has_ended_cannot_be_paused(desk: Desk) -> None:
     await desk.say("cancel")
     answer = await desk.say("pause")

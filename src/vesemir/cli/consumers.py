@@ -1,0 +1,63 @@
+"""Does any instance take what comes? The broker knows who consumes, and the record who has ever run."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+
+from vesemir.adapters.amqp.requester import QueueDepth, depths
+from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.adapters.postgres import Reader
+from vesemir.cli.instances import NOT_LISTED, last_seen
+from vesemir.cli.record import read
+from vesemir.domain.failure import VesemirError
+from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.views import InstanceView
+from vesemir.settings import Settings
+
+
+class CheckWarning(str):
+    """A line of the check that fails nothing."""
+
+    __slots__ = ()
+
+
+def broker_lines(settings: Settings, *, before_start: bool) -> Iterator[str]:
+    """Raises ``VesemirError`` where no instance consumes although some have run, unless it is before the start."""
+    found = asyncio.run(depths(settings.amqp, name="vesemir check"))
+    topology = QueueTopology(settings.amqp.namespace)
+    unread = [queue for queue in (topology.deployments, topology.control) if not _consumers(found[queue])]
+    if unread:
+        ran, instances = _who_ran(settings)
+        what = f"no instance consumes from {' and '.join(unread)}, so nothing that is sent is taken"
+        if ran and not before_start:
+            seen = f" ({last_seen(instances)})" if instances else ""
+            raise VesemirError(f"{what}, although some have run{seen}; {_ADVICE}")
+        yield CheckWarning(f"{what}{'' if ran else ': none has run yet'}; start one with `systemctl start vesemir`")
+    yield f"answers; {'; '.join(_told(queue, depth) for queue, depth in found.items())}"
+
+
+_ADVICE = (
+    "start one with `systemctl start vesemir`; if one runs, its GET /health says what it waits for "
+    f"(before a first start: --before-start; {NOT_LISTED})"
+)
+
+
+def _consumers(depth: QueueDepth | None) -> int:
+    return 0 if depth is None else depth.consumers
+
+
+def _told(queue: str, depth: QueueDepth | None) -> str:
+    if depth is None:
+        return f"{queue} not there yet"
+    return f"{queue} {depth.messages} waiting, {depth.consumers} consuming"
+
+
+def _who_ran(settings: Settings) -> tuple[bool, Sequence[InstanceView]]:
+    """Nobody, where the record does not answer or is not there yet: the check of the database says so."""
+
+    async def work(reader: Reader) -> tuple[bool, Sequence[InstanceView]]:
+        return await reader.anyone_ran(), await reader.instances()
+
+    try:
+        return read(work, settings=settings)
+    except StoreAwayError:
+        return False, ()

@@ -1,0 +1,92 @@
+"""What becomes of a control message: decided by the record alone, whichever way the message came.
+
+``vesemir.engine.messages.control`` decides so for messages of the broker, and ``vesemir cancel``, ``pause`` and
+``resume`` for themselves while the broker is away.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol, assert_never
+
+from vesemir.contract import CommonFields, ControlRequest, Refusal
+from vesemir.domain.failure import Failure, FailureCode
+from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
+
+
+class ControlStore(Protocol):
+    """The part of ``Store`` that decides."""
+
+    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ControlOutcome:
+    """``failure`` None: the command is recorded, and whoever owns the deployment obeys."""
+
+    answer: ControlAnswer
+    common: CommonFields
+    failure: Failure | None
+    dry_run: bool = False
+
+
+async def outcome_of(store: ControlStore, request: ControlRequest, *, redact: Callable[[str], str]) -> ControlOutcome:
+    """Record the command, or say why not. Raises ``StoreAwayError``."""
+    who, why = (None if text is None else redact(text) for text in (request.requested_by, request.reason))
+    answer, identity = await store.control(ControlCommand(request.command, request.deployment_id, who, why))
+    return ControlOutcome(
+        answer,
+        _common(request.deployment_id, identity),
+        _failure(answer, request),
+        dry_run=identity is not None and identity.dry_run,
+    )
+
+
+def answer_body(
+    instance: str, common: CommonFields, command: str | None, why: Refusal | Failure | None
+) -> dict[str, Any]:
+    """``control.accepted``, or ``control.rejected`` with the reason."""
+    name = "control.rejected" if why else "control.accepted"
+    failure: Mapping[str, Any] | None = None
+    if why is not None:
+        failure = why.failure_json() if isinstance(why, Refusal) else why.as_json()
+    return answer_fields(name, common, instance=instance) | {"command": command, "failure": failure}
+
+
+def answer_fields(event: str, common: CommonFields, *, instance: str) -> dict[str, Any]:
+    """The common fields of an answer that is not part of a deployment's record."""
+    return {
+        "event": event,
+        "deployment_id": common.deployment_id,
+        "sequence": 0,
+        "occurred_at": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "application": common.application,
+        "environment": common.environment,
+        "version": common.version,
+        "instance": instance,
+    }
+
+
+def _failure(answer: ControlAnswer, request: ControlRequest) -> Failure | None:
+    match answer:
+        case ControlAnswer.UNKNOWN:
+            text = (
+                f"no deployment {request.deployment_id} is known; if its deployment.accepted has not come yet, "
+                "try again in a moment"
+            )
+            return Failure(FailureCode.CONTROL_UNKNOWN_DEPLOYMENT, text)
+        case ControlAnswer.NOT_RUNNING:
+            text = (
+                f"deployment {request.deployment_id} cannot {request.command} in its present state; ask vesemir status"
+            )
+            return Failure(FailureCode.CONTROL_NOT_RUNNING, text)
+        case ControlAnswer.ACCEPTED | ControlAnswer.FINISHED:
+            return None
+        case _:
+            assert_never(answer)
+
+
+def _common(deployment_id: str, identity: DeploymentIdentity | None) -> CommonFields:
+    if identity is None:
+        return CommonFields(deployment_id=deployment_id)
+    return CommonFields(deployment_id, identity.application, identity.environment, identity.version)

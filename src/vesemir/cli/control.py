@@ -1,4 +1,4 @@
-"""``vesemir cancel``, ``pause`` and ``resume``: a control message, and its answer."""
+"""``vesemir cancel``, ``pause`` and ``resume``: a control message, and its answer; without a broker, the record."""
 
 import asyncio
 from typing import Annotated
@@ -7,8 +7,9 @@ import typer
 
 from vesemir.cli.complaint import NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
+from vesemir.cli.control_order import ControlOrder
 from vesemir.cli.output import print_json, show
-from vesemir.cli.requesting import ANSWER_SECONDS, control
+from vesemir.cli.requesting import ANSWER_SECONDS
 from vesemir.cli.results import rejection_lines
 from vesemir.domain.control import CommandName
 
@@ -56,7 +57,8 @@ def resume_command(
 def _sent(
     command: CommandName, deployment_id: str, *, reason: str | None, timeout: float, as_json: bool, then: str
 ) -> None:
-    answer = asyncio.run(control(load_settings().amqp, command, deployment_id, reason=reason, timeout=timeout))
+    control = ControlOrder(load_settings(), command, deployment_id, reason)
+    answer = asyncio.run(control.answered(timeout=timeout))
     accepted = answer["event"] == "control.accepted"
     if as_json:
         print_json(answer)

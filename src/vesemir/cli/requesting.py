@@ -5,7 +5,6 @@ one: the contract runs it once however often it comes, and tells a new destinati
 """
 
 import asyncio
-import json
 import logging
 import time
 from collections.abc import Mapping
@@ -16,8 +15,6 @@ from vesemir.cli.event import DraftEvent
 from vesemir.cli.identity import who_asks
 from vesemir.cli.live import Watcher
 from vesemir.cli.rollout import RolloutProgress
-from vesemir.contract.control import CONTROL_SCHEMA
-from vesemir.domain.control import CommandName
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import AmqpSettings
@@ -110,31 +107,3 @@ class Request:
 
     def _where(self) -> str:
         return f"`vesemir status {self._event.request.deployment_id}` shows it"
-
-
-async def control(
-    settings: AmqpSettings, command: CommandName, deployment_id: str, *, reason: str | None, timeout: float
-) -> Json:
-    """``control.accepted`` or ``control.rejected``. Raises ``VesemirError`` when no answer comes in time."""
-    quiet()
-    who = who_asks()
-    body = {
-        "schema": CONTROL_SCHEMA,
-        "command": command,
-        "deployment_id": deployment_id,
-        "requested_by": who,
-        **({"reason": reason} if reason is not None else {}),
-    }
-    async with Requester.connected(settings, name=f"vesemir {command} {who}") as requester:
-        await requester.control(json.dumps(body).encode(), correlation_id=deployment_id)
-        try:
-            async with asyncio.timeout(timeout):
-                async for reply in requester.replies():
-                    if str(reply.body.get("event", "")).startswith("control."):
-                        return reply.body
-        except TimeoutError:
-            pass
-    raise VesemirError(
-        f"no answer within {timeout:g} s; the {command} waits in the queue until an instance takes it: "
-        "see that `vesemir run` runs"
-    )

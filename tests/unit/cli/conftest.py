@@ -45,6 +45,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Script]:
         made = Script(connections)  # type: ignore[arg-type]
         monkeypatch.setattr(ScriptedRequester, "script", made, raising=False)
         monkeypatch.setattr("vesemir.cli.requesting.Requester", ScriptedRequester)
+        monkeypatch.setattr("vesemir.cli.control_order.Requester", ScriptedRequester)
         monkeypatch.setattr("vesemir.cli.requesting._PAUSE_SECONDS", 0.0)
         return made
 

@@ -63,3 +63,17 @@ def test_decisions_are_numbered_without_gaps() -> None:
     assert len(headings) > 10
     assert numbers == list(range(1, len(headings) + 1))
     assert not re.search(r"^\*\*", text, re.MULTILINE), "a decision begins with a heading: ## NUMBER. What was decided"
+
+
+def test_what_shows_a_promise_of_security_exists() -> None:
+    files = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    model = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## Threat model")[2]
+    named = set(re.findall(r"\btest_\w+\.py\b", model))
+    assert len(named) > 20
+    assert named <= files
+    rows = [
+        line
+        for line in model.splitlines()
+        if line.startswith("| ") and not line.startswith(("| who", "| what f", "| ---"))
+    ]
+    assert all("test_" in row.rpartition(" | ")[2] or "tox -e" in row for row in rows)

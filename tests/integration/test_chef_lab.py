@@ -172,7 +172,7 @@ def test_the_event_stays_on_the_static_inventory_unless_chef_is_asked_for(folder
 
 
 def test_check_asks_the_chef_server(lab: dict[str, Any]) -> None:
-    checked = vesemir("check", env=lab["env"])
+    checked = vesemir("check", "--before-start", env=lab["env"])
     assert checked.returncode == 0, checked.stdout
     assert f"the Chef server lab ({lab['chef']['url']}) answers vesemir" in checked.stdout
 

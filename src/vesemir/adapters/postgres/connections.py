@@ -161,6 +161,8 @@ class Database:
         while True:
             try:
                 return await work(attempt)
+            except WrongRecordError:
+                raise  # no waiting makes it this installation's record
             except StoreAwayError:
                 if clock() + pause >= give_up:
                     raise

@@ -131,7 +131,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(3, "| failed after it had succeeded (`target.regressed`)"),
     NotYet(3, "| was in drain or maint before otherwise"),
     # 6. Command line
-    NotYet(3, "that no instance consumes is a warning where none ever ran"),
     NotYet(3, "`fleet` · `reconcile` · `ready` · `drain`", ("ready", "drain")),
     NotYet(5, "`lock` · `unlock` ·", ("lock", "unlock", "audit", "policy")),
     NotYet(6, "`recipe` · `policy` · `notify`", ("recipe",)),

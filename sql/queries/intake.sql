@@ -27,17 +27,17 @@ SELECT body_hash FROM known_request WHERE deployment_id = :deployment_id;
 -- before them in the group itself it cannot see: that is ``ahead``.
 WITH asked AS (
     SELECT * FROM unnest(
-        :ids::text[], :requests::jsonb[], :sealed::bytea[], :applications::text[], :environments::text[],
-        :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[], :arrivals::bigint[],
+        :ids::text[], :requests::jsonb[], :sealed::bytea[], :defaults::jsonb[], :applications::text[],
+        :environments::text[], :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[], :arrivals::bigint[],
         :ahead::integer[], :queues::text[], :correlations::text[])
-        AS asked (deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id,
+        AS asked (deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by, user_id,
                   arrival, ahead, reply_to, correlation_id)
 ), accepted AS (
     INSERT INTO deployment (
-        deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id, arrival,
-        next_sequence)
-    SELECT deployment_id, request, sealed, application, environment, version, recipe, team, requested_by, user_id,
-           arrival, 2
+        deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by, user_id,
+        arrival, next_sequence)
+    SELECT deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
+           user_id, arrival, 2
     FROM asked
     RETURNING deployment_id, accepted_at, lane
 ), told AS (

@@ -129,7 +129,7 @@ ORDER BY done.number;
 
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
-SELECT deployment_id, request, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers,
+SELECT deployment_id, request, defaults, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers,
        (SELECT source FROM recipe WHERE digest = recipe_digest) AS recipe_source, user_id,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision

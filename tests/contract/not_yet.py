@@ -31,7 +31,7 @@ NOT_YET: tuple[NotYet, ...] = (
     # Deploy event
     NotYet(5, "- A repeat from another identity is a repeat"),
     NotYet(4, "- The message's `content_encoding` may be `gzip`"),
-    NotYet(3, "default 1, but 0 for a backend of one server.", ("default min_available",)),
+    NotYet(3, "default 1, but 0 for a backend of one server."),
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),
     NotYet(3, "`backend` is a name, a list of 1–20 names"),  # noqa: RUF001 - the page's own dash
@@ -40,7 +40,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),
     NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),
     NotYet(8, "Optional in `targets`: `only`, `except`.", ("targets:only", "targets:except")),
-    NotYet(3, "Also optional in `rollout`: `prepare`", ("rollout:prepare", "rollout:min_healthy_seconds")),
+    NotYet(3, "Also optional in `rollout`: `prepare`"),
     NotYet(
         8,
         "`max_unreachable`, `only_outdated`, `new_hosts`. An instance",

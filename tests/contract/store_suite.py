@@ -71,6 +71,7 @@ def a_deployment(name: str = "d1", *, application: str = "shop", body_hash: byte
         requested_by="orchestrator",
         user_id=None,
         sealed=b"\x00sealed",
+        defaults={"min_available": "auto", "min_healthy_seconds": 2},
     )
 
 

@@ -124,8 +124,11 @@ def test_the_defaults_are_those_of_the_page() -> None:
     assert rollout.concurrency == 1
     assert "`canary` and `max_failures`: a number from 0 or a percentage; default 0" in text
     assert (rollout.canary, rollout.max_failures) == (0, 0)
-    assert rollout.min_available == 0, "the page's new default is in not_yet.py until issue 3"
-    assert "default min_available" in names()
+    assert "default 1, but 0 for a backend of one server" in text
+    assert rollout.min_available is None, "it depends on the backend"
+    assert "`prepare`: `target` (default:" in text
+    assert "`min_healthy_seconds` (0–3600, default 2)" in text  # noqa: RUF001 - the page's own dash
+    assert (rollout.prepare, rollout.min_healthy_seconds) == ("target", 2)
     assert "`stop` (default:" in text
     assert "(`batch`: fixed batches, default;" in text
     assert (rollout.on_failure, rollout.mode) == ("stop", "batch")

@@ -124,6 +124,7 @@ class Row:
             recipe_source=self.recipe_source,
             paused_seconds=0.0 if self.paused_since is None else now - self.paused_since,
             sealed=None if self.final else self.new.sealed,
+            defaults=self.new.defaults,
         )
 
 

@@ -166,6 +166,8 @@ def _rollout(options: EventOptions) -> JsonObject:
         approve_after=options.approve_after,
         min_targets=options.min_targets,
         analysis=analysis or None,
+        prepare=options.prepare,
+        min_healthy_seconds=options.min_healthy_seconds,
     )
 
 

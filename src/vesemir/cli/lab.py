@@ -208,6 +208,7 @@ def event(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the recipe; may be repeated.")
     ] = None,
     chef: Annotated[bool, typer.Option("--chef", help="Hosts by the tags of the lab's Chef server.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Nothing that the release before does not know.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print a complete deploy event with a new deployment_id, ready to be published."""
@@ -215,7 +216,7 @@ def event(
     def work() -> int:
         places = Places.of(folder, token="")
         lab = read_lab(places)
-        made = deploy_event(places, lab, version=version, recipe=recipe, given=given or [], chef=chef)
+        made = deploy_event(places, lab, version=version, recipe=recipe, given=given or [], chef=chef, plain=plain)
         print(json.dumps(made, indent=None if as_json else 2))
         return 0
 

@@ -91,6 +91,12 @@ class EventOptions:
         Text, typer.Option("--on-failure", metavar="stop|rollback|continue", help="What after too many failures.")
     ] = None
     mode: Annotated[Text, typer.Option("--mode", metavar="batch|window", help="Fixed batches or a window.")] = None
+    prepare: Annotated[
+        Text, typer.Option("--prepare", metavar="target|all", help="Download and unpack everywhere before any drain.")
+    ] = None
+    min_healthy_seconds: Annotated[
+        float | None, typer.Option("--min-healthy-seconds", metavar="S", help="A target must stay up so long.")
+    ] = None
     pause_seconds: Annotated[
         float | None, typer.Option("--pause-seconds", metavar="S", help="Wait between batches.")
     ] = None

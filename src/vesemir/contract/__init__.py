@@ -1,6 +1,7 @@
 """The wire format that other programs rely on: messages as pydantic models, and the schemas made from them."""
 
 from vesemir.contract.control import ControlRequest
+from vesemir.contract.defaults import DEFAULTS
 from vesemir.contract.parse import (
     CommonFields,
     Parsed,
@@ -15,6 +16,7 @@ from vesemir.contract.parse import (
 from vesemir.contract.properties import MessageProperties
 
 __all__ = [
+    "DEFAULTS",
     "CommonFields",
     "ControlRequest",
     "MessageProperties",

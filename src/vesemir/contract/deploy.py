@@ -24,6 +24,7 @@ _PERCENT_FROM_1 = r"^(?:100|[1-9][0-9]?)%$"
 
 ShareFrom0 = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=_PERCENT)]
 ShareFrom1 = Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=_PERCENT_FROM_1)]
+MIN_HEALTHY_SECONDS = 2.0
 SHARE_SAYS = 'a whole number from 0, or a percentage from "0%" to "100%"'
 
 Lines = Annotated[list[Line], Field(fail_fast=True)]
@@ -119,7 +120,7 @@ class RolloutPart(Message):
     canary: ShareFrom0 = Field(default=0, description=SHARE_SAYS)
     max_failures: ShareFrom0 = Field(default=0, description=SHARE_SAYS)
     pause_seconds: Seconds = Field(default=0, description=SECONDS_SAYS)
-    min_available: ShareFrom0 = Field(default=0, description=SHARE_SAYS)
+    min_available: ShareFrom0 | None = Field(default=None, description=SHARE_SAYS)
     on_failure: Literal["stop", "rollback", "continue"] = Field(
         default="stop", description='"stop", "rollback" or "continue"'
     )
@@ -129,6 +130,10 @@ class RolloutPart(Message):
     min_targets: int = Field(default=1, ge=1, description="a whole number from 1")
     analysis: AnalysisPart | None = Field(
         default=None, description="an object with min_requests, hold_seconds, max_error_ratio"
+    )
+    prepare: Literal["target", "all"] = Field(default="target", description='"target" or "all"')
+    min_healthy_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = Field(
+        default=MIN_HEALTHY_SECONDS, description="a number of seconds from 0 to 3600"
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from vesemir.contract.canonical import body_hash, canonical
 from vesemir.contract.control import ControlMessage, ControlRequest
+from vesemir.contract.defaults import with_defaults
 from vesemir.contract.deploy import DeployEvent
 from vesemir.contract.explain import limited, problems_of
 from vesemir.contract.fields import COMMON_PATTERNS
@@ -186,9 +187,9 @@ def _invalid(problems: tuple[Problem, ...], common: CommonFields, command: str |
     return refusal(FailureCode.REQUEST_INVALID, limited(problems), common, command)
 
 
-def stored_request(raw: Mapping[str, Any], caps: Timeouts) -> DeployRequest:
-    """The request of a body that was accepted before and comes back from the record."""
-    return deploy_request(DeployEvent.model_validate_json(canonical(raw)), caps)
+def stored_request(raw: Mapping[str, Any], defaults: Mapping[str, Any] | None, *, caps: Timeouts) -> DeployRequest:
+    """The request of a body that was accepted before and comes back from the record, with the defaults of then."""
+    return deploy_request(DeployEvent.model_validate_json(canonical(with_defaults(raw, defaults))), caps)
 
 
 def internal_refusal(body: bytes, error: Exception) -> Refusal:

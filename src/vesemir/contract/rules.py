@@ -50,7 +50,7 @@ def _chef(path: str, chef: ChefTargets) -> Iterator[Problem]:
 
 def _rollout(rollout: RolloutPart, haproxy: HaproxyPart | None) -> Iterator[Problem]:
     has_canary = Share.of(rollout.canary).amount > 0
-    if haproxy is None and Share.of(rollout.min_available).amount > 0:
+    if haproxy is None and Share.of(rollout.min_available or 0).amount > 0:
         yield Problem("rollout.min_available", "needs haproxy, whose servers it counts: add haproxy or leave it out")
     if rollout.analysis is not None and haproxy is None:
         yield Problem("rollout.analysis", "needs haproxy, whose counters it reads: add haproxy or leave it out")

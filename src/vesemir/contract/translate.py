@@ -61,7 +61,7 @@ def _rollout(part: RolloutPart) -> Rollout:
         canary=Share.of(part.canary),
         max_failures=Share.of(part.max_failures),
         pause_seconds=part.pause_seconds,
-        min_available=Share.of(part.min_available),
+        min_available=None if part.min_available is None else Share.of(part.min_available),
         on_failure=part.on_failure,
         mode=part.mode,
         order_by=part.order_by,
@@ -70,6 +70,8 @@ def _rollout(part: RolloutPart) -> Rollout:
         analysis=None
         if analysis is None
         else Analysis(analysis.min_requests, analysis.hold_seconds, analysis.max_error_ratio),
+        prepare=part.prepare,
+        min_healthy_seconds=part.min_healthy_seconds,
     )
 
 

@@ -88,7 +88,8 @@ class Limit:
         for field, most, share in self._shares(request):
             if most.percent == share.percent and share.amount > most.amount:
                 yield Problem(field, f"must be at most {most}")
-        floor, least = request.rollout.min_available, self.min_available
+        # What is left out may mean 0, for a backend of one server: a rule that asks for more wants it written.
+        floor, least = request.rollout.min_available or Share(0), self.min_available
         if least is not None and (floor.percent != least.percent or floor.amount < least.amount):
             yield Problem("rollout.min_available", f"must be at least {least}, and given in the same way")
         if isinstance(request.targets, HostSelector):

@@ -43,19 +43,24 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """In which order, how many at once, and what a failure means (contract section 2)."""
+    """In which order, how many at once, and what a failure means (contract section 2).
+
+    ``min_available`` is None where the request leaves it out: 1, but 0 for a backend of one server.
+    """
 
     concurrency: Share = _ONE
     canary: Share = _NONE
     max_failures: Share = _NONE
     pause_seconds: float = 0
-    min_available: Share = _NONE
+    min_available: Share | None = None
     on_failure: Literal["stop", "rollback", "continue"] = "stop"
     mode: Literal["batch", "window"] = "batch"
     order_by: str | None = None
     approve_after: Literal["canary", "batch"] | None = None
     min_targets: int = 1
     analysis: Analysis | None = None
+    prepare: Literal["target", "all"] = "target"
+    min_healthy_seconds: float = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,18 @@ Value = str | int | bool
 
 
 def deploy_event(
-    places: Places, lab: Mapping[str, Any], *, version: str, recipe: str, given: Sequence[str], chef: bool = False
+    places: Places,
+    lab: Mapping[str, Any],
+    *,
+    version: str,
+    recipe: str,
+    given: Sequence[str],
+    chef: bool = False,
+    plain: bool = False,
 ) -> dict[str, Any]:
     """The event; ``given`` are ``KEY=VALUE`` texts for the recipe's parameters, ``chef`` has the hosts found by Chef.
+
+    ``plain`` leaves out what the release before refuses as an unknown field.
 
     Raises ``LabError`` for what the lab does not have.
     """
@@ -58,7 +67,7 @@ def deploy_event(
             "server": "{name}",
             "drain_seconds": DRAIN_SECONDS,
         }
-    event["rollout"] = {"concurrency": 1}
+    event["rollout"] = {"concurrency": 1} if plain else {"concurrency": 1, "min_healthy_seconds": 0}
     return event
 
 

@@ -40,6 +40,7 @@ def test_every_option_has_its_place() -> None:
         order_by="zone", approve_after="canary", min_targets=2, min_requests=50, hold_seconds=30.0,
         max_error_ratio=0.02, deployment_timeout=100.0, target_timeout=50.0,
         step_timeout=10.0, dry_run=True,
+        prepare="all", min_healthy_seconds=4.0,
     )  # fmt: skip
     assert event["team"] == "payments"
     assert event["requested_by"] == "me"
@@ -51,6 +52,7 @@ def test_every_option_has_its_place() -> None:
         "concurrency": "25%", "canary": 1, "max_failures": "10%", "pause_seconds": 3.0, "min_available": "50%",
         "on_failure": "rollback", "mode": "window", "order_by": "zone", "approve_after": "canary", "min_targets": 2,
         "analysis": {"min_requests": 50, "hold_seconds": 30.0, "max_error_ratio": 0.02},
+        "prepare": "all", "min_healthy_seconds": 4.0,
     }  # fmt: skip
     assert event["timeouts"] == {"deployment": 100.0, "target": 50.0, "step": 10.0}
     assert event["dry_run"] is True

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from vesemir.contract import CommonFields, Parsed, Refusal, stored_request
+from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, stored_request
 from vesemir.contract.explain import MAX_PROBLEMS
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.request import Analysis, DeployRequest, Rollout, Timeouts, TrafficRequest
@@ -102,6 +102,8 @@ def test_every_optional_field_reaches_the_request(parse: Parse, example: Json) -
         rollout__approve_after="canary",
         rollout__min_targets=3,
         rollout__analysis={"min_requests": 10, "hold_seconds": 5, "max_error_ratio": 0.5},
+        rollout__prepare="all",
+        rollout__min_healthy_seconds=12.5,
         dry_run=True,
     )
     request = accepted(parse(event))
@@ -120,6 +122,8 @@ def test_every_optional_field_reaches_the_request(parse: Parse, example: Json) -
         approve_after="canary",
         min_targets=3,
         analysis=Analysis(10, 5, 0.5),
+        prepare="all",
+        min_healthy_seconds=12.5,
     )
     assert request.dry_run
 
@@ -380,4 +384,15 @@ def test_a_request_comes_back_from_the_record_as_it_was(parse: Parse, example: J
     assert isinstance(parsed, Parsed)
     kept = json.loads(json.dumps(parsed.raw))
     caps = Timeouts(deployment=14400, target=3600, step=3600)
-    assert stored_request(kept, caps) == parsed.request
+    assert stored_request(kept, DEFAULTS, caps=caps) == parsed.request
+
+
+def test_what_was_accepted_by_the_release_before_keeps_its_defaults(example: Json) -> None:
+    caps = Timeouts(deployment=14400, target=3600, step=3600)
+    silent = changed(example, rollout={"concurrency": 2})
+    written = changed(example, rollout={"min_available": "50%", "min_healthy_seconds": 7})
+    for defaults, kept, healthy in ((None, Share(0), 0), (DEFAULTS, None, 2)):
+        rollout = stored_request(silent, defaults, caps=caps).rollout
+        assert (rollout.min_available, rollout.min_healthy_seconds) == (kept, healthy)
+        rollout = stored_request(written, defaults, caps=caps).rollout
+        assert (rollout.min_available, rollout.min_healthy_seconds) == (Share(50, percent=True), 7)

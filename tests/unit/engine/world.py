@@ -33,7 +33,7 @@ from vesemir.engine.ownership.secret_parameters import Seal
 from vesemir.engine.ports.changes import Change
 from vesemir.engine.ports.hosts import Host, HttpAnswer, Ticket
 from vesemir.engine.ports.observe import SilentMeters
-from vesemir.engine.ports.records import NewDeployment
+from vesemir.engine.ports.records import Json, NewDeployment
 from vesemir.engine.ports.store import Claim, ControlAnswer, ControlCommand, StoreAwayError
 from vesemir.engine.target.context import EnginePorts
 
@@ -355,9 +355,12 @@ class World:
             body[key] = {**body[key], **value} if isinstance(value, dict) and key == "haproxy" else value
         return body
 
-    async def accept(self, name: str = "d1", *, sealed: bytes | None = None, **more: Any) -> None:
+    async def accept(
+        self, name: str = "d1", *, sealed: bytes | None = None, defaults: Json | None = None, **more: Any
+    ) -> None:
+        """Without ``defaults`` as an instance of release 0.1 accepted it."""
         body = self.event(name, **more)
-        stored_request(body, CAPS)
+        stored_request(body, defaults, caps=CAPS)
         new = NewDeployment(
             deployment_id=name,
             body_hash=name.encode(),
@@ -370,6 +373,7 @@ class World:
             requested_by=None,
             user_id=None,
             sealed=sealed,
+            defaults=defaults,
         )
         await FakeStore(self.record, instance="host/0").accept(new, None)
         for instance in self.instances:

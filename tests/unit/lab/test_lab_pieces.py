@@ -153,9 +153,14 @@ def test_an_event_for_a_release_carries_its_artifact_and_moves_traffic(places: P
     assert made["parameters"] == {"artifact_url": "file:///a", "artifact_sha256": "ab", "keep_releases": 3}
     assert made["haproxy"]["drain_seconds"] == 5
     assert "weight" not in made["haproxy"]
-    assert made["rollout"] == {"concurrency": 1}
+    assert made["rollout"] == {"concurrency": 1, "min_healthy_seconds": 0}
     again = deploy_event(places, LAB, version="2.0.0", recipe="release", given=[])
     assert again["deployment_id"] != made["deployment_id"]
+
+
+def test_a_plain_event_has_nothing_that_the_release_before_refuses(places: Places) -> None:
+    made = deploy_event(places, LAB, version="2.0.0", recipe="release", given=[], plain=True)
+    assert made["rollout"] == {"concurrency": 1}
 
 
 def test_an_event_for_a_script_keeps_text_as_text(places: Places) -> None:

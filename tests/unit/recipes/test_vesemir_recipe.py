@@ -192,7 +192,7 @@ def test_a_host_that_was_never_switched_is_left_alone_on_the_way_back(host: Host
 def test_the_example_in_the_documentation_is_a_deploy_event_for_this_recipe() -> None:
     (text,) = re.findall(r"```json\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     event = json.loads(text.replace("…", "0" * 64))
-    request = stored_request(event, Timeouts(3600, 3600, 3600))
+    request = stored_request(event, None, caps=Timeouts(3600, 3600, 3600))
     recipe = load_recipes([recipes_folder()]).get(request.recipe)
     assert recipe is not None
     assert check_parameters(recipe, event["parameters"])[1] == []

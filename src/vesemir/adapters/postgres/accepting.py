@@ -63,6 +63,7 @@ async def _insert(connection: Connection, group: Sequence[Arrival], *, instance:
         ids=[each.deployment_id for each in new],
         requests=[dict(each.request) for each in new],
         sealed=[each.sealed for each in new],
+        defaults=[each.defaults and dict(each.defaults) for each in new],
         applications=[each.application for each in new],
         environments=[each.environment for each in new],
         versions=[each.version for each in new],

@@ -138,6 +138,7 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         recipe_source=row["recipe_source"],
         paused_seconds=row["paused_for_seconds"],
         sealed=row["sealed"],
+        defaults=row["defaults"],
     )
 
 

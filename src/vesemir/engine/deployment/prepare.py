@@ -43,14 +43,18 @@ class Claimed:
 
 
 def asked_for(
-    record: DeploymentRecord, *, ports: EnginePorts, read_request: Callable[[Json], DeployRequest], redact: Redactor
+    record: DeploymentRecord,
+    *,
+    ports: EnginePorts,
+    read_request: Callable[[Json, Json | None], DeployRequest],
+    redact: Redactor,
 ) -> Claimed:
     """Its secrets are hidden from now on."""
     unrecoverable = None
     try:
-        request = read_request(opened(record, ports.seal))
+        request = read_request(opened(record, ports.seal), record.defaults)
     except UnsealableError as error:
-        request, unrecoverable = read_request(record.request), secrets_unreadable(error)
+        request, unrecoverable = read_request(record.request, record.defaults), secrets_unreadable(error)
     known = _recipe(record, request, ports)
     recipe = known or Recipe(request.recipe)
     if known is None:

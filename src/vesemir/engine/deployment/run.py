@@ -13,6 +13,7 @@ from vesemir.domain.events import DeploymentCancellingEvent
 from vesemir.domain.failure import FailedError, Failure, LeaseLostError
 from vesemir.domain.hiding import Redactor
 from vesemir.domain.request import DeployRequest
+from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.dry_run import dry_run
@@ -47,7 +48,7 @@ class DeploymentRun:
         *,
         ports: EnginePorts,
         limits: EngineLimits,
-        read_request: Callable[[Json], DeployRequest],
+        read_request: Callable[[Json, Json | None], DeployRequest],
         on_event: Callable[[], None],
     ) -> None:
         self._lease = lease
@@ -150,7 +151,7 @@ class DeploymentRun:
             traffic = Traffic(
                 balancers,
                 request.haproxy,
-                min_available=request.rollout.min_available,
+                min_available=request.rollout.min_available or Share(0),
                 capacity_seconds=self._limits.capacity_seconds,
                 up_seconds=self._limits.up_seconds,
                 ensure=self._lease.ensure,

@@ -36,7 +36,7 @@ class Worker:
         *,
         ports: EnginePorts,
         limits: EngineLimits,
-        read_request: Callable[[Json], DeployRequest],
+        read_request: Callable[[Json, Json | None], DeployRequest],
         on_event: Callable[[], None],
     ) -> None:
         self._leases = leases

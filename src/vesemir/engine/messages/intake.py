@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vesemir.contract import CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
+from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
@@ -191,6 +191,7 @@ class Intake:
             requested_by=shown.get("requested_by"),
             user_id=message.user_id,
             sealed=sealed,
+            defaults=DEFAULTS,
         )
 
     async def _is_repeat(self, parsed: Parsed) -> bool:

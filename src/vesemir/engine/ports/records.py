@@ -38,6 +38,8 @@ class NewDeployment:
     requested_by: str | None
     user_id: str | None
     sealed: bytes | None = None
+    defaults: Json | None = None
+    """What the request means where it is silent, by the release that accepted it; None: by release 0.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class DeploymentRecord:
     user_id: str | None = None
     recipe_source: str | None = None
     """As ``Start`` recorded it; None before, and of a deployment that an older version began."""
+    defaults: Json | None = None
+    """As ``NewDeployment`` had them."""
 
 
 @dataclass(frozen=True, slots=True)

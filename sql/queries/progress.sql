@@ -53,7 +53,7 @@ RETURNING deployment_id;
 
 -- name: keep_recipe!
 -- The text of a recipe, once for all deployments that begin with it.
-INSERT INTO recipe (digest, source) VALUES (:digest, :source) ON CONFLICT (digest) DO NOTHING;
+INSERT INTO recipe (digest, source, full_source) VALUES (:digest, :source, :full_source) ON CONFLICT (digest) DO NOTHING;
 
 -- name: insert_targets
 -- The targets of a plan, in its order.
@@ -130,7 +130,7 @@ ORDER BY done.number;
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
 SELECT deployment_id, request, defaults, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers,
-       (SELECT source FROM recipe WHERE digest = recipe_digest) AS recipe_source, user_id,
+       (SELECT coalesce(full_source, source) FROM recipe WHERE digest = recipe_digest) AS recipe_source, user_id,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,

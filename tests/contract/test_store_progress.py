@@ -95,6 +95,18 @@ async def test_the_recipe_that_it_began_with_is_kept(store: Store) -> None:
         assert record.recipe_source == (source or None)
 
 
+async def test_of_a_recipe_with_two_texts_the_whole_one_is_read(store: Store) -> None:
+    """They may differ in what the release before does not know alone: each whole text is kept for itself."""
+    for name, full in (("d1", "steps = 1\nnew = 1"), ("d2", "steps = 1\nnew = 2"), ("d3", "")):
+        await store.accept(a_deployment(name, application=name), None)
+        claimed = await claim(store)
+        start = Start((a_target(),), 0.1, recipe_source="steps = 1", recipe_full=full)
+        await store.commit(claimed, [start, emit("deployment.started")])
+        record = await store.load(name)
+        assert record is not None
+        assert record.recipe_source == (full or "steps = 1")
+
+
 async def test_what_was_approved_stays_approved(store: Store) -> None:
     claimed = await started(store)
     assert (await loaded(store)).approved_batch == 0

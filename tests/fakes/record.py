@@ -55,6 +55,7 @@ class Row:
     awaits_approval: bool = False
     approved_batch: int = 0
     recipe_source: str | None = None
+    recipe_for_older: str | None = None
     claimed_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None

@@ -422,7 +422,8 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
             if row.started_at is not None:
                 raise IllegalTransitionError("it has started already")
             row.started_at = row.clock_started_at = now
-            row.recipe_source = change.recipe_source or None
+            row.recipe_source = change.recipe_full or change.recipe_source or None
+            row.recipe_for_older = change.recipe_source or None
             row.resolve_seconds, row.balancers, row.paused_seconds = change.resolve_seconds, change.balancers, 0.0
             _add_targets(row, change.targets)
         case RecordStep():

@@ -172,6 +172,8 @@ class Recipe:
     rollback: tuple[Step, ...] = ()
     source: str = field(default="", compare=False, repr=False)
     """The text it was read from, which is recorded with a deployment that begins with it."""
+    older_source: str = field(default="", compare=False, repr=False)
+    """The same as the release before can read it; empty where it reads ``source``."""
 
 
 def check_parameters(recipe: Recipe, given: Mapping[str, object]) -> tuple[dict[str, ParameterValue], list[Problem]]:

@@ -128,9 +128,12 @@ async def _move_deployment(connection: Connection, deployment_id: str, change: M
 
 
 async def _start(connection: Connection, deployment_id: str, change: Start) -> None:
-    digest = hashlib.sha256(change.recipe_source.encode()).digest() if change.recipe_source else None
+    whole = change.recipe_full or change.recipe_source
+    digest = hashlib.sha256(whole.encode()).digest() if whole else None
     if digest is not None:
-        await statements().keep_recipe.run(connection, digest=digest, source=change.recipe_source)
+        await statements().keep_recipe.run(
+            connection, digest=digest, source=change.recipe_source, full_source=change.recipe_full or None
+        )
     started = await statements().start_deployment.value(
         connection,
         deployment_id=deployment_id,

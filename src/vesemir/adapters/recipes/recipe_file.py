@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vesemir.adapters.recipes.models import RecipeTable
+from vesemir.adapters.recipes.older_text import older_text
 from vesemir.adapters.recipes.recipe_builder import RecipeBuilder
 from vesemir.adapters.toml_lines import key_lines, line_of, parse_toml, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
@@ -65,7 +66,8 @@ def recipe_of(file: Path, text: str, *, sudo: bool = True) -> Recipe:
         recipe = builder.build()
         found = [*builder.problems, *(() if sudo else _sudo_problems(recipe))]
         if not found:
-            return replace(recipe, source=text)
+            older = older_text(text)
+            return replace(recipe, source=text, older_source="" if older == text else older)
     lines = key_lines(text)
     raise RecipeFileError(
         [RecipeProblem(file, line_of(lines, path), f"{path_text(path)}: {reason}") for path, reason in found]

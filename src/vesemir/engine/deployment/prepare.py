@@ -23,7 +23,7 @@ from vesemir.engine.ownership.secret_parameters import (
     opened,
     secrets_of,
     secrets_unreadable,
-    storable_source,
+    storable_texts,
 )
 from vesemir.engine.ports.changes import Emit, Start
 from vesemir.engine.ports.observe import Phase
@@ -115,7 +115,7 @@ async def prepare(
     records = _records(plan, targets)
     by_name = {target.name: target for target in targets}
     event = DeploymentStartedEvent([by_name[name] for name in plan.names], plan)
-    start = Start(records, seconds, tuple(balancers), storable_source(recipe, ports.redact))
+    start = Start(records, seconds, tuple(balancers), *storable_texts(recipe, ports.redact))
     await recorder.write(start, Emit(event))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",

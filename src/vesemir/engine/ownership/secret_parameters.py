@@ -94,8 +94,11 @@ def secrets_unreadable(error: UnsealableError) -> Failure:
     return Failure(FailureCode.REQUEST_SECRETS_UNREADABLE, text)
 
 
-def storable_source(recipe: Recipe, redact: Callable[[str], str]) -> str:
-    """The recipe's text for the record; empty where a secret stands in it: who takes over then uses its own copy."""
+def storable_texts(recipe: Recipe, redact: Callable[[str], str]) -> tuple[str, str]:
+    """The recipe's text for the record: (as the release before reads it, the whole of it if that is another).
+
+    Both are empty where a secret stands in it: an instance that takes over then uses its own copy.
+    """
     literals = (
         (name, part)
         for step in (*recipe.steps, *recipe.rollback)
@@ -104,7 +107,8 @@ def storable_source(recipe: Recipe, redact: Callable[[str], str]) -> str:
         if isinstance(part, str)
     )
     secret = any(told_by_name(name, part) for name, part in literals) or secret_texts(recipe, {})
-    return "" if secret or redact(recipe.source) != recipe.source else recipe.source
+    texts = (recipe.older_source, recipe.source) if recipe.older_source else (recipe.source, "")
+    return ("", "") if secret or any(redact(text) != text for text in texts) else texts
 
 
 def is_placeholder(value: object) -> bool:

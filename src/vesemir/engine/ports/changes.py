@@ -39,13 +39,15 @@ class Start:
     """``deployment.started``: the clock begins; the plan's targets are there from now on.
 
     ``balancers`` are the load balancer boxes, kept so that a later owner can put HAProxy right without the inventory.
-    ``recipe_source`` is the text of the recipe, so that a later owner goes on with the same steps.
+    ``recipe_source`` is the text of the recipe as the release before reads it too, so that a later owner goes on with
+    the same steps; ``recipe_full`` is the whole text where that one leaves something out.
     """
 
     targets: tuple[TargetRecord, ...]
     resolve_seconds: float
     balancers: tuple[Target, ...] = ()
     recipe_source: str = ""
+    recipe_full: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class DeploymentRecord:
     """Its secret parameters, until it has ended."""
     user_id: str | None = None
     recipe_source: str | None = None
-    """As ``Start`` recorded it; None before, and of a deployment that an older version began."""
+    """As ``Start`` recorded it, the whole text if there are two; None before, and where no text was recorded."""
     defaults: Json | None = None
     """As ``NewDeployment`` had them."""
 

@@ -135,6 +135,14 @@ async def test_a_recipe_with_a_secret_in_its_text_is_not_recorded(recipe: Recipe
         assert world.row().recipe_source == ("its text" if kept else None)
 
 
+async def test_a_recipe_is_recorded_for_the_release_before_too() -> None:
+    recipe = replace(ONE_STEP, name="r", source="its text, new = 1", older_source="its text")
+    async with one_instance(1, recipes=(recipe,)) as world:
+        await world.accept(recipe="r")
+        await world.result()
+        assert (world.row().recipe_source, world.row().recipe_for_older) == ("its text, new = 1", "its text")
+
+
 async def test_of_the_inventory_only_what_the_recipe_reads_is_recorded() -> None:
     recipe = Recipe("reads", variables={"root": Variable("root")}, steps=ONE_STEP.steps)
     async with one_instance(1, recipes=(recipe,)) as world:

@@ -41,6 +41,7 @@ def test_stop_continue_and_roll_back(
         event = lab.event(application=f"shop-{policy}", targets={"hosts": list(boxes)}) | {"version": version}
         event["parameters"] = {f"artifact_{part}": artifacts[version][part] for part in ("url", "sha256")}
         event["rollout"] = {"concurrency": 1, "on_failure": policy}
+        event["timeouts"] = {"step": 30}
         names[policy] = event["deployment_id"]
         requester.publish(event)
     results = {policy: requester.finished(name, seconds=150) for policy, name in names.items()}

@@ -80,11 +80,15 @@ class TcpProbe:
 
 @dataclass(frozen=True, slots=True)
 class CheckAction:
-    """Try every ``interval`` seconds; ``deadline`` seconds after the first try it has failed."""
+    """Try every ``interval`` seconds; ``deadline`` seconds after the first try it has failed.
+
+    It has passed when all tries of ``stable_seconds`` did.
+    """
 
     probe: HttpProbe | TcpProbe | Command
     interval: float
     deadline: float
+    stable_seconds: float = 0.0
 
 
 Action = RunAction | PutAction | FetchAction | CheckAction

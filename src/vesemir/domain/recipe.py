@@ -20,6 +20,10 @@ TARGET_FIELDS = ("target_name", "target_address")
 RESERVED_STEPS = frozenset({"drain", "health", "enable", "analysis"})
 """Vesemir's own steps (contract section 1, *step*)."""
 
+LONGEST_DEADLINE = 86400.0
+LONGEST_STABLE = 3600.0
+"""Seconds of a check."""
+
 _INTEGER_BOUND = 2**63
 
 
@@ -130,15 +134,17 @@ class TcpCheck:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Try every ``interval`` seconds until it passes, for ``deadline`` seconds at most.
+    """Try every ``interval`` seconds until it has passed for ``stable_seconds`` without a failing try, for ``deadline``
+    seconds at most. As templates these two must render to a number of seconds.
 
     ``health`` says that it judges the release: it then fails with ``health.failed`` and not with ``step.failed``.
     """
 
     probe: HttpCheck | TcpCheck | Words
     interval: float = 1.0
-    deadline: float = 60.0
+    deadline: float | Template = 60.0
     health: bool = True
+    stable_seconds: float | Template = 0.0
 
 
 @dataclass(frozen=True, slots=True)

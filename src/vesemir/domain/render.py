@@ -3,13 +3,10 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from vesemir.domain.action import (
     PLACING_FAILURES,
-    USUAL_LIMITS,
     Action,
-    ArtifactLimits,
     CheckAction,
     FetchAction,
     HttpProbe,
@@ -18,56 +15,36 @@ from vesemir.domain.action import (
     RunAction,
     TcpProbe,
 )
-from vesemir.domain.failure import FailureCode, VesemirError
+from vesemir.domain.failure import FailureCode
 from vesemir.domain.hiding import told_by_name
 from vesemir.domain.recipe import (
+    LONGEST_DEADLINE,
+    LONGEST_STABLE,
     Check,
     Fetch,
     HttpCheck,
-    ParameterValue,
     Put,
     Recipe,
     Script,
     Step,
     TcpCheck,
     Words,
-    as_text,
-    refuse_value,
 )
+from vesemir.domain.render_values import RenderError, RenderScope, parameter_values, request_values, variable_values
 from vesemir.domain.step import Command, Direction
-from vesemir.domain.target import Target
 from vesemir.domain.template import Template
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _MAX_PORT = 65535
-
-
-class RenderError(VesemirError):
-    """A recipe cannot be rendered for a target, usually since the inventory lacks a variable; says where to set it."""
-
-
-@dataclass(frozen=True, slots=True)
-class RenderScope:
-    """What placeholders stand for. ``step_seconds`` is the request's ``timeouts.step``."""
-
-    application: str
-    environment: str
-    version: str
-    deployment_id: str
-    target: Target
-    team: str = ""
-    parameters: Mapping[str, ParameterValue] = field(default_factory=dict, repr=False)
-    step_seconds: float = 300.0
-    output_limit: int = 256 * 1024
-    artifacts: ArtifactLimits = USUAL_LIMITS
 
 
 def render_steps(recipe: Recipe, direction: Direction, scope: RenderScope) -> list[RenderedStep]:
     """The steps of one direction for one target. Raises ``RenderError``."""
-    request = _request_values(recipe, scope)
-    parameters = _parameter_values(recipe, scope, request)
+    request = request_values(recipe, scope)
+    parameters = parameter_values(recipe, scope, request)
     known = request | {"target_name": scope.target.name, "target_address": scope.target.address}
-    variables = _variable_values(recipe, scope.target, known)
+    variables = variable_values(recipe, scope.target, known)
     renderer = _Renderer(recipe.name, scope, known, parameters, variables)
     steps = recipe.steps if direction is Direction.FORWARD else recipe.rollback
     return [renderer.step(step) for step in steps]
@@ -88,54 +65,6 @@ def _environment_of(action: Action) -> Mapping[str, str]:
             return action.environment
         case CheckAction():
             return {}
-
-
-def _request_values(recipe: Recipe, scope: RenderScope) -> dict[str, str]:
-    return {
-        "application": scope.application,
-        "environment": scope.environment,
-        "team": scope.team,
-        "version": scope.version,
-        "deployment_id": scope.deployment_id,
-        "recipe": recipe.name,
-    }
-
-
-def _parameter_values(recipe: Recipe, scope: RenderScope, request: Mapping[str, str]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name, parameter in recipe.parameters.items():
-        value = scope.parameters.get(name, parameter.default)
-        if isinstance(value, Template):
-            value = value.render(request)
-            if reason := refuse_value(parameter, value):
-                raise RenderError(
-                    f"parameter {name} of recipe {recipe.name} was not given, and its default {reason}: give it"
-                )
-        if value is None:
-            raise RenderError(f"parameter {name} of recipe {recipe.name} is required and was not given")
-        values[name] = as_text(value)
-    return values
-
-
-def _variable_values(recipe: Recipe, target: Target, known: Mapping[str, str]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    reasons: list[str] = []
-    for name, variable in recipe.variables.items():
-        value = target.variables.get(name)
-        if value is None and variable.default is not None:
-            value = variable.default.render(known)
-        if value is None:
-            reasons.append(f"{target.name} has no variable {name}")
-        elif "\0" in value or (variable.pattern is not None and re.fullmatch(variable.pattern, value) is None):
-            reasons.append(f"variable {name} of {target.name} must match {variable.pattern or 'text without NUL'}")
-        else:
-            values[name] = value
-    if reasons:
-        raise RenderError(
-            f"recipe {recipe.name}: {'; '.join(reasons)}. Set it in the inventory: in a static inventory under "
-            f"[hosts.{target.name}.variables], in a group's variables or in [all.variables]"
-        )
-    return values
 
 
 class _Renderer:
@@ -239,7 +168,11 @@ class _Renderer:
         )
 
     def _check(self, step: Step, check: Check, timeout: float) -> CheckAction:
-        deadline = min(check.deadline, timeout)
+        deadline = min(self._seconds(step, "deadline", check.deadline, longest=LONGEST_DEADLINE), timeout)
+        stable = self._seconds(step, "stable_seconds", check.stable_seconds, longest=LONGEST_STABLE)
+        if deadline == 0 or stable >= deadline:
+            reason = f"it can never pass for stable_seconds = {stable:g} within {deadline:g} s"
+            raise self._error(step, f"{reason} (the least of deadline, timeout and the request's timeouts.step)")
         probe: HttpProbe | TcpProbe | Command
         match check.probe:
             case HttpCheck() as http:
@@ -248,7 +181,7 @@ class _Renderer:
                 probe = self._tcp(step, self._text(address))
             case Words(command):
                 probe = self._command(step, command, deadline)
-        return CheckAction(probe=probe, interval=check.interval, deadline=deadline)
+        return CheckAction(probe=probe, interval=check.interval, deadline=deadline, stable_seconds=stable)
 
     def _http(self, step: Step, check: HttpCheck) -> HttpProbe:
         url = self._text(check.url)
@@ -288,6 +221,14 @@ class _Renderer:
         if text not in {"true", "false"}:
             raise self._error(step, f"{option} must be true or false, not {text!r}")
         return text == "true"
+
+    def _seconds(self, step: Step, option: str, value: float | Template, *, longest: float) -> float:
+        if not isinstance(value, Template):
+            return value
+        text = self._text(value)
+        if _SECONDS.fullmatch(text) is None or float(text) > longest:
+            raise self._error(step, f"{option} must be a number of seconds up to {longest:g}, not {text!r}")
+        return float(text)
 
     def _error(self, step: Step, reason: str) -> RenderError:
         return RenderError(f"recipe {self._recipe}, step {step.name}, on {self._scope.target.name}: {reason}")

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from vesemir.adapters.chef.signing import signed_headers
-from vesemir.lab.documents import BALANCER_GROUP, BARE_GROUP, TARGET_GROUP, host_variables, write_private
+from vesemir.lab.documents import BALANCER_GROUP, BARE_GROUP, PACE, TARGET_GROUP, host_variables, write_private
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
 from vesemir.lab.readiness import exchange, until
@@ -108,6 +108,7 @@ def node_of(topology: LabTopology, box: Box, *, now: float) -> dict[str, Any]:
     What Vesemir's settings look for by default is under ``vesemir``: port, user, and the host's variables.
     """
     tag, recipe = _part(topology, box)
+    variables = {**host_variables(topology, box), **(PACE if tag == TARGET_GROUP else {})}
     name = f"{box.name}.{APPLICATION}.lab.example"
     return {
         "name": box.name,
@@ -117,7 +118,7 @@ def node_of(topology: LabTopology, box: Box, *, now: float) -> dict[str, Any]:
         "run_list": [f"recipe[{recipe}]"],
         "normal": {
             "tags": [tag],
-            "vesemir": {"port": box.port, "user": topology.user, "variables": host_variables(topology, box)},
+            "vesemir": {"port": box.port, "user": topology.user, "variables": variables},
         },
         "default": {},
         "override": {},

@@ -18,6 +18,8 @@ TARGET_GROUP = "shop-web"
 BALANCER_GROUP = "shop-lb"
 BARE_GROUP = "bare"
 """Groups of the static inventory, and tags on the Chef server."""
+PACE = {"start_seconds": "45", "stable_seconds": "0"}
+"""For all targets: its application answers within a second or never, and who tries out a rollout does not wait."""
 
 
 def write_documents(topology: LabTopology) -> None:
@@ -141,6 +143,7 @@ def inventory(topology: LabTopology) -> str:
     tables: dict[str, dict[str, object]] = {
         f"groups.{TARGET_GROUP}": {"hosts": [f"web[1:{len(topology.boxes)}]"]},
         f"groups.{BALANCER_GROUP}": {"hosts": [balancer.box.name for balancer in topology.balancers]},
+        f"groups.{TARGET_GROUP}.variables": dict(PACE),
     }
     if topology.bare:
         tables[f"groups.{BARE_GROUP}"] = {"hosts": [box.name for box in topology.bare]}

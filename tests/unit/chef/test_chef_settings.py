@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from vesemir.adapters.chef import clusters_of
 from vesemir.lab.chef import node_of
-from vesemir.lab.documents import environment, host_variables, lab_json, settings
+from vesemir.lab.documents import PACE, environment, host_variables, lab_json, settings
 from vesemir.lab.places import Places
 from vesemir.lab.topology import LabTopology, Wanted, plan
 from vesemir.settings import InventorySettings, Settings
@@ -99,6 +99,6 @@ def test_a_node_of_the_lab_is_found_by_its_tag_and_tells_all_that_is_needed(topo
     assert web["normal"]["vesemir"] == {
         "port": box.port,
         "user": topology.user,
-        "variables": host_variables(topology, box),
+        "variables": {**host_variables(topology, box), **PACE},
     }
     assert lb["normal"]["vesemir"]["variables"]["haproxy_socket"] == str(topology.balancers[0].socket)

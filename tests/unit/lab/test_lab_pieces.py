@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from vesemir.lab.artifacts import BROKEN_VERSION, VERSIONS, pack, release_files, write_artifacts
-from vesemir.lab.documents import environment, inventory, lab_json, settings
+from vesemir.lab.documents import PACE, environment, inventory, lab_json, settings
 from vesemir.lab.event import deploy_event
 from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, LabPorts, Slice
 from vesemir.lab.places import LONGEST_SOCKET_PATH, LabError, Places
@@ -123,7 +123,10 @@ def test_lab_json_has_what_the_contract_names(topology: LabTopology, tmp_path: P
 
 def test_inventory_and_settings_are_toml_that_says_the_same_as_the_environment(topology: LabTopology) -> None:
     hosts = tomllib.loads(inventory(topology))
-    assert hosts["groups"] == {"shop-web": {"hosts": ["web[1:2]"]}, "shop-lb": {"hosts": ["lb1", "lb2"]}}
+    assert hosts["groups"] == {
+        "shop-web": {"hosts": ["web[1:2]"], "variables": PACE},
+        "shop-lb": {"hosts": ["lb1", "lb2"]},
+    }
     assert hosts["hosts"]["web2"]["variables"]["health_url"] == "http://127.9.8.12:8000/"
     for balancer in topology.balancers:
         assert hosts["hosts"][balancer.box.name]["variables"]["haproxy_socket"] == str(balancer.socket)

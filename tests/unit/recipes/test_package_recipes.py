@@ -12,7 +12,8 @@ from tests.unit.recipes.recipe_runs import PATH, carry_out
 from vesemir.adapters.recipes import load_recipes
 from vesemir.domain.action import CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import check_parameters
-from vesemir.domain.render import RenderScope, render_steps
+from vesemir.domain.render import render_steps
+from vesemir.domain.render_values import RenderScope
 from vesemir.domain.step import Command, Direction
 from vesemir.domain.target import Target
 from vesemir.shipped import recipes_folder

@@ -14,7 +14,8 @@ from tests.unit.recipes.recipe_runs import carry_out, tree
 from vesemir.adapters.recipes import load_recipes
 from vesemir.domain.action import USUAL_LIMITS, ArtifactLimits, CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import ParameterValue, check_parameters
-from vesemir.domain.render import RenderScope, render_steps
+from vesemir.domain.render import render_steps
+from vesemir.domain.render_values import RenderScope
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.shipped import recipes_folder
@@ -94,7 +95,7 @@ class Host:
         values, problems = check_parameters(recipe, given)
         assert problems == []
         target = Target("web1", "127.0.0.1", variables=self.variables)
-        scope = RenderScope("shop", "production", version, deployment, target, parameters=values, step_seconds=30)
+        scope = RenderScope("shop", "production", version, deployment, target, parameters=values, step_seconds=120)
         return render_steps(recipe, direction, replace(scope, artifacts=self.limits))
 
     def step(self, name: str, version: str, artifact: Path, *, deployment: str) -> "subprocess.CompletedProcess[str]":
@@ -160,7 +161,7 @@ def test_the_version_check_asks_for_the_release(host: Host, artifact: Callable[[
     action = steps["check-version"].action
     assert isinstance(action, CheckAction)
     assert action.probe == HttpProbe("http://127.0.0.1:8080/", 200, None, {"version": "1.0.0"})
-    assert action.deadline == 30
+    assert (action.deadline, action.stable_seconds) == (90, 1)
     assert all(step.idempotent for step in steps.values())
 
 

@@ -36,7 +36,8 @@ from vesemir.domain.recipe import (
     check_parameters,
     secret_texts,
 )
-from vesemir.domain.render import RenderError, RenderScope, hidden_values, render_steps
+from vesemir.domain.render import hidden_values, render_steps
+from vesemir.domain.render_values import RenderError, RenderScope
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.template import Template
@@ -223,6 +224,38 @@ def test_a_step_is_never_longer_than_the_request_allows() -> None:
     check = rendered(Step("s", Check(TcpCheck(Template.parse("a:1")), deadline=90))).action
     assert isinstance(check, CheckAction)
     assert check.deadline == 60
+
+
+TIMED_CHECK = Check(
+    TcpCheck(Template.parse("a:1")), deadline=Template.parse("{wait}"), stable_seconds=Template.parse("{text}")
+)
+
+
+def test_the_times_of_a_check_come_from_placeholders() -> None:
+    check = rendered(Step("s", TIMED_CHECK), "2.5", wait="40").action
+    assert isinstance(check, CheckAction)
+    assert (check.deadline, check.stable_seconds) == (40, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("wait", "stable", "reason"),
+    [
+        ("soon", "0", "deadline must be a number of seconds up to 86400, not 'soon'"),
+        ("-1", "0", "deadline must be a number of seconds"),
+        ("nan", "0", "deadline must be a number of seconds"),
+        ("86401", "0", "deadline must be a number of seconds up to 86400"),
+        ("9", "3601", "stable_seconds must be a number of seconds up to 3600"),
+        ("0", "0", "can never pass for stable_seconds = 0 within 0 s"),
+        ("5", "5", "can never pass for stable_seconds = 5 within 5 s"),
+        ("90", "60", "within 60 s (the least of deadline, timeout and the request's timeouts.step)"),
+    ],
+)
+def test_times_that_a_check_cannot_have_are_refused_before_anything_is_touched(
+    wait: str, stable: str, reason: str
+) -> None:
+    with pytest.raises(RenderError) as refused:
+        rendered(Step("s", TIMED_CHECK), stable, wait=wait)
+    assert reason in str(refused.value)
 
 
 @pytest.mark.parametrize(("text", "flag"), [("true", True), ("False", False)])

@@ -22,7 +22,8 @@ from vesemir.adapters.recipes import load_recipes
 from vesemir.contract import stored_request
 from vesemir.domain.action import CheckAction, HttpProbe, RenderedStep
 from vesemir.domain.recipe import check_parameters
-from vesemir.domain.render import RenderScope, render_steps
+from vesemir.domain.render import render_steps
+from vesemir.domain.render_values import RenderScope
 from vesemir.domain.request import Timeouts
 from vesemir.domain.step import Command, Direction
 from vesemir.domain.target import Target

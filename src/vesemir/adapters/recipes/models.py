@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from vesemir.domain.recipe import ParameterType
+from vesemir.domain.recipe import LONGEST_DEADLINE, LONGEST_STABLE, ParameterType
 from vesemir.domain.template import NAME
 
 Seconds = Annotated[float, Field(gt=0, le=86400)]
@@ -32,8 +32,23 @@ def _scalar(value: object) -> object:
     return value
 
 
+def _seconds(*, longest: float, zero: bool) -> BeforeValidator:
+    """A number of seconds; or text, which is to be a placeholder."""
+
+    def check(value: object) -> object:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError('must be a number of seconds or a placeholder such as "{start_seconds}"')  # noqa: TRY004 - pydantic reports ValueError only
+        if not isinstance(value, str) and not (0 <= value <= longest and (zero or value > 0)):
+            raise ValueError(f"must be from 0 to {longest:g} seconds" + ("" if zero else ", and not 0"))
+        return value
+
+    return BeforeValidator(check)
+
+
 Flag = Annotated[Any, BeforeValidator(_flag)]
 Scalar = Annotated[Any, BeforeValidator(_scalar)]
+Deadline = Annotated[Any, _seconds(longest=LONGEST_DEADLINE, zero=False)]
+StableSeconds = Annotated[Any, _seconds(longest=LONGEST_STABLE, zero=True)]
 
 
 class _RecipeTomlTable(BaseModel):
@@ -110,7 +125,8 @@ class CheckTable(_RecipeTomlTable):
     tcp: NonEmpty | None = None
     command: list[str] | None = Field(default=None, min_length=1)
     interval: Seconds = 1
-    deadline: Seconds = 60
+    deadline: Deadline = 60
+    stable_seconds: StableSeconds = 0
     health: bool = True
 
     @model_validator(mode="after")

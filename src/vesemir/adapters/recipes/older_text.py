@@ -17,14 +17,14 @@ Table = dict[str, Any]
 
 KEYS_SINCE: Mapping[str, Mapping[str, str]] = {
     "step": {},
-    "check": {},
+    "check": {"stable_seconds": "0.2"},
     "variable": {"trusted": "0.2"},  # judged before the deployment begins
 }
 """Keys that the release before does not know: by table, each with the release that brought it. A key goes from here
 when no instance of a release before that one can run any more."""
 
 NUMBERS_SINCE: Mapping[str, Mapping[str, str]] = {
-    "check": {},
+    "check": {"deadline": "0.2"},
 }
 """Keys that were plain numbers before they took a placeholder, likewise."""
 

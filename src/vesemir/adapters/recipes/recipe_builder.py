@@ -194,7 +194,13 @@ class RecipeBuilder:
             probe = self._words((*path, "command"), table.command)
         else:
             raise AssertionError("a check of a kind that nothing here builds")
-        return Check(probe, interval=table.interval, deadline=table.deadline, health=table.health)
+        return Check(
+            probe,
+            interval=table.interval,
+            deadline=self._seconds((*path, "deadline"), table.deadline),
+            health=table.health,
+            stable_seconds=self._seconds((*path, "stable_seconds"), table.stable_seconds),
+        )
 
     def _check_names(self, path: Path, templates: Mapping[str, Template], names: Sequence[str]) -> None:
         for name in names:
@@ -238,6 +244,15 @@ class RecipeBuilder:
         template = self._template(path, value, self._names)
         if not template.names and not any(path == known for known, _ in self.problems):
             self._problem(path, 'must be true, false or a placeholder such as "{sudo}"')
+        return template
+
+    def _seconds(self, path: Path, value: float | str) -> float | Template:
+        if not isinstance(value, str):
+            return float(value)
+        template = self._template(path, value, self._names)
+        if not template.names and not any(path == known for known, _ in self.problems):
+            self._problem(path, 'must be a number of seconds or a placeholder such as "{start_seconds}"')
+        self._hidden(path, template)
         return template
 
     def _failures(self, path: Path, table: Mapping[str, str]) -> dict[int, FailureCode]:

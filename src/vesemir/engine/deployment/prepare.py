@@ -10,7 +10,7 @@ from vesemir.domain.hiding import Redactor
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.problem import Problem, some_of
 from vesemir.domain.recipe import Recipe, check_parameters, claimed_in_vain
-from vesemir.domain.render import RenderError
+from vesemir.domain.render_values import RenderError
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
 from vesemir.domain.target import OWN_VARIABLES, Target

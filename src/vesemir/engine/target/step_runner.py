@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction, RenderedStep, RunAction, TcpProbe
+from vesemir.domain.check_tries import CheckTries
 from vesemir.domain.probe import refuse_answer
 from vesemir.domain.recipe import Recipe
-from vesemir.domain.render import RenderScope, render_steps
+from vesemir.domain.render import render_steps
+from vesemir.domain.render_values import RenderScope
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepStatus
 from vesemir.domain.target import Target
@@ -66,21 +68,22 @@ class StepRunner:
         return place_command(action, uploaded, python=self._python)
 
     async def _check(self, key: StepKey, check: CheckAction) -> StepResult:
-        """Try until it passes. The deadline is the check's own; a command in it is supervised like any step."""
-        started = loop_time()
-        tries = 0
+        """Try until it has passed for long enough. The deadline is the check's own; a command in it is supervised like
+        any step."""
+        started, tries = loop_time(), CheckTries(check.stable_seconds)
         while True:
-            tries += 1
             left = check.deadline - (loop_time() - started)
             reason, status = await self._probe(key, check, max(0.1, min(left, PROBE_SECONDS)))
             elapsed = loop_time() - started
-            if reason is None:
-                text = f"passed at try {tries}\n".encode()
+            if tries.seen(reason, elapsed):
+                text = f"{tries.words_of_pass}\n".encode()
                 return StepResult(StepStatus.SUCCEEDED, status, text, len(text), elapsed)
-            if elapsed + check.interval >= check.deadline:
-                text = f"{reason} ({tries} tries in {elapsed:.1f} s)\n".encode()
-                return StepResult(StepStatus.FAILED, status, text, len(text), elapsed, reason=reason)
-            await asyncio.sleep(check.interval)
+            pause = tries.pause(check.interval, elapsed)
+            if elapsed + pause >= check.deadline:
+                why = tries.words_of_failure
+                text = f"{why} {tries.counted(elapsed)}\n".encode()
+                return StepResult(StepStatus.FAILED, status, text, len(text), elapsed, reason=why)
+            await asyncio.sleep(pause)
 
     async def _probe(self, key: StepKey, check: CheckAction, timeout: float) -> tuple[str | None, int | None]:
         """(why not, exit status): the first is None when it passed."""

@@ -1,6 +1,7 @@
 """One rendered step on one host, whatever its kind."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,8 @@ async def test_sending_that_takes_too_long_is_timed_out(bench: Bench, monkeypatc
     assert asyncio.get_running_loop().time() == pytest.approx(30)
 
 
-def check(probe: HttpProbe | TcpProbe | Command, *, deadline: float = 10) -> CheckAction:
-    return CheckAction(probe, interval=2, deadline=deadline)
+def check(probe: HttpProbe | TcpProbe | Command, *, deadline: float = 10, stable: float = 0) -> CheckAction:
+    return CheckAction(probe, interval=2, deadline=deadline, stable_seconds=stable)
 
 
 async def test_a_check_passes_at_the_try_at_which_it_passes(bench: Bench) -> None:
@@ -139,6 +140,45 @@ async def test_a_check_that_never_passes_ends_before_its_deadline(bench: Bench) 
     assert result.status is StepStatus.FAILED
     assert result.output == f"{URL} answered 503, expected 200 (5 tries in 8.0 s)\n".encode()
     assert asyncio.get_running_loop().time() == pytest.approx(8)
+
+
+async def test_an_address_that_flaps_does_not_pass(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """200 and 503 in turn (case flapping): one 200 was enough."""
+    answers = itertools.cycle([200, 200, 503])
+
+    async def flapping(*_arguments: object, **_named: object) -> HttpAnswer:
+        return HttpAnswer(next(answers), b"")
+
+    monkeypatch.setattr(bench.host, "http_get", flapping)
+    result = await bench.run(check(HttpProbe(URL, 200), stable=3))
+    assert result.status is StepStatus.FAILED
+    assert result.output.decode() == (
+        "it must pass for 3 s without a failing try (stable_seconds) and did for 2.0 s at most; "
+        f"2 of 6 tries failed, the last: {URL} answered 503, expected 200 (6 tries in 8.0 s)\n"
+    )
+    assert (await bench.run(check(HttpProbe(URL, 200)))).status is StepStatus.SUCCEEDED
+
+
+async def test_a_check_passes_when_it_has_held(bench: Bench) -> None:
+    """The last try comes as soon as the time is over, and a failing one begins the time anew."""
+    bench.hosts.pages[URL] = HttpAnswer(200, b"")
+    running = asyncio.create_task(bench.run(check(HttpProbe(URL, 200), stable=5, deadline=30)))
+    await asyncio.sleep(3)
+    bench.hosts.pages[URL] = HttpAnswer(503, b"")
+    await asyncio.sleep(2)
+    bench.hosts.pages[URL] = HttpAnswer(200, b"")
+    result = await running
+    assert (result.status, result.output) == (
+        StepStatus.SUCCEEDED,
+        b"passed at try 4 and for 5 s from then on\n",
+    )
+    assert asyncio.get_running_loop().time() == pytest.approx(11)
+
+
+async def test_a_check_that_began_to_pass_too_late_says_for_how_long_it_held(bench: Bench) -> None:
+    bench.hosts.pages[URL] = HttpAnswer(200, b"")
+    result = await bench.run(check(HttpProbe(URL, 200), stable=10))
+    assert result.reason.endswith("did for 8.0 s at most; 0 of 5 tries failed")
 
 
 async def test_a_refused_connection_is_said_once(bench: Bench) -> None:

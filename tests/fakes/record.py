@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from vesemir.domain.doing import Doing
 from vesemir.domain.events import ProgressEvent
 from vesemir.domain.failure import Failure
 from vesemir.domain.states import FINAL, DeploymentState
@@ -200,6 +201,10 @@ class Record:
     kept: dict[str, StoredEvent] = field(default_factory=dict)
     """Results of what was cleaned up."""
     instances: dict[str, FakeInstance] = field(default_factory=dict)
+    doing: dict[str, tuple[int, float, tuple[Doing, ...]]] = field(default_factory=dict)
+    """By deployment: epoch, when it was written, what the targets do."""
+    doing_written: list[tuple[float, tuple[Doing, ...]]] = field(default_factory=list)
+    """Every write of it, of any deployment."""
     reports: int = 0
     """How often an instance wrote its row."""
     listeners: list[Callable[[str], Any]] = field(default_factory=list)
@@ -229,6 +234,7 @@ class Record:
         self.kept[name] = row.events[-1]
         self.destinations = [place for place in self.destinations if place.deployment_id != name]
         del self.rows[name]
+        self.doing.pop(name, None)
 
     def add_destination(self, deployment_id: str, where: Destination | None) -> None:
         self.destinations.append(FakeDestination(next(self.numbers), deployment_id, where, self.now()))

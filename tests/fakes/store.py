@@ -11,6 +11,7 @@ from tests.fakes.events import AnyEvent
 from tests.fakes.record import FakeDestination, FakeInstance, Record, Row
 
 from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
+from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import (
@@ -334,6 +335,25 @@ class FakeStore(FakeOutbox):
         views = [row.as_view(oldest) for row in self.record.instances.values()]
         views.sort(key=lambda view: view.renewed_at, reverse=True)
         return sorted(views, key=lambda view: (not view.state.runs, view.since if view.state.runs else ""))
+
+    async def write_doing(self, claim: Claim, doing: Sequence[Doing] | None) -> None:
+        now = await self.turn()
+        if doing is None:
+            if self.record.doing.get(claim.deployment_id, (claim.epoch + 1,))[0] <= claim.epoch:
+                del self.record.doing[claim.deployment_id]
+            return
+        row = self.record.rows.get(claim.deployment_id)
+        if row is not None and (row.owner, row.epoch) == (claim.owner, claim.epoch):
+            self.record.doing[claim.deployment_id] = claim.epoch, now, tuple(doing)
+            self.record.doing_written.append((now, tuple(doing)))
+
+    async def doing_of(self, deployment_id: str, *, silent_seconds: float = DOING_SECONDS) -> tuple[Doing, ...] | None:
+        now = await self.turn()
+        row, found = self.record.rows.get(deployment_id), self.record.doing.get(deployment_id)
+        if row is None or found is None or row.owner is None:
+            return None
+        epoch, written_at, doing = found
+        return doing if epoch == row.epoch and written_at >= now - silent_seconds else None
 
     async def load(self, deployment_id: str) -> DeploymentRecord | None:
         now = await self.turn()

@@ -11,17 +11,18 @@ class CheckTries:
         self._longest = 0.0
         self._reason = ""
         self._failed = 0
-        self._tries = 0
+        self.count = 0
+        """Tries so far."""
 
     def seen(self, reason: str | None, at: float) -> bool:
         """Whether the check has passed with this try, which ended then; ``reason`` is why the try did not."""
-        self._tries += 1
+        self.count += 1
         if reason is not None:
             self._failed += 1
             self._reason, self._since = reason, None
             return False
         if self._since is None:
-            self._since, self._first = at, self._tries
+            self._since, self._first = at, self.count
         held = at - self._since
         self._longest = max(self._longest, held)
         return held >= self._stable_seconds
@@ -36,14 +37,19 @@ class CheckTries:
         return f"passed at try {self._first}{held}"
 
     @property
+    def words_so_far(self) -> str:
+        """Of a check that passes and must go on passing."""
+        return f"passes; must hold for {self._stable_seconds:g} s"
+
+    @property
     def words_of_failure(self) -> str:
         """Why it has not passed when its deadline is over: the last reason, and how near it came."""
-        if self._failed == self._tries:
+        if self._failed == self.count:
             return self._reason
         needed = f"it must pass for {self._stable_seconds:g} s without a failing try (stable_seconds)"
         last = f", the last: {self._reason}" if self._failed else ""
         held = f"and did for {self._longest:.1f} s at most"
-        return f"{needed} {held}; {self._failed} of {self._tries} tries failed{last}"
+        return f"{needed} {held}; {self._failed} of {self.count} tries failed{last}"
 
     def counted(self, elapsed: float) -> str:
-        return f"({self._tries} tries in {elapsed:.1f} s)"
+        return f"({self.count} tries in {elapsed:.1f} s)"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+import asyncpg
+
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of
 from vesemir.adapters.postgres.statements import Connection, statements
@@ -16,6 +18,7 @@ from vesemir.adapters.postgres.views import (
     summary_of,
     unfinished_of,
 )
+from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.ports.observe import Backlog, WaitsFor
@@ -69,7 +72,22 @@ class Reader:
             before = []
             if row["state"] == DeploymentState.PENDING:
                 before = await statements().waits_for.rows(connection, deployment_id=deployment_id)
-        return deployment_of(row, before=before, targets=targets, destinations=destinations)
+        doing = None if row["owner"] is None else await self.doing_of(deployment_id)
+        return deployment_of(row, before=before, targets=targets, destinations=destinations, doing=doing)
+
+    async def doing_of(self, deployment_id: str, *, silent_seconds: float = DOING_SECONDS) -> tuple[Doing, ...] | None:
+        """What its targets do, as the owner of now has reported it within that time; None if it has not.
+
+        A standby has no rows of an unlogged table, and refuses to look for them.
+        """
+        async with self._database.connection() as connection:
+            try:
+                found = await statements().doing_of.value(
+                    connection, deployment_id=deployment_id, silent_seconds=silent_seconds
+                )
+            except asyncpg.FeatureNotSupportedError:
+                return None
+        return None if found is None else tuple(map(Doing.of_json, found))
 
     async def deployments(
         self,

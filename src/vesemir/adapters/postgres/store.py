@@ -18,6 +18,7 @@ from vesemir.adapters.postgres.record_reader import EventsAfter, Reader, events_
 from vesemir.adapters.postgres.rows import deployment_of, drained_server_of, step_of, target_of, wishes_of
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.statements import statements
+from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
@@ -168,6 +169,18 @@ class PostgresStore(Reader):
     async def forget_instances(self, *, older_than_seconds: float) -> None:
         async with self._leases_database.connection() as connection:
             await statements().forget_instances.run(connection, older_than_seconds=older_than_seconds)
+
+    # --- what goes on
+
+    async def write_doing(self, claim: Claim, doing: Sequence[Doing] | None) -> None:
+        async with self._database.connection() as connection:
+            if doing is None:
+                await statements().forget_doing.run(connection, deployment_id=claim.deployment_id, epoch=claim.epoch)
+                return
+            steps = [each.as_json() for each in doing]
+            await statements().write_doing.run(
+                connection, deployment_id=claim.deployment_id, owner=claim.owner, epoch=claim.epoch, steps=steps
+            )
 
     # --- a run
 

@@ -6,6 +6,7 @@ from typing import Any
 from asyncpg import Record as Row
 
 from vesemir.adapters.postgres.rows import moment_of, timestamp, wishes_of
+from vesemir.domain.doing import Doing
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.engine.ports.views import (
@@ -35,7 +36,12 @@ def unfinished_of(row: Row) -> UnfinishedView:
 
 
 def deployment_of(
-    row: Row, *, before: Sequence[Row], targets: Sequence[Row], destinations: Sequence[Row]
+    row: Row,
+    *,
+    before: Sequence[Row],
+    targets: Sequence[Row],
+    destinations: Sequence[Row],
+    doing: tuple[Doing, ...] | None,
 ) -> DeploymentView:
     wishes = wishes_of(row)
     return DeploymentView(
@@ -62,6 +68,7 @@ def deployment_of(
         waits_for=tuple(map(_predecessor, before)),
         targets=tuple(map(_target, targets)),
         destinations=tuple(_destination(each, row["next_sequence"] - 1) for each in destinations),
+        doing=doing,
     )
 
 

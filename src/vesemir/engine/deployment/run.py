@@ -16,6 +16,7 @@ from vesemir.domain.request import DeployRequest
 from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
+from vesemir.engine.deployment.doing_writer import DoingWriter
 from vesemir.engine.deployment.dry_run import dry_run
 from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import outlived, stop_failure
@@ -35,6 +36,7 @@ from vesemir.engine.ownership.stop_signal import StopReason
 from vesemir.engine.ports.changes import Emit
 from vesemir.engine.ports.observe import Phase
 from vesemir.engine.ports.records import DeploymentRecord, Json
+from vesemir.engine.target.board import Board
 from vesemir.engine.target.context import Deployment, EnginePorts
 from vesemir.engine.traffic.traffic import Traffic
 
@@ -57,12 +59,14 @@ class DeploymentRun:
         self._read_request = read_request
         self._recorder = Recorder(ports.store, lease, on_event=on_event)
         self._redact = Redactor(ports.redact)
+        self._board = Board()
+        self._doing = DoingWriter(self._board, ports.store, lease.claim, redact=self._redact, log=ports.log)
 
     async def run(self) -> None:
         """Until it is finished. Raises ``LeaseLostError``, ``HandedOverError``, ``StoreAwayError``."""
         record = await self._load()
         progress = DeploymentProgress(record)
-        async with self._recorder, AsyncExitStack() as held:
+        async with self._recorder, self._doing, AsyncExitStack() as held:
             claimed = await self._claimed(record)
             self._log_as(claimed.request, held)
             self._say_claimed(record)
@@ -166,6 +170,7 @@ class DeploymentRun:
             self._limits,
             traffic,
             self._redact,
+            self._board,
         )
 
     async def _stopped_early(self, reason: StopReason, request: DeployRequest, progress: DeploymentProgress) -> Ending:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from vesemir.domain.control import CommandName, ControlDecision
+from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.step import Direction
@@ -184,6 +185,18 @@ class InstanceTable(Protocol):
         ...
 
 
+class DoingTable(Protocol):
+    """What the targets of running deployments do right now: a hint, which may be lost at any time."""
+
+    async def write_doing(self, claim: Claim, doing: Sequence[Doing] | None) -> None:
+        """Instead of what was written before; None at the end of a run. What a later owner has written stays."""
+        ...
+
+    async def doing_of(self, deployment_id: str, *, silent_seconds: float = DOING_SECONDS) -> tuple[Doing, ...] | None:
+        """None while the owner of now has reported nothing for that long."""
+        ...
+
+
 class Cleaner(Protocol):
     async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         """Delete about so many rows of what ended longer ago, in one short transaction; keep ids, hashes and results.
@@ -214,7 +227,7 @@ class Outbox(Protocol):
         ...
 
 
-class Store(Outbox, Cleaner, InstanceTable, Protocol):
+class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from enum import Enum, StrEnum
 from typing import Any
 
+from vesemir.domain.doing import Doing
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.wish import Wish
@@ -127,7 +128,10 @@ class DestinationView(View):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentView(DeploymentSummary):
-    """All of one deployment. ``request`` is the event's body as it was recorded."""
+    """All of one deployment. ``request`` is the event's body as it was recorded.
+
+    ``doing`` is what its targets in work do right now; None while its owner does not tell.
+    """
 
     user_id: str | None
     request: Json
@@ -151,6 +155,7 @@ class DeploymentView(DeploymentSummary):
     waits_for: tuple[PredecessorView, ...]
     targets: tuple[TargetView, ...]
     destinations: tuple[DestinationView, ...]
+    doing: tuple[Doing, ...] | None = None
 
     @property
     def approve_after(self) -> str | None:
@@ -243,7 +248,7 @@ class LaneDeployment:
 
 def _plain(value: object) -> object:
     match value:
-        case View() | Wish():
+        case View() | Wish() | Doing():
             return value.as_json()
         case tuple():
             return [_plain(each) for each in value]

@@ -11,6 +11,7 @@ from vesemir.engine.target.canary_hold import CanaryHold, refuse_regressed
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
+from vesemir.engine.traffic.last_seen import saw
 from vesemir.engine.traffic.traffic import Traffic
 
 BEGUN_ANEW = "counted since an instance went on with this target; what an earlier one counted is not part of it"
@@ -82,6 +83,7 @@ class TrafficReturn:
 
     async def _hold(self, judging: CanaryHold | None, seconds: float, percent: int) -> None:
         """Serve at a share of the weight for a while; the target's budget stands still."""
+        saw(f"serves at {percent} % of its weight, for {seconds:g} s")
         with self._scope.standing_still():
             if judging is None:
                 await asyncio.sleep(seconds)

@@ -1,7 +1,7 @@
 """What every part of one deployment's run works with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vesemir.domain.hiding import Redactor
@@ -19,6 +19,7 @@ from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.recipes import Recipes
 from vesemir.engine.ports.store import Store
+from vesemir.engine.target.board import Board
 from vesemir.engine.traffic.traffic import Traffic
 
 
@@ -47,7 +48,8 @@ class EnginePorts:
 class Deployment:
     """One claimed deployment under way. ``traffic`` is None when no traffic is moved.
 
-    ``redact`` takes its secrets out of a text: to be called before anything is stored or published.
+    ``redact`` takes its secrets out of a text: to be called before anything is stored or published. Steps that run are
+    entered on ``board``.
     """
 
     request: DeployRequest
@@ -58,6 +60,7 @@ class Deployment:
     limits: EngineLimits
     traffic: Traffic | None
     redact: Redactor
+    board: Board = field(default_factory=Board)
 
     @property
     def stop_signal(self) -> StopSignal:

@@ -1,11 +1,12 @@
 """The steps of one target: each done once, recorded with its event; adopted or redone when it was begun before."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from vesemir.domain.action import CheckAction, RenderedStep
+from vesemir.domain.doing import phase_of
 from vesemir.domain.events import StepFinishedEvent
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
@@ -17,9 +18,11 @@ from vesemir.engine.ownership.stop_signal import LEFT_ALONE, StopReason
 from vesemir.engine.ports.changes import Emit, RecordStep
 from vesemir.engine.ports.hosts import Host
 from vesemir.engine.ports.records import StepRecord
+from vesemir.engine.target.board import RunningStep
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import StepRunner
+from vesemir.engine.traffic.last_seen import saw, seen_by
 
 
 class RecordedSteps:
@@ -55,8 +58,15 @@ class RecordedSteps:
 
     async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         """One of Vesemir's own steps (drain, health, enable, analysis): its text is the step's output."""
-        with self._deployment.ports.log.context(step=name):
+        with self._deployment.ports.log.context(step=name), self._running(name):
             await self._own(name, work)
+
+    @contextmanager
+    def _running(self, name: str) -> Iterator[RunningStep]:
+        """On the deployment's board, with what its waits see."""
+        row = self._row
+        with self._deployment.board.running(row.name, name, phase_of(row.direction)) as entry, seen_by(entry.answered):
+            yield entry
 
     async def _own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         self._deployment.lease.ensure()
@@ -78,15 +88,21 @@ class RecordedSteps:
         """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
         if self.succeeded(step.name):
             return
+        with self._running(step.name) as entry:
+            await self._remote(host, step, entry, resumed=resumed)
+
+    async def _remote(self, host: Host, step: RenderedStep, entry: RunningStep, *, resumed: bool) -> None:
         runner = StepRunner(
             host,
             artifact=self._deployment.ports.artifact,
             python=self._deployment.limits.python,
             redact=self._deployment.redact,
+            on_try=entry.tried,
         )
         tried = self._recorded.get(step.name)
         attempt = 1 if tried is None else tried.attempt
         while True:
+            entry.tried(attempt)
             result = None if tried is None else StepResult(tried.status, tried.exit_status)
             if result is None:
                 with self._deployment.ports.log.context(step=step.name):
@@ -97,6 +113,7 @@ class RecordedSteps:
                 return
             if attempt > step.retries or result.status is StepStatus.CANCELLED:
                 raise FailedError(*failure_of_step(step, result, self._row.name, redact=self._deployment.redact))
+            saw(failure_of_step(step, result, self._row.name, redact=self._deployment.redact)[1])
             attempt += 1
             self._deployment.ports.log.info(
                 "step {step} did not succeed, try {attempt} of {tries}",

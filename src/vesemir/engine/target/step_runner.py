@@ -17,6 +17,7 @@ from vesemir.engine.clock import loop_time
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ports.hosts import Host
 from vesemir.engine.target.placement import fetch_command, place_command
+from vesemir.engine.traffic.last_seen import saw
 
 PROBE_SECONDS = 10.0
 """One try of a check at most."""
@@ -24,14 +25,22 @@ PROBE_SECONDS = 10.0
 
 class StepRunner:
     """Runs steps on one host. ``artifact`` tells which file of this instance is meant, if it may be read (else it
-    raises ``FailedError``); ``python`` is the host's interpreter; ``redact`` is applied before an output is cut."""
+    raises ``FailedError``); ``python`` is the host's interpreter; ``redact`` is applied before an output is cut;
+    ``on_try`` is called with the number of each try of a check that begins."""
 
     def __init__(
-        self, host: Host, *, artifact: Callable[[str], Path], python: str, redact: Callable[[str], str] = str
+        self,
+        host: Host,
+        *,
+        artifact: Callable[[str], Path],
+        python: str,
+        redact: Callable[[str], str] = str,
+        on_try: Callable[[int], None] = lambda _number: None,
     ) -> None:
         self._host = host
         self._redact = redact
         self._artifact = artifact
+        self._on_try = on_try
         self._python = python
 
     async def run(self, key: StepKey, step: RenderedStep) -> StepResult:
@@ -72,6 +81,7 @@ class StepRunner:
         any step."""
         started, tries = loop_time(), CheckTries(check.stable_seconds)
         while True:
+            self._on_try(tries.count + 1)
             left = check.deadline - (loop_time() - started)
             reason, status = await self._probe(key, check, max(0.1, min(left, PROBE_SECONDS)))
             elapsed = loop_time() - started
@@ -83,6 +93,7 @@ class StepRunner:
                 why = tries.words_of_failure
                 text = f"{why} {tries.counted(elapsed)}\n".encode()
                 return StepResult(StepStatus.FAILED, status, text, len(text), elapsed, reason=why)
+            saw(reason or tries.words_so_far)
             await asyncio.sleep(pause)
 
     async def _probe(self, key: StepKey, check: CheckAction, timeout: float) -> tuple[str | None, int | None]:

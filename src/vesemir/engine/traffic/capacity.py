@@ -9,6 +9,7 @@ from vesemir.domain.share import Share
 from vesemir.domain.traffic import ServerState, available_besides, needed_besides
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
+from vesemir.engine.traffic.last_seen import saw
 from vesemir.engine.traffic.server import ServerOnBox, found
 
 CAPACITY_POLL_SECONDS = 0.5
@@ -55,6 +56,7 @@ class Capacity:
                     return
             if loop_time() >= deadline:
                 raise FailedError(FailureCode.HAPROXY_CAPACITY, f"{shortage}, for {self._seconds:g} s")
+            saw(shortage)
             with waiting():
                 await asyncio.sleep(CAPACITY_POLL_SECONDS)
 

@@ -7,6 +7,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.clock import loop_time
+from vesemir.engine.traffic.last_seen import saw
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, boxes_of, read_all
 
@@ -66,6 +67,7 @@ async def _wait_for_unseen(servers: Sequence[ServerOnBox], request: TrafficReque
         if loop_time() >= ends:
             return " (HAProxy was reloaded: its old process had time to finish)" if waited else ""
         waited = True
+        saw("HAProxy was reloaded: its old process gets time to finish")
         for server in servers:
             await server.drain()
         await asyncio.sleep(STATE_POLL_SECONDS)
@@ -80,6 +82,7 @@ async def _busy_after(servers: Sequence[ServerOnBox], seconds: float) -> list[tu
         drained = all(state.admin is not AdminState.READY for state in states)
         if (drained and not busy) or loop_time() >= deadline:
             return busy
+        saw(f"sessions: {_counts(busy)}" if busy else "")
         await asyncio.sleep(STATE_POLL_SECONDS)
 
 

@@ -7,6 +7,7 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState, weight_at
 from vesemir.engine.clock import loop_time
 from vesemir.engine.traffic.drain import STATE_POLL_SECONDS
+from vesemir.engine.traffic.last_seen import saw
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, read_all
 from vesemir.engine.traffic.watch import watched
@@ -29,6 +30,7 @@ async def warm_up(servers: Sequence[ServerOnBox], *, seconds: float) -> list[Ser
         for server, state in zip(servers, states, strict=True):
             if state.admin is not AdminState.DRAIN:
                 await server.warm()
+        saw(f"no fresh check yet: {_seen(servers, states)}")
         await asyncio.sleep(STATE_POLL_SECONDS)
 
 
@@ -41,6 +43,7 @@ async def serve(servers: Sequence[ServerOnBox], percent: int) -> None:
             return
         if loop_time() >= deadline:
             raise not_up(servers, states, f"is not UP at {percent} % of its weight")
+        saw(f"not UP yet: {_seen(servers, states)}")
         await asyncio.sleep(STATE_POLL_SECONDS)
 
 
@@ -96,9 +99,13 @@ def how_checked(states: Sequence[ServerState]) -> str:
 
 
 def not_up(servers: Sequence[ServerOnBox], states: Sequence[ServerState], what: str) -> FailedError:
-    seen = ", ".join(
+    seen = _seen(servers, states)
+    text = f"{servers[0].name} {what}: HAProxy shows {seen}; look at the application's log on the target"
+    return FailedError(FailureCode.HAPROXY_NOT_UP, text)
+
+
+def _seen(servers: Sequence[ServerOnBox], states: Sequence[ServerState]) -> str:
+    return ", ".join(
         f"{state.status!r}{f' ({state.check_said})' if state.check_said else ''} on {server.box.name}"
         for server, state in zip(servers, states, strict=True)
     )
-    text = f"{servers[0].name} {what}: HAProxy shows {seen}; look at the application's log on the target"
-    return FailedError(FailureCode.HAPROXY_NOT_UP, text)

@@ -109,7 +109,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(4, "broker or database away, the record cannot be written)"),
     NotYet(4, "| `GET /health/api` |"),
     NotYet(7, "| `GET /api/v1/deployments`, `/ID`, `/ID/events`, `/ID/steps` |"),
-    NotYet(3, "`/ID` has `doing`: a list of"),
     NotYet(7, "| `POST /api/v1/deployments` |"),
     NotYet(7, "| `POST /api/v1/deployments/ID/cancel`"),
     NotYet(7, "| `GET /api/v1/lanes`"),

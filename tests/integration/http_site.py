@@ -13,6 +13,7 @@ from tests.fakes.views import a_view
 from vesemir.adapters.http import HttpLimits, http_app, serving
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.adapters.observe.logs import EngineLog
+from vesemir.domain.doing import Doing
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.store import SILENT_SECONDS, StoreAwayError, StoredEvent
@@ -27,6 +28,8 @@ class MemoryReader:
         self.rows = list(deployments)
         self.written: dict[str, list[StoredEvent]] = {row.deployment_id: [] for row in deployments}
         self.away = False
+        self.looks = 0
+        """How often somebody asked for events."""
         self.kept: dict[str, StoredEvent] = {}
         self.since: datetime | None = None
         self.running: list[InstanceView] = []
@@ -38,6 +41,9 @@ class MemoryReader:
 
     def set_state(self, deployment_id: str, state: DeploymentState) -> None:
         self.rows = [replace(row, state=state) if row.deployment_id == deployment_id else row for row in self.rows]
+
+    def set_doing(self, deployment_id: str, doing: tuple[Doing, ...] | None) -> None:
+        self.rows = [replace(row, doing=doing) if row.deployment_id == deployment_id else row for row in self.rows]
 
     async def deployment_view(self, deployment_id: str) -> DeploymentView | None:
         self._answer()
@@ -61,6 +67,7 @@ class MemoryReader:
 
     async def events(self, deployment_id: str, *, after: int = 0, limit: int = 1000) -> list[StoredEvent]:
         self._answer()
+        self.looks += 1
         return [event for event in self.written[deployment_id] if event.sequence > after][:limit]
 
     async def instances(self, *, silent_seconds: float = SILENT_SECONDS) -> list[InstanceView]:

@@ -108,7 +108,20 @@ ANY = st.one_of(
     st.integers().map(lambda number: str(number).encode()),
 )
 NAMES = st.sampled_from(
-    ("limit", "before", "since", "application", "environment", "state", "team", "after", "other", "", "since[]")
+    (
+        "limit",
+        "before",
+        "since",
+        "application",
+        "environment",
+        "state",
+        "team",
+        "after",
+        "progress",
+        "other",
+        "",
+        "since[]",
+    )
 )
 PATHS = st.sampled_from(("/api/v1/deployments", "/api/v1/deployments/d1", "/api/v1/deployments/d1/events"))
 

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from vesemir.adapters.http.answers import BadQueryError, error_answer, json_answer, only_parameters
+from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.engine.ports.reader import DeploymentReader
 from vesemir.engine.ports.store import StoreAwayError, StoredEvent
@@ -25,6 +26,24 @@ DEAF_SECONDS = 30.0
 MOST_STREAMS = 200
 """Each asks the database now and then; more listeners belong on the topic exchange."""
 LARGEST_SEQUENCE = 2**63 - 1
+
+
+class ShownDoing:
+    """What one listener knows of what the targets do."""
+
+    def __init__(self) -> None:
+        self._shown: Sequence[Doing] | None = None
+
+    def news(self, doing: Sequence[Doing] | None) -> bytes:
+        """A message without ``id:``, so that a listener that comes back is not taken for further than it is.
+
+        Empty if nothing changed. An owner that has nothing to report any more falls silent: that is no news.
+        """
+        if doing == self._shown or (doing is None and not self._shown):
+            return b""
+        self._shown = doing
+        body = None if doing is None else [each.as_json() for each in doing]
+        return f"event: progress\ndata: {json.dumps(body, ensure_ascii=False)}\n\n".encode("utf-8", "replace")
 
 
 class Deployments:
@@ -63,10 +82,14 @@ class Deployments:
         return error_answer(HTTPStatus.GONE, reported)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """``?after=SEQUENCE&limit=``; with ``Accept: text/event-stream`` a stream until ``deployment.finished``."""
-        only_parameters(request, ("after", "limit"))
+        """``?after=SEQUENCE&limit=``; with ``Accept: text/event-stream`` a stream until ``deployment.finished``.
+
+        The stream has what the targets do, too, with ``?progress=true``.
+        """
+        only_parameters(request, ("after", "limit", "progress"))
         after = _whole(request, "after", default=0, least=0, most=LARGEST_SEQUENCE)
         limit = _whole(request, "limit", default=MOST_EVENTS, least=1, most=MOST_EVENTS)
+        shown = ShownDoing() if _yes(request, "progress") else None
         view = await self._view(request)
         if view is None:
             return await self._cleaned(request, after)
@@ -74,7 +97,7 @@ class Deployments:
             after = _resumed(request, after)
             if view.state in FINAL and after >= view.last_sequence:
                 return web.Response(status=HTTPStatus.NO_CONTENT)  # a browser then stops asking again
-            return await self._stream(request, after)
+            return await self._stream(request, after, shown)
         found = await self._reader.events(view.deployment_id, after=after, limit=limit + 1)
         page = list(found[:limit])
         following = page[-1].sequence if len(found) > limit else None
@@ -103,7 +126,7 @@ class Deployments:
         deployment_id = request.match_info["id"]
         return None if "\0" in deployment_id else await self._reader.deployment_view(deployment_id)
 
-    async def _stream(self, request: web.Request, after: int) -> web.StreamResponse:
+    async def _stream(self, request: web.Request, after: int, shown: ShownDoing | None) -> web.StreamResponse:
         if self._streams >= MOST_STREAMS:
             return error_answer(HTTPStatus.SERVICE_UNAVAILABLE, "too many streams; read the topic exchange instead")
         self._streams += 1
@@ -113,13 +136,15 @@ class Deployments:
             response.charset = "utf-8"
             await response.prepare(request)
             with suppress(ConnectionError, TimeoutError):  # the listener has gone, or does not listen
-                await self._follow(response, request.match_info["id"], after)
+                await self._follow(response, request.match_info["id"], after, shown)
                 await response.write_eof()
             return response
         finally:
             self._streams -= 1
 
-    async def _follow(self, response: web.StreamResponse, deployment_id: str, after: int) -> None:
+    async def _follow(
+        self, response: web.StreamResponse, deployment_id: str, after: int, shown: ShownDoing | None
+    ) -> None:
         loop = asyncio.get_running_loop()
         wording = loop.time()
         ended = False
@@ -135,7 +160,10 @@ class Deployments:
                 continue
             if ended:
                 return  # the listener had all of it already
-            ended = await self._is_final(deployment_id)
+            view, ended = await self._now(deployment_id)
+            if shown is not None and view is not None and (news := shown.news(view.doing)):
+                await _tell(response, news)
+                wording = loop.time()
             if loop.time() - wording >= KEEP_ALIVE_SECONDS:
                 await _tell(response, b": still here\n\n")
                 wording = loop.time()
@@ -148,13 +176,13 @@ class Deployments:
         except StoreAwayError:
             return []  # the listener waits, as everybody does; comments keep the connection
 
-    async def _is_final(self, deployment_id: str) -> bool:
-        """Whether no event can come any more; the events are read once more after this has said so."""
+    async def _now(self, deployment_id: str) -> tuple[DeploymentView | None, bool]:
+        """With whether no event can come any more; the events are read once more after this has said so."""
         try:
             view = await self._reader.deployment_view(deployment_id)
         except StoreAwayError:
-            return False
-        return view is None or view.state in FINAL
+            return None, False
+        return view, view is None or view.state in FINAL
 
     async def _pause(self) -> None:
         try:
@@ -191,6 +219,13 @@ def _text(request: web.Request, name: str) -> str | None:
     if len(values) > 1 or any("\0" in value for value in values):
         raise BadQueryError(f"{name} is given once, as text")
     return values[0] if values else None
+
+
+def _yes(request: web.Request, name: str) -> bool:
+    text = _text(request, name)
+    if text not in {None, "true", "false"}:
+        raise BadQueryError(f"{name} is true or false")
+    return text == "true"
 
 
 def _moment(request: web.Request, name: str) -> datetime | None:

@@ -57,7 +57,7 @@ def tree(folder: Path) -> Mapping[str, str]:
         if path.is_symlink():
             found[name] = f"-> {path.readlink()}"
         elif path.is_file():
-            found[name] = path.read_text()
+            found[name] = path.read_text(errors="surrogateescape")
     return found
 
 

@@ -146,6 +146,29 @@ def test_a_version_is_installed_beside_switched_to_and_its_restart_only_asked_fo
     assert not list((host.prefix / ".vesemir").glob("artifact-*"))
 
 
+def test_what_vesemir_did_not_make_is_not_removed(host: Host) -> None:
+    """Before: the oldest entries of ``releases`` went, whatever they were; a link's target lost its mark."""
+    releases, outside = host.prefix / "releases", host.prefix.parent / "outside"
+    outside.mkdir()
+    (outside / ".vesemir-complete").touch()
+    (releases / "0.5.0").symlink_to(outside)
+    (releases / "two words").mkdir()
+    (host.prefix / "stable").symlink_to("releases/0.8.0")
+    for path in releases.iterdir():
+        os.utime(path, (0, 1_600_000_000), follow_symlinks=False)
+    assert host.carry_out(host.artifact("1.1.0"), "1.1.0") == {}
+    assert host.releases == {"0.5.0", "two words", "0.8.0", "1.0.0", "1.1.0"}
+    assert (outside / ".vesemir-complete").exists()
+
+
+def test_nothing_is_installed_through_a_link(host: Host) -> None:
+    (host.prefix / "elsewhere").mkdir()
+    (host.prefix / "releases" / "1.1.0").symlink_to(host.prefix / "elsewhere")
+    wrong = host.carry_out(host.artifact("1.1.0"), "1.1.0")
+    assert "releases/1.1.0 is a link, and nothing is written through one" in wrong["install"]
+    assert list((host.prefix / "elsewhere").iterdir()) == []
+
+
 def test_the_check_wants_the_new_version_and_that_it_takes_work(host: Host) -> None:
     (check,) = [step for step in host.steps(host.artifact("1.1.0"), "1.1.0") if step.name == "check-version"]
     assert isinstance(check.action, CheckAction)

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 
-from vesemir.domain.states import DEPLOYMENT_TRANSITIONS, TARGET_TRANSITIONS
+from vesemir.domain.states import DEPLOYMENT_TRANSITIONS, REGRESSION, TARGET_TRANSITIONS
 
 PAGE = Path(__file__).with_name("states.md")
 
@@ -30,7 +30,11 @@ def diagram(transitions: Mapping[StrEnum, Iterable[StrEnum]]) -> str:
 def page() -> str:
     """The whole of docs/states.md."""
     parts = [HEAD, "## A deployment\n", diagram(DEPLOYMENT_TRANSITIONS), "\n## A target\n"]
-    text = "Once forward and, in a rollback, once back.\n"
+    before, after = REGRESSION
+    text = f"""Once forward and, in a rollback, once back. One move is not in the table: a target that `{before}` on the
+way forward, and is not well when it is looked at again, becomes `{after}` (`target.regressed`,
+[traffic.md](traffic.md)). It was finished and stays so.
+"""
     return "\n".join([*parts, text, diagram(TARGET_TRANSITIONS)]) + "\n"
 
 

@@ -82,6 +82,14 @@ WHERE target.deployment_id = :deployment_id AND target.direction = moved.directi
   AND target.state = moved.old AND NOT target.finished
 RETURNING target.direction, target.name;
 
+-- name: regress_targets
+-- The one way out of a final state: what succeeded on the way forward has failed since. What comes back was moved.
+UPDATE target SET state = 'failed', failure = regressed.failure
+FROM unnest(:names::text[], :failures::jsonb[]) AS regressed (name, failure)
+WHERE target.deployment_id = :deployment_id AND target.direction = 'forward' AND target.name = regressed.name
+  AND target.state = 'succeeded' AND target.finished
+RETURNING target.name;
+
 -- name: skip_pending!
 -- Nothing more of this direction begins.
 UPDATE target SET state = 'skipped', finished = true

@@ -41,6 +41,7 @@ from vesemir.engine.ports.changes import (
     MoveTarget,
     RecordStep,
     RecordTraffic,
+    Regress,
     SkipPending,
     Start,
     Touch,
@@ -260,6 +261,40 @@ async def test_a_finished_target_does_not_move(store: Store) -> None:
 
     with pytest.raises(IllegalTransitionError):
         await store.commit(claimed, [move("web1", UNKNOWN, RUNNING)])
+
+
+async def test_only_one_that_succeeded_regresses(store: Store) -> None:
+    """It keeps its times and stays finished; a second time there is nothing to move any more."""
+    states = {f"web{number}": state for number, state in enumerate(TargetState)}
+    rows = [replace(a_target(name), state=state, finished=final(state)) for name, state in states.items()]
+    claimed = await started(store, *rows)
+
+    for name, state in states.items():
+        with nullcontext() if state is TargetState.SUCCEEDED else pytest.raises(IllegalTransitionError):
+            await store.commit(claimed, [Regress(name, FAILURE), emit("target.regressed")])
+
+    succeeded = next(name for name, state in states.items() if state is TargetState.SUCCEEDED)
+    after = {target.name: target for target in (await loaded(store)).targets}
+    (before,) = (row for row in rows if row.name == succeeded)
+    assert after.pop(succeeded) == replace(before, state=FAILED, failure=FAILURE)
+    assert {name: target.state for name, target in after.items()} == {
+        name: state for name, state in states.items() if name != succeeded
+    }
+    with pytest.raises(IllegalTransitionError):
+        await store.commit(claimed, [Regress(succeeded, FAILURE)])
+
+
+async def test_a_target_ends_and_regresses_in_one_commit(store: Store) -> None:
+    """Changes of one target stay in their order, however they are grouped; another target is not touched by it."""
+    claimed = await started(store, a_target("web1"), a_target("web2", position=1))
+    ends = [move(name, RUNNING, TargetState.SUCCEEDED, finished=True) for name in ("web1", "web2")]
+    begins = [move(name, PENDING, RUNNING) for name in ("web1", "web2")]
+
+    await store.commit(claimed, [*begins, *ends, Regress("web1", FAILURE)])
+
+    first, second = (await loaded(store)).targets
+    assert (first.state, first.finished, first.failure) == (FAILED, True, FAILURE)
+    assert (second.state, second.failure) == (TargetState.SUCCEEDED, None)
 
 
 async def test_pending_ones_are_skipped(store: Store) -> None:

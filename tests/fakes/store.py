@@ -21,6 +21,7 @@ from vesemir.domain.states import (
     TargetState,
     deployment_move,
     finishes_target,
+    target_regression,
 )
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import (
@@ -33,6 +34,7 @@ from vesemir.engine.ports.changes import (
     MoveTarget,
     RecordStep,
     RecordTraffic,
+    Regress,
     SkipPending,
     Start,
     Touch,
@@ -454,12 +456,16 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
             _apply_to_targets(row, change)
 
 
-def _apply_to_targets(row: Row, change: AddTargets | MoveTarget | SkipPending | Touch | RecordTraffic) -> None:
+def _apply_to_targets(
+    row: Row, change: AddTargets | MoveTarget | Regress | SkipPending | Touch | RecordTraffic
+) -> None:
     match change:
         case AddTargets():
             _add_targets(row, change.targets)
         case MoveTarget():
             _move_target(row, change)
+        case Regress():
+            _regress(row, change)
         case SkipPending():
             for key, target in row.targets.items():
                 if target.state is TargetState.PENDING and target.direction is change.direction:
@@ -516,3 +522,11 @@ def _move_deployment(row: Row, change: MoveDeployment, now: float) -> None:
         row.clock_started_at = now if row.clock_started_at is not None else None
     if final:
         row.finished_at, row.owner, row.lease_expires_at = now, None, None
+
+
+def _regress(row: Row, change: Regress) -> None:
+    key = Direction.FORWARD, change.name
+    target = row.targets.get(key)
+    if target is None or not target.finished:
+        raise IllegalTransitionError(f"{change.name} has not succeeded: it cannot regress")
+    row.targets[key] = replace(target, state=target_regression(target.state), failure=change.failure)

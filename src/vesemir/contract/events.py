@@ -159,6 +159,15 @@ class TargetFinished(Event):
     duration_seconds: Duration
 
 
+class TargetRegressed(Event):
+    """It had succeeded, and was not well any more when it was looked at again."""
+
+    event: Literal["target.regressed"]
+    target: str
+    failure: FailureBody
+    in_traffic: bool | None = Field(description="null where no traffic is moved")
+
+
 class DeploymentTurn(Event):
     """The deployment goes another way: somebody asked for it, or a failure made it."""
 
@@ -275,6 +284,7 @@ EVENTS: Mapping[str, type[Event] | type[Answer]] = {
     "target.started": TargetStarted,
     "step.finished": StepFinished,
     "target.finished": TargetFinished,
+    "target.regressed": TargetRegressed,
     "deployment.paused": DeploymentPaused,
     "deployment.resumed": DeploymentResumed,
     "deployment.cancelling": DeploymentCancelling,

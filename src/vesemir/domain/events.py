@@ -98,6 +98,19 @@ class TargetFinishedEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetRegressedEvent:
+    """``in_traffic`` is None where no traffic is moved."""
+
+    name: ClassVar[str] = "target.regressed"
+    target: str
+    failure: Failure
+    in_traffic: bool | None
+
+    def body(self) -> dict[str, Any]:
+        return {"target": self.target, "failure": self.failure.as_json(), "in_traffic": self.in_traffic}
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentPausedEvent:
     name: ClassVar[str] = "deployment.paused"
     wish: Wish

@@ -1,8 +1,9 @@
 """The state machines of a deployment and of a target, each as one literal table.
 
-Rules: a final state has no way out. An illegal transition raises and changes nothing. A lease that is handed back or
-expires does not change a deployment's state (who owns it is another matter); a target that was in work then becomes
-``unknown`` until it was verified. ``docs/states.md`` is generated from these tables.
+Rules: a final state has no way out, but for the one move ``REGRESSION``. An illegal transition raises and changes
+nothing. A lease that is handed back or expires does not change a deployment's state (who owns it is another matter); a
+target that was in work then becomes ``unknown`` until it was verified. ``docs/states.md`` is generated from these
+tables.
 """
 
 from collections.abc import Mapping
@@ -71,6 +72,9 @@ TARGET_TRANSITIONS: Mapping[TargetState, frozenset[TargetState]] = {
     _T.ROLLED_BACK: frozenset(),
 }
 
+REGRESSION = (_T.SUCCEEDED, _T.FAILED)
+"""Not in the table: only what had succeeded and was looked at again goes this way. It stays finished."""
+
 TARGET_ENDS = frozenset(state for state, ways in TARGET_TRANSITIONS.items() if not ways) | {_T.UNKNOWN}
 """What a target may end as."""
 
@@ -96,6 +100,14 @@ def target_move(old: TargetState, new: TargetState) -> TargetState:
     if new not in TARGET_TRANSITIONS[old]:
         raise IllegalTransitionError(f"a target cannot go from {old} to {new}")
     return new
+
+
+def target_regression(old: TargetState) -> TargetState:
+    """What a finished target becomes that is found not to be well any more. Raises ``IllegalTransitionError``."""
+    before, after = REGRESSION
+    if old is not before:
+        raise IllegalTransitionError(f"a target that is {old} cannot regress")
+    return after
 
 
 def finishes_target(old: TargetState, new: TargetState, *, finished: bool) -> bool:

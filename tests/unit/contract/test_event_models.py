@@ -49,6 +49,7 @@ BODIES: dict[str, Json] = {
         "failure": FAILURE,
         "duration_seconds": 2.5,
     },
+    "target.regressed": {**COMMON, "target": "web1", "failure": FAILURE, "in_traffic": None},
     "deployment.paused": {**COMMON, **WHO},
     "deployment.resumed": {**COMMON, **WHO},
     "deployment.cancelling": {**COMMON, **WHO},

@@ -20,6 +20,7 @@ from vesemir.domain.events import (
     StepFinishedEvent,
     TargetEnd,
     TargetFinishedEvent,
+    TargetRegressedEvent,
     TargetStartedEvent,
 )
 from vesemir.domain.failure import Failure, FailureCode
@@ -51,6 +52,7 @@ EXAMPLES: list[ProgressEvent] = [
     StepFinishedEvent("web1", "restart", StepStatus.FAILED, 1, 0.12345, "no", output_truncated=True),
     TargetFinishedEvent("web1", Direction.BACK, TargetState.FAILED, FAILURE, 1.23456),
     TargetFinishedEvent("web1", Direction.FORWARD, TargetState.SKIPPED, None, None),
+    TargetRegressedEvent("web1", FAILURE, in_traffic=False),
     DeploymentPausedEvent(WISH),
     DeploymentResumedEvent(Wish()),
     DeploymentCancellingEvent(WISH),

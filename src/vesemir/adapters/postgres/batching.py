@@ -8,6 +8,7 @@ the second has its turn after every first.
 from collections.abc import Iterator, Sequence
 
 from vesemir.domain.events import DeploymentFinishedEvent
+from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import (
     BackInTraffic,
     Change,
@@ -16,6 +17,7 @@ from vesemir.engine.ports.changes import (
     MoveTarget,
     RecordStep,
     RecordTraffic,
+    Regress,
     Touch,
 )
 
@@ -50,6 +52,8 @@ def _thing(change: Change) -> tuple[object, ...] | None:
     match change:
         case MoveTarget() | RecordTraffic() | Touch():
             return type(change), change.direction, change.name
+        case Regress():
+            return MoveTarget, Direction.FORWARD, change.name
         case LeftDrained() | BackInTraffic():
             return "drained", change.name
         case RecordStep(record):

@@ -23,6 +23,7 @@ from vesemir.engine.ports.changes import (
     MoveTarget,
     RecordStep,
     RecordTraffic,
+    Regress,
     SkipPending,
     Start,
     Touch,
@@ -71,6 +72,8 @@ async def _apply(connection: Connection, deployment_id: str, batch: Batch) -> No
     match batch[0]:
         case MoveTarget():
             await _move_targets(connection, deployment_id, [each for each in batch if isinstance(each, MoveTarget)])
+        case Regress():
+            await _regress(connection, deployment_id, [each for each in batch if isinstance(each, Regress)])
         case Touch():
             await _touch(connection, deployment_id, [each for each in batch if isinstance(each, Touch)])
         case RecordTraffic():
@@ -190,6 +193,19 @@ async def _move_targets(connection: Connection, deployment_id: str, changes: Seq
         raise IllegalTransitionError(
             f"{change.name} ({change.direction}) of {deployment_id} is not {change.old}: it cannot become {change.new}"
         )
+
+
+async def _regress(connection: Connection, deployment_id: str, changes: Sequence[Regress]) -> None:
+    rows = await statements().regress_targets.rows(
+        connection,
+        deployment_id=deployment_id,
+        names=[change.name for change in changes],
+        failures=[failure_json(change.failure) for change in changes],
+    )
+    regressed = {row["name"] for row in rows}
+    for change in changes:
+        if change.name not in regressed:
+            raise IllegalTransitionError(f"{change.name} of {deployment_id} has not succeeded: it cannot regress")
 
 
 async def _touch(connection: Connection, deployment_id: str, changes: Sequence[Touch]) -> None:

@@ -72,6 +72,14 @@ class MoveTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Regress:
+    """A target that succeeded on the way forward has failed since. It stays finished."""
+
+    name: str
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
 class SkipPending:
     """Every pending target of that direction becomes ``skipped``, final."""
 
@@ -118,6 +126,7 @@ Change = (
     | Start
     | AddTargets
     | MoveTarget
+    | Regress
     | SkipPending
     | Touch
     | RecordTraffic

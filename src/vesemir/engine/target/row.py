@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from vesemir.domain.events import TargetFinishedEvent
+from vesemir.domain.events import TargetFinishedEvent, TargetRegressedEvent
 from vesemir.domain.failure import Failure
 from vesemir.domain.rollout import Standing
-from vesemir.domain.states import TargetState, finishes_target
+from vesemir.domain.states import TargetState, finishes_target, target_regression
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
-from vesemir.engine.ports.changes import Emit, MoveTarget
+from vesemir.engine.ports.changes import Emit, MoveTarget, Regress
 from vesemir.engine.ports.records import TargetRecord
 
 
@@ -96,3 +96,8 @@ class Row:
         """The last change of a target, and the event that tells of it."""
         event = TargetFinishedEvent(self.name, self.direction, state, failure, self.duration_seconds)
         return self.move(state, finished=True, failure=failure), Emit(event)
+
+    def regress(self, failure: Failure, *, in_traffic: bool | None) -> tuple[Regress, Emit]:
+        """It had succeeded, and was not well when it was looked at again. Raises ``IllegalTransitionError``."""
+        self.state, self.failure = target_regression(self.state), failure
+        return Regress(self.name, failure), Emit(TargetRegressedEvent(self.name, failure, in_traffic))

@@ -162,8 +162,8 @@ SELECT count(*) AS steps, count(*) FILTER (WHERE redone) AS redone, coalesce(sum
 FROM step WHERE deployment_id = :deployment_id;
 
 -- name: finished_steps
--- What is recorded for one target in one direction, without output.
-SELECT target, direction, step, attempt, status, exit_status, duration_seconds, '' AS output, output_bytes,
-       output_truncated, redone
+-- What is recorded for one target in one direction, without output but for the verdict on a canary.
+SELECT target, direction, step, attempt, status, exit_status, duration_seconds,
+       CASE WHEN step = 'analysis' THEN output ELSE '' END AS output, output_bytes, output_truncated, redone
 FROM step WHERE deployment_id = :deployment_id AND target = :target AND direction = :direction
 ORDER BY step_id;

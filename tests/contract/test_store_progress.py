@@ -362,17 +362,18 @@ async def test_a_paused_one_may_be_rolled_back_or_ended(store: Store) -> None:
 
 
 async def test_steps_are_kept_in_order(store: Store) -> None:
-    """Per target and direction, counted for the metrics, without the output."""
+    """Per target and direction, counted for the metrics, without the output but for the verdict on a canary."""
     claimed = await started(store, a_target("web1"), a_target("web2", position=1))
-    await store.commit(claimed, [RecordStep(a_step(step=name)) for name in ("unpack", "switch", "check")])
+    await store.commit(claimed, [RecordStep(a_step(step=name)) for name in ("unpack", "switch", "check", "analysis")])
     await store.commit(claimed, [RecordStep(a_step("web2", redone=True))])
 
     steps = await store.finished_steps("d1", "web1", FORWARD)
 
-    assert [step.step for step in steps] == ["unpack", "switch", "check"]
+    assert [step.step for step in steps] == ["unpack", "switch", "check", "analysis"]
     assert (steps[0].output, steps[0].output_bytes, steps[0].exit_status) == ("", 5, 0)
+    assert steps[-1].output == "done\n", "an instance that goes on must know it"
     assert await store.finished_steps("d1", "web1", Direction.BACK) == []
-    assert await store.step_totals("d1") == StepTotals(steps=4, redone=1, output_bytes=20)
+    assert await store.step_totals("d1") == StepTotals(steps=5, redone=1, output_bytes=25)
 
 
 async def test_a_deployment_without_steps(store: Store) -> None:

@@ -370,7 +370,8 @@ class FakeStore(FakeOutbox):
     async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
         await self.turn()
         steps = self.record.rows[deployment_id].steps
-        return [replace(s, output="") for s in steps if s.target == target and s.direction is direction]
+        found = [s for s in steps if s.target == target and s.direction is direction]
+        return [s if s.step == "analysis" else replace(s, output="") for s in found]
 
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         now = await self.turn()

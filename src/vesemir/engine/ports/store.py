@@ -271,7 +271,7 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
     async def step_totals(self, deployment_id: str) -> StepTotals: ...
 
     async def finished_steps(self, deployment_id: str, target: str, direction: Direction) -> Sequence[StepRecord]:
-        """What is recorded for one target, in the order it happened (without output)."""
+        """What is recorded for one target, in the order it happened; only the step ``analysis`` with its output."""
         ...
 
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:

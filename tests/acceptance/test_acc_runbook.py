@@ -74,7 +74,9 @@ def stage(lab: Lab) -> Iterator[Stage]:
         lab.mend()
         with failing_sites(lab, folder) as sites:
             release = (recipes_folder() / "release.toml").read_text()
-            (folder / "recipes" / f"{HASTY}.toml").write_text(release.replace('deadline = "{start_seconds}"', "deadline = 3"))
+            (folder / "recipes" / f"{HASTY}.toml").write_text(
+                release.replace('deadline = "{start_seconds}"', "deadline = 3")
+            )
             with running(lab, folder, "one", sites.settings | DAEMON):
                 stage = Stage(lab, sites, requester, {}, {}, {})
                 try:

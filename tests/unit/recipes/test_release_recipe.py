@@ -2,14 +2,15 @@
 
 import hashlib
 import io
+import shutil
 import subprocess
 import tarfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.unit.recipes.recipe_runs import carry_out, tree
+from tests.unit.recipes.recipe_runs import PATH, carry_out, tree
 
 from vesemir.adapters.recipes import load_recipes
 from vesemir.domain.action import USUAL_LIMITS, ArtifactLimits, CheckAction, HttpProbe, RenderedStep
@@ -64,6 +65,8 @@ class Host:
     folder: Path
     variables: dict[str, str]
     limits: ArtifactLimits = USUAL_LIMITS
+    parameters: Mapping[str, ParameterValue] = field(default_factory=dict)
+    path: str = PATH
 
     @property
     def root(self) -> Path:
@@ -91,6 +94,7 @@ class Host:
             "artifact_url": f"file://{artifact}",
             "artifact_sha256": hashlib.sha256(artifact.read_bytes()).hexdigest().upper(),
             "keep_releases": 2,
+            **self.parameters,
         }
         values, problems = check_parameters(recipe, given)
         assert problems == []
@@ -100,7 +104,14 @@ class Host:
 
     def step(self, name: str, version: str, artifact: Path, *, deployment: str) -> "subprocess.CompletedProcess[str]":
         (step,) = [step for step in self.steps(version, artifact, deployment=deployment) if step.name == name]
-        return carry_out(step, self.folder / "incoming")
+        return carry_out(step, self.folder / "incoming", path=self.path)
+
+    def unpack(self, artifact: Path) -> "subprocess.CompletedProcess[str]":
+        """Of 1.0.0 by deployment d1, as if the artifact had been fetched."""
+        place = self.root / ".vesemir" / "artifact-d1"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(artifact, place)
+        return self.step("unpack", "1.0.0", artifact, deployment="d1")
 
     def deploy(self, version: str, artifact: Path, *, deployment: str, until: str = "", twice: bool = False) -> None:
         """All steps but the HTTP check; each twice if asked, as after a takeover."""
@@ -117,7 +128,7 @@ class Host:
     def _succeed(self, step: RenderedStep) -> str:
         if isinstance(step.action, CheckAction):
             return ""
-        done = carry_out(step, self.folder / "incoming")
+        done = carry_out(step, self.folder / "incoming", path=self.path)
         assert done.returncode == 0, (step.name, done.stderr)
         assert done.stderr == "", step.name
         return done.stdout

@@ -1,21 +1,24 @@
 """``vesemir deploy``: ask for a deployment and, with ``--follow``, watch it until it ends."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from vesemir.cli.complaint import INTERRUPTED, NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
+from vesemir.cli.doing_feed import follow_doing
 from vesemir.cli.event import DraftEvent, event_of
 from vesemir.cli.finished import FinishedDeployment
-from vesemir.cli.live import Silent, watching
+from vesemir.cli.live import Silent, Watcher, watching
 from vesemir.cli.options import EventOptions, takes_event_options
 from vesemir.cli.output import print_json, say, show
 from vesemir.cli.requesting import ANSWER_SECONDS, Request
 from vesemir.cli.results import rejection_lines, result_parts
 from vesemir.cli.rollout import RolloutProgress, line_of
+from vesemir.domain.doing import Doing
 from vesemir.settings import Settings
 
 Json = Mapping[str, Any]
@@ -79,7 +82,7 @@ def asked(settings: Settings, event: DraftEvent, *, follow: bool, timeout: float
         if follow:
             with watching(rollout) as watcher:
                 request = Request(settings.amqp, event, watcher=watcher, rollout=rollout)
-                answer = asyncio.run(request.answered(follow=True, timeout=limit))
+                answer = asyncio.run(_followed(request, settings, watcher, rollout, limit))
         else:
             request = Request(settings.amqp, event, watcher=Silent(), rollout=rollout)
             answer = asyncio.run(request.answered(follow=False, timeout=limit))
@@ -89,6 +92,26 @@ def asked(settings: Settings, event: DraftEvent, *, follow: bool, timeout: float
     if follow and rollout.missing:
         say(f"{len(rollout.missing)} events did not come; `vesemir logs {rollout.deployment_id}` has the record")
     return answer
+
+
+async def _followed(
+    request: Request, settings: Settings, watcher: Watcher, rollout: RolloutProgress, limit: float | None
+) -> Json:
+    """The last event; what the targets do meanwhile comes from the record, if it can be read from here."""
+
+    def show(doing: Sequence[Doing]) -> None:
+        now = time.monotonic()
+        rollout.show_doing(doing, now=now, wall=time.time())
+        watcher.doing(list(rollout.targets.values()), now=now)
+
+    following = asyncio.create_task(
+        follow_doing(settings.postgres, rollout.deployment_id, wanted=lambda: rollout.in_work, show=show)
+    )
+    try:
+        return await request.answered(follow=True, timeout=limit)
+    finally:
+        following.cancel()
+        await asyncio.wait({following})
 
 
 def _goes_on(event: DraftEvent, *, sent: bool) -> str:

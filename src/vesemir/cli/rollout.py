@@ -4,15 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from vesemir.cli.doing import since_of
 from vesemir.cli.output import count, seconds_text
 from vesemir.cli.state_words import status_words
+from vesemir.domain.doing import Doing
 
 Json = Mapping[str, Any]
 
 
 @dataclass(slots=True)
 class TargetProgress:
-    """One target as it is now. ``since`` is when it began, by the caller's clock; None while it is not in work."""
+    """One target as it is now. ``since`` is when it began, by the caller's clock; None while it is not in work.
+
+    ``doing`` is its running step, which began at ``doing_since`` by the same clock.
+    """
 
     name: str
     address: str = ""
@@ -23,6 +28,8 @@ class TargetProgress:
     since: float | None = None
     seconds: float | None = None
     failure: Json | None = None
+    doing: Doing | None = None
+    doing_since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -43,6 +50,18 @@ class RolloutProgress:
     def missing(self) -> Sequence[int]:
         """Sequence numbers below the highest that never came."""
         return [number for number in range(1, max(self._seen, default=0)) if number not in self._seen]
+
+    @property
+    def in_work(self) -> bool:
+        return any(target.since is not None for target in self.targets.values())
+
+    def show_doing(self, doing: Sequence[Doing], *, now: float, wall: float) -> None:
+        """What targets in work do; ``wall`` is the time of day at ``now``."""
+        by_target = {each.target: each for each in doing}
+        for target in self.targets.values():
+            target.doing = by_target.get(target.name) if target.since is not None else None
+            if target.doing is not None:
+                target.doing_since = min(now, now - (wall - since_of(target.doing)))
 
     def apply(self, event: Json, *, now: float) -> bool:
         """False if this event is known already or is of another deployment."""
@@ -84,7 +103,10 @@ class RolloutProgress:
         if name == "step.finished":
             ended = _verdict(event).partition(":")[0] if event["status"] == "succeeded" else event["status"]
             target.step = f"{event['step']} {ended}".rstrip()
+            if target.doing is not None and target.doing.step == event["step"]:
+                target.doing = None
             return
+        target.doing = None
         target.direction = event["direction"]
         if name == "target.started":
             target.batch, target.status, target.since, target.step = event["batch"], "running", now, ""

@@ -1,5 +1,6 @@
 """``vesemir status``: one deployment in full, or what goes on now."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated
 
@@ -8,6 +9,7 @@ from rich.console import RenderableType
 
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.complaint import UsageError
+from vesemir.cli.doing import doing_parts
 from vesemir.cli.headline import headline, last_of_each
 from vesemir.cli.history import deployments_table, moment_text, short_moment
 from vesemir.cli.instances import Crew, show_instances, warn_of_nobody
@@ -147,6 +149,10 @@ def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     if view.targets:
         yield ""
         yield _targets(view.targets)
+    if view.doing:
+        yield ""
+        yield text("Right now:")
+        yield from doing_parts(view.doing, wall=time.time())
     yield from _failures(view.targets)
     parked = [each for each in view.destinations if each.parked_at]
     if parked:

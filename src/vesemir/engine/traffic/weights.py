@@ -43,7 +43,7 @@ async def serve(servers: Sequence[ServerOnBox], percent: int) -> None:
             return
         if loop_time() >= deadline:
             raise not_up(servers, states, f"is not UP at {percent} % of its weight")
-        saw(f"not UP yet: {_seen(servers, states)}")
+        saw(f"not seen at {percent} % of its weight yet: {_seen(servers, states)}")
         await asyncio.sleep(STATE_POLL_SECONDS)
 
 

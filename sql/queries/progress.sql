@@ -73,11 +73,12 @@ UPDATE target SET
     finished = moved.finished,
     failure = coalesce(moved.failure, target.failure),
     duration_seconds = coalesce(moved.duration_seconds, target.duration_seconds),
-    connect_seconds = coalesce(moved.connect_seconds, target.connect_seconds)
+    connect_seconds = coalesce(moved.connect_seconds, target.connect_seconds),
+    in_traffic = coalesce(moved.in_traffic, target.in_traffic)
 FROM unnest(
     :directions::text[], :names::text[], :olds::text[], :news::text[], :finished::boolean[], :failures::jsonb[],
-    :durations::double precision[], :connects::double precision[])
-    AS moved (direction, name, old, new, finished, failure, duration_seconds, connect_seconds)
+    :durations::double precision[], :connects::double precision[], :seen::boolean[])
+    AS moved (direction, name, old, new, finished, failure, duration_seconds, connect_seconds, in_traffic)
 WHERE target.deployment_id = :deployment_id AND target.direction = moved.direction AND target.name = moved.name
   AND target.state = moved.old AND NOT target.finished
 RETURNING target.direction, target.name;
@@ -106,6 +107,13 @@ RETURNING target.direction, target.name;
 -- What was in HAProxy before.
 UPDATE target SET traffic = seen.traffic
 FROM unnest(:directions::text[], :names::text[], :traffic::jsonb[]) AS seen (direction, name, traffic)
+WHERE target.deployment_id = :deployment_id AND target.direction = seen.direction AND target.name = seen.name
+RETURNING target.direction, target.name;
+
+-- name: record_in_traffic
+-- What HAProxy says of targets that were not begun.
+UPDATE target SET in_traffic = seen.in_traffic
+FROM unnest(:directions::text[], :names::text[], :seen::boolean[]) AS seen (direction, name, in_traffic)
 WHERE target.deployment_id = :deployment_id AND target.direction = seen.direction AND target.name = seen.name
 RETURNING target.direction, target.name;
 
@@ -152,7 +160,7 @@ FROM deployment WHERE deployment_id = :deployment_id;
 -- name: load_targets
 -- Its targets: forward first, each direction in the plan's order.
 SELECT name, direction, address, port, login, variables, source, batch, position, state, finished, touched, failure,
-       traffic, duration_seconds, connect_seconds
+       traffic, duration_seconds, connect_seconds, in_traffic
 FROM target WHERE deployment_id = :deployment_id
 ORDER BY direction DESC, batch, position, name;
 

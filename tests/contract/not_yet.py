@@ -78,10 +78,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(6, "| `once.started` |", ("once.started",)),
     NotYet(6, "| `once.finished` |", ("once.finished",)),
     NotYet(3, "`phase` (`prepare`, `target` or `rollback`)", ("step.finished:phase",)),
-    NotYet(3, "`duration_seconds`, `in_traffic` |", ("target.finished:in_traffic",)),
-    NotYet(3, "failure, duration_seconds, in_traffic}`", ("deployment.finished:targets:in_traffic",)),
     NotYet(6, "`once`: list of `{phase, step, host, batch, status, failure}`", ("deployment.finished:once",)),
-    NotYet(3, "- `in_traffic`: true only if the server is UP"),
     NotYet(3, '- With `prepare: "all"`, `step.finished` of phase'),
     # Control message
     NotYet(5, '(`resume` may have `once`); or `"command": "lock"'),

@@ -39,6 +39,7 @@ from vesemir.engine.ports.changes import (
     LeftDrained,
     MoveDeployment,
     MoveTarget,
+    RecordInTraffic,
     RecordStep,
     RecordTraffic,
     Regress,
@@ -159,14 +160,29 @@ async def test_a_target_s_way_is_recorded(store: Store) -> None:
                 failure=FAILURE,
                 duration_seconds=2.5,
                 connect_seconds=0.125,
+                in_traffic=False,
             ),
         ],
     )
 
     target = await the_target(store)
     assert (target.state, target.finished, target.touched, target.failure) == (FAILED, True, True, FAILURE)
+    assert target.in_traffic is False
     assert target.traffic == PRIOR
     assert (target.duration_seconds, target.connect_seconds) == (2.5, 0.125)
+
+
+async def test_what_haproxy_says_of_targets_that_were_not_begun_is_recorded(store: Store) -> None:
+    """In one commit with their end; nothing else of them changes, and no other target."""
+    claimed = await started(store, a_target("web1"), a_target("web2", position=1), a_target("web3", position=2))
+    seen = [RecordInTraffic("web1", FORWARD, in_traffic=True), RecordInTraffic("web2", FORWARD, in_traffic=False)]
+    await store.commit(claimed, [SkipPending(FORWARD), *seen])
+
+    assert [(each.state, each.in_traffic) for each in (await loaded(store)).targets] == [
+        (TargetState.SKIPPED, True), (TargetState.SKIPPED, False), (TargetState.SKIPPED, None)
+    ]  # fmt: skip
+    with pytest.raises(IllegalTransitionError):
+        await store.commit(claimed, [RecordInTraffic("web9", FORWARD, in_traffic=True)])
 
 
 async def test_events_are_numbered_without_gaps(store: Store) -> None:

@@ -32,6 +32,7 @@ from vesemir.engine.ports.changes import (
     LeftDrained,
     MoveDeployment,
     MoveTarget,
+    RecordInTraffic,
     RecordStep,
     RecordTraffic,
     Regress,
@@ -458,7 +459,7 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
 
 
 def _apply_to_targets(
-    row: Row, change: AddTargets | MoveTarget | Regress | SkipPending | Touch | RecordTraffic
+    row: Row, change: AddTargets | MoveTarget | Regress | SkipPending | Touch | RecordTraffic | RecordInTraffic
 ) -> None:
     match change:
         case AddTargets():
@@ -475,6 +476,8 @@ def _apply_to_targets(
             _update(row, change, touched=True)
         case RecordTraffic():
             _update(row, change, traffic=change.traffic)
+        case RecordInTraffic():
+            _update(row, change, in_traffic=change.in_traffic)
         case _:
             assert_never(change)
 
@@ -483,7 +486,7 @@ def _add_targets(row: Row, targets: Sequence[TargetRecord]) -> None:
     row.targets |= {(target.direction, target.name): target for target in targets}
 
 
-def _update(row: Row, change: Touch | RecordTraffic | MoveTarget, **values: object) -> None:
+def _update(row: Row, change: Touch | RecordTraffic | RecordInTraffic | MoveTarget, **values: object) -> None:
     key = change.direction, change.name
     if key not in row.targets:
         raise IllegalTransitionError(f"no target {change.name} ({change.direction})")
@@ -502,6 +505,7 @@ def _move_target(row: Row, change: MoveTarget) -> None:
         finished=finished,
         failure=change.failure or target.failure,
         duration_seconds=target.duration_seconds if change.duration_seconds is None else change.duration_seconds,
+        in_traffic=target.in_traffic if change.in_traffic is None else change.in_traffic,
         connect_seconds=target.connect_seconds if change.connect_seconds is None else change.connect_seconds,
     )
 

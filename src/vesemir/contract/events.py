@@ -62,6 +62,13 @@ Code = Annotated[
     ),
     AfterValidator(_a_code),
 ]
+InTraffic = Annotated[
+    bool | None,
+    Field(
+        description="UP and ready with a weight above 0 in every backend on every load balancer; null: not known. "
+        "Instances of 0.1 leave it out"
+    ),
+]
 Duration = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0)]
 
@@ -157,6 +164,7 @@ class TargetFinished(Event):
     status: TargetStatus
     failure: FailureBody | None
     duration_seconds: Duration
+    in_traffic: InTraffic = None
 
 
 class TargetRegressed(Event):
@@ -210,6 +218,7 @@ class TargetResult(PublishedModel):
     status: TargetStatus
     failure: FailureBody | None
     duration_seconds: Duration
+    in_traffic: InTraffic = None
 
 
 class Metrics(PublishedModel):

@@ -86,6 +86,7 @@ class TargetFinishedEvent:
     status: TargetState
     failure: Failure | None
     duration_seconds: float | None
+    in_traffic: bool | None = None
 
     def body(self) -> dict[str, Any]:
         return {
@@ -94,6 +95,7 @@ class TargetFinishedEvent:
             "status": self.status.value,
             "failure": _failure_json(self.failure),
             "duration_seconds": round(self.duration_seconds or 0.0, 3),
+            "in_traffic": self.in_traffic,
         }
 
 
@@ -166,6 +168,7 @@ class TargetEnd:
     status: TargetState
     failure: Failure | None
     duration_seconds: float | None
+    in_traffic: bool | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -174,6 +177,7 @@ class TargetEnd:
             "status": self.status.value,
             "failure": _failure_json(self.failure),
             "duration_seconds": round(self.duration_seconds or 0.0, 3),
+            "in_traffic": self.in_traffic,
         }
 
 

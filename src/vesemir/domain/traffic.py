@@ -155,6 +155,18 @@ def available_besides(boxes: Iterable[Mapping[str, ServerState]], out: Iterable[
     return sum(all(name in view and view[name].is_available for view in views) for name in names)
 
 
+def serves_on_all(views: Iterable[Mapping[str, ServerState] | None], server: str) -> bool | None:
+    """Whether it is available in every view (a backend on a load balancer; None: could not be asked).
+
+    One view that has it not, or not available, is enough for False; None where it is not known.
+    """
+    found = list(views)
+    for view in found:
+        if view is not None and not (server in view and view[server].is_available):
+            return False
+    return None if not found or None in found else True
+
+
 def needed_besides(boxes: Iterable[Mapping[str, ServerState]], share: Share) -> int:
     """How many must stay UP besides the one taken out: of all the backend's servers, rounded up."""
     return share.up(len({name for view in boxes for name in view}))

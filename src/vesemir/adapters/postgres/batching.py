@@ -15,6 +15,7 @@ from vesemir.engine.ports.changes import (
     Emit,
     LeftDrained,
     MoveTarget,
+    RecordInTraffic,
     RecordStep,
     RecordTraffic,
     Regress,
@@ -50,7 +51,7 @@ def _by_turn(waiting: dict[tuple[int, type[Change]], list[Change]]) -> list[Batc
 def _thing(change: Change) -> tuple[object, ...] | None:
     """What two changes must have in common for their order to matter; None for what concerns the whole deployment."""
     match change:
-        case MoveTarget() | RecordTraffic() | Touch():
+        case MoveTarget() | RecordTraffic() | RecordInTraffic() | Touch():
             return type(change), change.direction, change.name
         case Regress():
             return MoveTarget, Direction.FORWARD, change.name

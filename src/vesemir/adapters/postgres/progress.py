@@ -21,6 +21,7 @@ from vesemir.engine.ports.changes import (
     LeftDrained,
     MoveDeployment,
     MoveTarget,
+    RecordInTraffic,
     RecordStep,
     RecordTraffic,
     Regress,
@@ -79,6 +80,9 @@ async def _apply(connection: Connection, deployment_id: str, batch: Batch) -> No
         case RecordTraffic():
             traffic = [each for each in batch if isinstance(each, RecordTraffic)]
             await _record_traffic(connection, deployment_id, traffic)
+        case RecordInTraffic():
+            seen = [each for each in batch if isinstance(each, RecordInTraffic)]
+            await _record_in_traffic(connection, deployment_id, seen)
         case RecordStep():
             await _insert_steps(
                 connection, deployment_id, [each.record for each in batch if isinstance(each, RecordStep)]
@@ -186,6 +190,7 @@ async def _move_targets(connection: Connection, deployment_id: str, changes: Seq
         failures=[failure_json(change.failure) for change in changes],
         durations=[change.duration_seconds for change in changes],
         connects=[change.connect_seconds for change in changes],
+        seen=[change.in_traffic for change in changes],
     )
     if len(rows) < len(changes):
         moved = {(row["direction"], row["name"]) for row in rows}
@@ -229,8 +234,21 @@ async def _record_traffic(connection: Connection, deployment_id: str, changes: S
     _found_all(deployment_id, changes, rows)
 
 
+async def _record_in_traffic(connection: Connection, deployment_id: str, changes: Sequence[RecordInTraffic]) -> None:
+    rows = await statements().record_in_traffic.rows(
+        connection,
+        deployment_id=deployment_id,
+        directions=[change.direction.value for change in changes],
+        names=[change.name for change in changes],
+        seen=[change.in_traffic for change in changes],
+    )
+    _found_all(deployment_id, changes, rows)
+
+
 def _found_all(
-    deployment_id: str, changes: Sequence[Touch] | Sequence[RecordTraffic], rows: Sequence[asyncpg.Record]
+    deployment_id: str,
+    changes: Sequence[Touch] | Sequence[RecordTraffic] | Sequence[RecordInTraffic],
+    rows: Sequence[asyncpg.Record],
 ) -> None:
     found = {(row["direction"], row["name"]) for row in rows}
     for change in changes:

@@ -96,6 +96,7 @@ def target_of(row: Row) -> TargetRecord:
         traffic=traffic_of(row["traffic"]),
         duration_seconds=row["duration_seconds"],
         connect_seconds=row["connect_seconds"],
+        in_traffic=row["in_traffic"],
     )
 
 

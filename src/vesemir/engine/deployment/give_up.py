@@ -47,6 +47,7 @@ async def _leave(deployment: Deployment, row: Row) -> None:
     ]
     text = "; ".join(filter(None, [f"what {row.name} runs now is not known: look at the host", *wording]))
     failure = Failure(FailureCode.TARGET_STATE_UNKNOWN, text)
+    row.in_traffic = (await deployment.in_traffic(row.name))[row.name]
     stays_out = _stays_out(deployment, row)
     left = [LeftDrained(row.name)] if stays_out else []
     await deployment.recorder.write(*row.finish(TargetState.UNKNOWN, failure), *left)

@@ -11,7 +11,7 @@ from vesemir.domain.step import Direction
 from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.progress import DeploymentProgress
 from vesemir.engine.ownership.recorder import Recorder
-from vesemir.engine.ports.changes import Emit, MoveDeployment, SkipPending
+from vesemir.engine.ports.changes import Emit, MoveDeployment, RecordInTraffic, SkipPending
 from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.target.row import Row
 
@@ -25,8 +25,8 @@ class ResultWriter:
         self._recorder = recorder
         self._ports = ports
 
-    async def close(self, ending: Ending) -> None:
-        """Skip what never started and finish, in one transaction. Raises ``LeaseLostError``."""
+    async def close(self, ending: Ending, seen: Sequence[RecordInTraffic] = ()) -> None:
+        """Skip what never started and finish, in one transaction; ``seen`` is of those. Raises ``LeaseLostError``."""
         failure = ending.failure
         ends = [self._end(row, ending.back.get(row.name)) for row in self._progress.rows]
         seconds = self._progress.total_seconds
@@ -34,13 +34,13 @@ class ResultWriter:
         event = DeploymentFinishedEvent(
             status=ending.state,
             failure=failure,
-            targets=[TargetEnd(row.target, state, row.failure, row.duration_seconds) for state, row in ends],
+            targets=[_target_end(state, row) for state, row in ends],
             metrics=metrics,
             plan=ending.plan,
         )
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         move = MoveDeployment(self._progress.state, ending.state, failure)
-        await self._recorder.write(*skips, move, Emit(event))
+        await self._recorder.write(*skips, *seen, move, Emit(event))
         self._say(ending.state, failure, metrics)
         self._measure(ending.state, failure, seconds, [state for state, _ in ends])
 
@@ -90,3 +90,7 @@ class ResultWriter:
         """A target that was brought back counts as it ended on the way back."""
         last = back if back is not None and back.finished and back.state is not TargetState.SKIPPED else row
         return (last.state if last.finished else TargetState.SKIPPED), last
+
+
+def _target_end(state: TargetState, row: Row) -> TargetEnd:
+    return TargetEnd(row.target, state, row.failure, row.duration_seconds, row.in_traffic)

@@ -22,6 +22,7 @@ from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import outlived, stop_failure
 from vesemir.engine.deployment.give_up import give_up
 from vesemir.engine.deployment.interruption import interruptible
+from vesemir.engine.deployment.last_look import last_look
 from vesemir.engine.deployment.prepare import Claimed, PreparedDeployment, again, asked_for, prepare
 from vesemir.engine.deployment.progress import DeploymentProgress, StartedDeployment
 from vesemir.engine.deployment.result import ResultWriter
@@ -61,6 +62,8 @@ class DeploymentRun:
         self._redact = Redactor(ports.redact)
         self._board = Board()
         self._doing = DoingWriter(self._board, ports.store, lease.claim, redact=self._redact, log=ports.log)
+        self._deployment: Deployment | None = None
+        """Once its load balancers can be asked."""
 
     async def run(self) -> None:
         """Until it is finished. Raises ``LeaseLostError``, ``HandedOverError``, ``StoreAwayError``."""
@@ -83,7 +86,7 @@ class DeploymentRun:
         if claimed.unrecoverable is not None and not progress.record.started:
             return Ending.failed(claimed.unrecoverable)
         prepared = await self._prepared(claimed, progress)
-        deployment = await self._deployment(claimed, prepared, held)
+        deployment = self._deployment = await self._ready(claimed, prepared, held)
         started = StartedDeployment(deployment, prepared, progress)
         if claimed.unrecoverable is not None:
             return await give_up(started, claimed.unrecoverable)
@@ -147,7 +150,7 @@ class DeploymentRun:
         progress.rows = tuple(prepared.rows.values())
         return prepared
 
-    async def _deployment(self, claimed: Claimed, prepared: PreparedDeployment, held: AsyncExitStack) -> Deployment:
+    async def _ready(self, claimed: Claimed, prepared: PreparedDeployment, held: AsyncExitStack) -> Deployment:
         balancers = await held.enter_async_context(self._ports.balancers.open(prepared.balancers))
         request = claimed.request
         traffic = None
@@ -191,4 +194,5 @@ class DeploymentRun:
         failure = ending.failure
         if failure is not None:
             ending = replace(ending, failure=Failure(failure.code, self._redact(failure.message)))
-        await ResultWriter(progress, self._recorder, self._ports).close(ending)
+        seen = () if self._deployment is None else await last_look(self._deployment, progress.rows)
+        await ResultWriter(progress, self._recorder, self._ports).close(ending, seen)

@@ -69,6 +69,7 @@ class MoveTarget:
     failure: Failure | None = None
     duration_seconds: float | None = None
     connect_seconds: float | None = None
+    in_traffic: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,15 @@ class RecordTraffic:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordInTraffic:
+    """What HAProxy says of the server of a target that was not begun."""
+
+    name: str
+    direction: Direction
+    in_traffic: bool | None
+
+
+@dataclass(frozen=True, slots=True)
 class LeftDrained:
     """This target's server stays out of traffic beyond the deployment: counted until it is seen in traffic again."""
 
@@ -130,6 +140,7 @@ Change = (
     | SkipPending
     | Touch
     | RecordTraffic
+    | RecordInTraffic
     | LeftDrained
     | BackInTraffic
     | RecordStep

@@ -74,6 +74,8 @@ class TargetRecord:
     """What was in HAProxy before this deployment touched it."""
     duration_seconds: float | None = None
     connect_seconds: float | None = None
+    in_traffic: bool | None = None
+    """What HAProxy said of its server at its end; None: not known, or recorded by release 0.1."""
 
 
 @dataclass(frozen=True, slots=True)

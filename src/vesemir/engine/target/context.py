@@ -1,6 +1,6 @@
 """What every part of one deployment's run works with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,6 +65,12 @@ class Deployment:
     @property
     def stop_signal(self) -> StopSignal:
         return self.lease.stop_signal
+
+    async def in_traffic(self, *names: str) -> Mapping[str, bool | None]:
+        """What HAProxy says of these targets now; None for each where no traffic is moved or HAProxy is away."""
+        if self.traffic is None:
+            return dict.fromkeys(names)
+        return await self.traffic.in_traffic(names, seconds=self.limits.settle_seconds)
 
     def ticket(self) -> Ticket:
         """The right to work on a host, for this claim."""

@@ -30,6 +30,8 @@ class Row:
     traffic: PriorTraffic | None = None
     duration_seconds: float | None = None
     connect_seconds: float | None = None
+    in_traffic: bool | None = None
+    """What HAProxy said of its server at its end."""
 
     @classmethod
     def of(cls, record: TargetRecord) -> "Row":
@@ -46,6 +48,7 @@ class Row:
             traffic=record.traffic,
             duration_seconds=record.duration_seconds,
             connect_seconds=record.connect_seconds,
+            in_traffic=record.in_traffic,
         )
 
     def way_back(self) -> TargetRecord:
@@ -66,6 +69,11 @@ class Row:
     @property
     def name(self) -> str:
         return self.target.name
+
+    @property
+    def never_begun(self) -> bool:
+        """No event told of its end."""
+        return not self.finished or self.state is TargetState.SKIPPED
 
     @property
     def changed(self) -> bool:
@@ -90,11 +98,14 @@ class Row:
             failure=failure,
             duration_seconds=self.duration_seconds,
             connect_seconds=self.connect_seconds,
+            in_traffic=self.in_traffic,
         )
 
     def finish(self, state: TargetState, failure: Failure | None) -> tuple[MoveTarget, Emit]:
         """The last change of a target, and the event that tells of it."""
-        event = TargetFinishedEvent(self.name, self.direction, state, failure, self.duration_seconds)
+        event = TargetFinishedEvent(
+            self.name, self.direction, state, failure, self.duration_seconds, in_traffic=self.in_traffic
+        )
         return self.move(state, finished=True, failure=failure), Emit(event)
 
     def regress(self, failure: Failure, *, in_traffic: bool | None) -> tuple[Regress, Emit]:

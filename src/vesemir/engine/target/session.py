@@ -80,6 +80,7 @@ class TargetSession:
         except (LeaseLostError, StoppedError):
             return
         row.duration_seconds = loop_time() - started
+        row.in_traffic = (await self._deployment.in_traffic(row.name))[row.name]
         state = target_state_of(failure, row.direction)
         await self._finish(state, self._wording(failure))
 

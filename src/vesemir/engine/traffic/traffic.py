@@ -20,6 +20,7 @@ from vesemir.engine.ports.load_balancer import LoadBalancer
 from vesemir.engine.traffic import weights
 from vesemir.engine.traffic.capacity import Capacity
 from vesemir.engine.traffic.drain import empty
+from vesemir.engine.traffic.in_traffic import in_traffic
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, boxes_of, found, read_all
 from vesemir.engine.traffic.watch import watched
@@ -190,6 +191,11 @@ class Traffic:
         """At 100 %, watched, until ``hold`` returns or raises."""
         if servers := self._coming_back(name, prior):
             await weights.hold(servers, 100, partial(hold, seconds, 100), self._processes)
+
+    async def in_traffic(self, names: Iterable[str], *, seconds: float) -> Mapping[str, bool | None]:
+        """What HAProxy says of each now: whether it serves; None where it was not answered in time. Raises nothing."""
+        servers = {name: self._request.server_of(name) for name in names}
+        return await in_traffic(self._balancers, [self._request.backend], servers, seconds=seconds)
 
     async def counters(self) -> Mapping[str, BoxCounters]:
         """What the backend's servers have answered so far, on every load balancer that can be asked now."""

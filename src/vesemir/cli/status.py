@@ -17,6 +17,7 @@ from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
 from vesemir.cli.record import read, view_of
 from vesemir.cli.state_words import state_text
+from vesemir.domain.failure import LAST_WORDS
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.wish import Wish
@@ -232,11 +233,12 @@ def _targets(targets: Sequence[TargetView]) -> RenderableType:
 
 def _failures(targets: Sequence[TargetView]) -> Iterator[RenderableType]:
     """What is wrong with each target, once for those with which the same is wrong."""
-    reported: dict[str, list[str]] = {}
+    reported: dict[str, tuple[str, list[str]]] = {}
     for target in targets:
         if target.failure:
-            reported.setdefault(target.failure.message, []).append(target.name)
-    for message, names in list(reported.items())[:_TOLD]:
+            message = target.failure.message
+            reported.setdefault(message.partition(LAST_WORDS)[0], (message, []))[1].append(target.name)
+    for message, names in list(reported.values())[:_TOLD]:
         yield ""
         yield paragraph(text(", ".join(names), "bold"), text(f": {message}"))
     if len(reported) > _TOLD:

@@ -96,7 +96,8 @@ Action = RunAction | PutAction | FetchAction | CheckAction
 
 @dataclass(frozen=True, slots=True)
 class RenderedStep:
-    """``failures`` maps exit statuses to codes; any other failure of the step is ``failure``."""
+    """``failures`` maps exit statuses to codes; any other failure of the step is ``failure``. ``on_failure_show`` is
+    run when it has failed for good, for its output."""
 
     name: str
     action: Action
@@ -105,3 +106,4 @@ class RenderedStep:
     failures: Mapping[int, FailureCode]
     timeout: float
     failure: FailureCode = FailureCode.STEP_FAILED
+    on_failure_show: Command | None = None

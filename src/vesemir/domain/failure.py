@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from vesemir.domain.visible import words_of_host
+
 
 class FailureCode(StrEnum):
     """Every way a request, a target or a deployment fails. Each has an entry in ``docs/runbook.md``."""
@@ -146,7 +148,20 @@ def commands_in(message: str) -> tuple[str, ...]:
     return tuple(_COMMAND.findall(message))
 
 
+LAST_WORDS = "; the host shows: "
+"""Before the last lines of what ``on_failure_show`` of a recipe printed."""
+_MOST_LINES = 10
+_MOST_CHARACTERS = 1000
 _LEFT_BEHIND = "; its server "
+
+
+def with_last_words(message: str, shown: str) -> str:
+    """With the end of what a host shows of the failure, on one line; without what looks like a command of ours."""
+    lines = [words_of_host(line) for line in shown.strip().splitlines()[-_MOST_LINES:]]
+    words = " | ".join(line for line in lines if line).replace("`", "'")
+    if not words:
+        return message
+    return f"{message}{LAST_WORDS}{words if len(words) <= _MOST_CHARACTERS else f'…{words[-_MOST_CHARACTERS:]}'}"
 
 
 def with_left_behind(failure: Failure, wording: str) -> Failure:
@@ -155,8 +170,8 @@ def with_left_behind(failure: Failure, wording: str) -> Failure:
 
 
 def cause_of(failure: Failure) -> str:
-    """Without those words: a rollback may have changed since what was left behind."""
-    return failure.message.partition(_LEFT_BEHIND)[0]
+    """Without those words: a rollback may have changed since what was left behind. Nor with a host's last words."""
+    return failure.message.partition(_LEFT_BEHIND)[0].partition(LAST_WORDS)[0]
 
 
 class VesemirError(Exception):

@@ -152,7 +152,8 @@ class Step:
     """One step and how it is run.
 
     ``timeout`` in seconds only shortens the request's ``timeouts.step``. ``failures`` maps exit statuses to codes.
-    A template as ``sudo`` or ``idempotent`` must render to ``true`` or ``false``.
+    A template as ``sudo`` or ``idempotent`` must render to ``true`` or ``false``. ``on_failure_show`` is a program
+    whose output is added to what is said of its failure.
     """
 
     name: str
@@ -164,6 +165,7 @@ class Step:
     environment: Mapping[str, Template] = field(default_factory=dict)
     cwd: Template | None = None
     failures: Mapping[int, FailureCode] = field(default_factory=dict)
+    on_failure_show: Words | None = None
 
 
 @dataclass(frozen=True, slots=True)

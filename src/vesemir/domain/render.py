@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from vesemir.domain.action import (
     PLACING_FAILURES,
@@ -36,6 +37,9 @@ from vesemir.domain.template import Template
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+SHOW_SECONDS = 10.0
+SHOW_BYTES = 4096
+"""What ``on_failure_show`` may take, and how much of the end of its output is kept."""
 _MAX_PORT = 65535
 
 
@@ -53,7 +57,11 @@ def render_steps(recipe: Recipe, direction: Direction, scope: RenderScope) -> li
 def hidden_values(steps: Iterable[RenderedStep]) -> set[str]:
     """Of the environment: what the name of a variable tells to be a secret (``DB_PASSWORD``)."""
     return {
-        value for step in steps for name, value in _environment_of(step.action).items() if told_by_name(name, value)
+        value
+        for step in steps
+        for action in (step.action, *([RunAction(step.on_failure_show)] if step.on_failure_show else []))
+        for name, value in _environment_of(action).items()
+        if told_by_name(name, value)
     }
 
 
@@ -101,6 +109,7 @@ class _Renderer:
             failures={**(PLACING_FAILURES if placing else {}), **step.failures},
             timeout=timeout,
             failure=FailureCode.HEALTH_FAILED if health else FailureCode.STEP_FAILED,
+            on_failure_show=None if step.on_failure_show is None else self._show(step, step.on_failure_show),
         )
 
     def _action(self, step: Step, timeout: float) -> Action:
@@ -119,6 +128,9 @@ class _Renderer:
     def _command(self, step: Step, words: tuple[Template, ...], timeout: float) -> Command:
         argv = tuple(word.render(self._values) for word in words)
         return self._supervised(step, argv, self._environment(step), timeout)
+
+    def _show(self, step: Step, words: Words) -> Command:
+        return replace(self._command(step, words.command, SHOW_SECONDS), output_limit=SHOW_BYTES)
 
     def _script(self, step: Step, text: str, timeout: float) -> Command:
         environment = {**self._script_environment, **self._environment(step)}

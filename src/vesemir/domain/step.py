@@ -53,7 +53,7 @@ class StepResult:
     most ``output_limit`` bytes: the end of it), ``output_bytes`` what was printed in all. ``leftovers`` counts
     processes that the step left running and that were ended with it. ``ended`` is False if something could not be
     killed (uninterruptible sleep). ``reason`` says in words what the status alone does not (which signal, no such
-    program, no sudo right).
+    program, no sudo right). ``shown`` is what the recipe has shown after the failure.
     """
 
     status: StepStatus
@@ -64,6 +64,7 @@ class StepResult:
     leftovers: int = 0
     ended: bool = True
     reason: str = ""
+    shown: str = ""
 
 
 class Trace(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from vesemir.domain.action import RenderedStep
-from vesemir.domain.failure import Failure, FailureCode, FailureKind
+from vesemir.domain.failure import Failure, FailureCode, FailureKind, with_last_words
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
 from vesemir.domain.visible import words_of_host
@@ -60,14 +60,15 @@ def failure_of_step(
     last = _last_line(redact(result.output.decode("utf-8", "replace")))
     if result.status is StepStatus.TIMED_OUT:
         text = f"step {step.name} on {target} did not end within {step.timeout:g} s and was ended"
-        return FailureCode.STEP_TIMED_OUT, f"{text}{last}"
+        return FailureCode.STEP_TIMED_OUT, with_last_words(f"{text}{last}", redact(result.shown))
     code = step.failures.get(result.exit_status or 0, step.failure)
     status = "" if result.exit_status is None else f"exit status {result.exit_status}"
     how = (
         ", ".join(each for each in (status, words_of_host(redact(result.reason), longest=1000)) if each)
         or "no exit status"
     )
-    return code, f"step {step.name} failed on {target}: {how}{'' if result.reason else last}"
+    text = f"step {step.name} failed on {target}: {how}{'' if result.reason else last}"
+    return code, with_last_words(text, redact(result.shown))
 
 
 def _last_line(output: str) -> str:
@@ -84,7 +85,12 @@ def stored_output(result: StepResult) -> str:
         text += f"[{result.leftovers} processes were left running and were ended]\n"
     if not result.ended:
         text += "[a process could not be ended: it sleeps uninterruptibly]\n"
-    return text
+    return with_shown(text, result.shown) if result.shown else text
+
+
+def with_shown(text: str, shown: str) -> str:
+    """A step's output, and below it all that was shown after its failure."""
+    return f"{text}{'' if not text or text.endswith(chr(10)) else chr(10)}[shown after the failure:]\n{shown}\n"
 
 
 def event_output(text: str) -> tuple[str, bool]:

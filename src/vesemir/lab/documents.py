@@ -179,6 +179,7 @@ def _of_box(topology: LabTopology, box: Box) -> dict[str, str]:
         "health_url": box.health_url,
         "systemctl": str(box.systemctl),
         "service": APPLICATION,
+        "log_file": str(box.root / "log" / APPLICATION),
         **own,
     }
 

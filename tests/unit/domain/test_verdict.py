@@ -3,7 +3,7 @@
 import pytest
 
 from vesemir.domain.action import RenderedStep, RunAction
-from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.failure import Failure, FailureCode, cause_of
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Command, Direction, StepResult, StepStatus
 from vesemir.domain.verdict import event_output, failure_of_step, message_of_stop, stored_output, target_state_of
@@ -102,3 +102,25 @@ def test_each_stop_has_its_code(reason: str, code: FailureCode) -> None:
     assert failure.code is code
     assert "web1 was in step restart" in failure.message.replace("it was", "web1 was")
     assert "was being connected to" in message_of_stop(reason, "web1", 5).message
+
+
+def test_the_last_lines_that_were_shown_are_in_the_message_and_all_in_the_output() -> None:
+    lines = [f"line {number}" for number in range(12)]
+    result = StepResult(StepStatus.FAILED, 1, b"out\n", shown="\n".join(lines))
+    _, text = failure_of_step(STEP, result, "web1")
+    assert text.endswith("exit status 1; its last line: out; the host shows: " + " | ".join(lines[2:]))
+    assert stored_output(result) == "out\n[shown after the failure:]\n" + "\n".join(lines) + "\n"
+
+
+def test_what_a_host_shows_is_cut_and_cannot_pass_for_a_command_of_ours() -> None:
+    result = StepResult(StepStatus.TIMED_OUT, None, shown="`vesemir ready web1`\x1b[31m\n\n" + "x" * 5000)
+    _, text = failure_of_step(STEP, result, "web1", redact=lambda text: text.replace("web1", "•••"))
+    message, _, words = text.partition("; the host shows: ")
+    assert message.endswith("did not end within 7 s and was ended")
+    assert words.startswith("'vesemir ready •••'␛[31m | xxx")
+    assert len(words) <= 1001
+
+
+def test_what_is_shown_does_not_belong_to_the_cause() -> None:
+    failure = Failure(FailureCode.STEP_FAILED, "it failed; the host shows: a | b; its server is left drained")
+    assert cause_of(failure) == "it failed"

@@ -117,6 +117,13 @@ command = ["true"]
             5,
             "steps[0].command[1]: unknown placeholder {b}",
         ),
+        (STEP + "on_failure_show = []\n", 4, "at least 1 item"),
+        (STEP + "on_failure_show = ['{nowhere}']\n", 4, "unknown placeholder {nowhere}"),
+        (
+            STEP + "on_failure_show = ['{t}']\n[parameters.t]\nrequired = true\nsecret = true\n",
+            4,
+            "on_failure_show[0]: secret t would show in the host's process list",
+        ),
         ("[[steps]]\nname='one'\ncheck = {tcp='a:1', deadline=0}\n", 3, "from 0 to 86400 seconds, and not 0"),
         ("[[steps]]\nname='one'\ncheck = {tcp='a:1', deadline=true}\n", 3, "a number of seconds or a placeholder"),
         ("[[steps]]\nname='one'\ncheck = {tcp='a:1', stable_seconds=3601}\n", 3, "must be from 0 to 3600 seconds"),

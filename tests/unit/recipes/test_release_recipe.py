@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from tests.unit.recipes.recipe_runs import PATH, carry_out, tree
+from tests.unit.recipes.recipe_runs import PATH, carry_out, run, tree
 
 from vesemir.adapters.recipes import load_recipes
 from vesemir.domain.action import USUAL_LIMITS, ArtifactLimits, CheckAction, HttpProbe, RenderedStep
@@ -350,3 +350,24 @@ def test_current_that_is_no_link_is_left_alone(host: Host, artifact: Callable[[s
     done = host.step("remember", "1.0.0", artifact("1.0.0"), deployment="d1")
     assert done.returncode == 1
     assert "no symbolic link" in done.stderr
+
+
+def test_what_the_service_manager_and_the_log_say_is_shown_after_a_failure(
+    host: Host, artifact: Callable[[str], Path]
+) -> None:
+    """journalctl may show nothing to the login: then it is the service's own log, and without one what to do."""
+    log = host.folder / "shop.log"
+    log.write_text("".join(f"line {number}\n" for number in range(40)) + "Traceback: no module named shop\n")
+    host.variables["log_file"] = str(log)
+    steps = {step.name: step for step in host.steps("1.0.0", artifact("1.0.0"), deployment="d1")}
+    for name in ("restart", "check-version"):
+        command = steps[name].on_failure_show
+        assert command is not None
+        shown = run(command, path=f"{host.folder}:{PATH}")
+        assert shown.stdout.splitlines()[-1] == "Traceback: no module named shop"
+        assert len(shown.stdout.splitlines()) == 30
+        assert host.restarts[-1].startswith("status --no-pager --lines=0 -- shop")
+    host.variables["log_file"] = ""
+    (step,) = [each for each in host.steps("1.0.0", artifact("1.0.0"), deployment="d1") if each.name == "restart"]
+    assert step.on_failure_show is not None
+    assert "see on_failure_show in docs/recipes.md" in run(step.on_failure_show).stdout

@@ -363,3 +363,16 @@ def test_a_required_parameter_that_was_never_given_is_told_and_not_left_empty() 
 
 def test_without_json_the_status_is_enough() -> None:
     assert refuse_answer(HttpProbe("http://x/", 200), 200, b"\xff") is None
+
+
+def test_what_is_shown_after_a_failure_runs_as_its_step_and_is_short() -> None:
+    shown = Words((Template.parse("tail"), Template.parse("{log}")))
+    step = Step(
+        "s", Script("true"), sudo=True, environment={"A_TOKEN": Template.parse("{text}")}, on_failure_show=shown
+    )
+    command = rendered(step, "hunter22", log="/var/log/shop").on_failure_show
+    assert command is not None
+    assert (command.argv, command.sudo) == (("tail", "/var/log/shop"), True)
+    assert (command.timeout, command.output_limit) == (10, 4096)
+    check = Step("c", TIMED_CHECK, environment={"A_TOKEN": Template.parse("hunter23")}, on_failure_show=shown)
+    assert hidden_values([rendered(check, "0", wait="5", log="/x")]) == {"hunter23"}

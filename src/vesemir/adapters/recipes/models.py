@@ -152,6 +152,7 @@ class StepTable(_RecipeTomlTable):
     environment: dict[EnvironmentName, str] = {}
     cwd: NonEmpty | None = None
     failures: dict[str, str] = {}
+    on_failure_show: list[str] | None = Field(default=None, min_length=1)
 
     @property
     def work(self) -> "StepWork":

@@ -16,7 +16,7 @@ from vesemir.domain.template import Template
 Table = dict[str, Any]
 
 KEYS_SINCE: Mapping[str, Mapping[str, str]] = {
-    "step": {},
+    "step": {"on_failure_show": "0.2"},
     "check": {"stable_seconds": "0.2"},
     "variable": {"trusted": "0.2"},  # judged before the deployment begins
 }

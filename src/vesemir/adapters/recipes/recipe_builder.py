@@ -146,7 +146,11 @@ class RecipeBuilder:
             environment=self._templates((*path, "environment"), step.environment),
             cwd=self._cwd((*path, "cwd"), step.cwd),
             failures=self._failures((*path, "failures"), step.failures),
+            on_failure_show=self._show((*path, "on_failure_show"), step.on_failure_show),
         )
+
+    def _show(self, path: Path, words: Sequence[str] | None) -> Words | None:
+        return None if words is None else self._words(path, words)
 
     def _cwd(self, path: Path, text: str | None) -> Template | None:
         template = self._optional(path, text)

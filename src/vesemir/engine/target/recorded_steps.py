@@ -8,9 +8,9 @@ from dataclasses import replace
 from vesemir.domain.action import CheckAction, RenderedStep
 from vesemir.domain.doing import phase_of
 from vesemir.domain.events import StepFinishedEvent
-from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.step import StepKey, StepResult, StepStatus, Trace
-from vesemir.domain.verdict import event_output, failure_of_step, stored_output
+from vesemir.domain.failure import FailedError, FailureCode, with_last_words
+from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, Trace
+from vesemir.domain.verdict import event_output, failure_of_step, stored_output, with_shown
 from vesemir.engine.clock import loop_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.ownership.scope import Scope
@@ -20,6 +20,7 @@ from vesemir.engine.ports.hosts import Host
 from vesemir.engine.ports.records import StepRecord
 from vesemir.engine.target.board import RunningStep
 from vesemir.engine.target.context import Deployment
+from vesemir.engine.target.last_words import ask_last_words
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import StepRunner
 from vesemir.engine.traffic.last_seen import saw, seen_by
@@ -34,6 +35,7 @@ class RecordedSteps:
         self._row = row
         self._scope = scope
         self._recorded: dict[str, StepRecord] = {}
+        self._shows: tuple[Host, Command] | None = None
         self.began = False
         self.doing = ""
         self.ended = 0
@@ -46,6 +48,10 @@ class RecordedSteps:
             self._deployment.request.deployment_id, self._row.name, self._row.direction
         )
         self._recorded = {record.step: record for record in records}
+
+    def show_with(self, host: Host, command: Command | None) -> None:
+        """What HAProxy's word against the application is explained with, while this session lasts."""
+        self._shows = None if command is None else (host, command)
 
     def succeeded(self, name: str) -> bool:
         record = self._recorded.get(name)
@@ -73,7 +79,7 @@ class RecordedSteps:
         self.began, self.doing = True, name
         started = loop_time()
         try:
-            text = (await work()).encode()
+            text = (await self._with_last_words(name, work)).encode()
         except FailedError as error:
             text = error.output.encode()
             status = StepStatus.TIMED_OUT if error.failure.code.value.endswith("timed_out") else StepStatus.FAILED
@@ -83,6 +89,24 @@ class RecordedSteps:
             self._put_ended(name, 1, loop_time() - started)
             raise
         await self._put(name, 1, StepResult(StepStatus.SUCCEEDED, None, text, len(text), loop_time() - started))
+
+    async def _with_last_words(self, name: str, work: Callable[[], Awaitable[str]]) -> str:
+        try:
+            return await work()
+        except FailedError as error:
+            if self._shows is None or error.failure.code is not FailureCode.HAPROXY_NOT_UP:
+                raise
+            shown = await self._last_words(*self._shows, self._key(name, 1))
+            text = with_last_words(error.failure.message, shown)
+            raise FailedError(error.failure.code, text, output=with_shown(error.output, shown)) from error
+
+    def _key(self, step: str, attempt: int) -> StepKey:
+        return StepKey(self._deployment.request.deployment_id, self._row.direction, step, attempt)
+
+    async def _last_words(self, host: Host, command: Command, key: StepKey) -> str:
+        """The target's budget stands still: its failure is what it is."""
+        with self._scope.standing_still():
+            return await ask_last_words(host, key, command, self._deployment.redact)
 
     async def remote(self, host: Host, step: RenderedStep, *, resumed: bool) -> None:
         """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
@@ -125,7 +149,7 @@ class RecordedSteps:
     async def _once(
         self, host: Host, runner: StepRunner, step: RenderedStep, *, attempt: int, resumed: bool
     ) -> StepResult:
-        key = StepKey(self._deployment.request.deployment_id, self._row.direction, step.name, attempt)
+        key = self._key(step.name, attempt)
         redone = False
         if resumed and not isinstance(step.action, CheckAction):
             adopted, redone = await self._find_out(host, key, step)
@@ -152,9 +176,22 @@ class RecordedSteps:
         if result.status is StepStatus.CANCELLED:
             # Nobody here asked for that: the host stopped hearing our beat. What it did is to be found out.
             raise FailedError(FailureCode.SSH_CONNECTION_LOST, f"{self._row.name} ended {step.name}: {result.reason}")
+        if result.status is not StepStatus.SUCCEEDED and attempt > step.retries and step.on_failure_show:
+            result = await self._shown(host, key, step.on_failure_show, result, redone=redone)
         await self._put(step.name, attempt, result, redone=redone)
         host.recorded()
         return result
+
+    async def _shown(
+        self, host: Host, key: StepKey, command: Command, result: StepResult, *, redone: bool
+    ) -> StepResult:
+        """The result with what the host shows of it. Ended meanwhile, the step has failed all the same."""
+        try:
+            return replace(result, shown=await self._last_words(host, command, key))
+        except asyncio.CancelledError:
+            if self._scope.reason not in {None, *LEFT_ALONE}:
+                self._put(key.step, key.attempt, result, redone=redone)
+            raise
 
     async def _find_out(self, host: Host, key: StepKey, step: RenderedStep) -> tuple[StepResult | None, bool]:
         """(the result that the host remembers, whether the step is about to be done again)."""

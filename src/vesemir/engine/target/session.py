@@ -26,6 +26,7 @@ from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.target.back_in_traffic import TrafficReturn
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.host_session import open_host
+from vesemir.engine.target.last_words import shown_after_steps
 from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
@@ -167,6 +168,7 @@ class TargetSession:
         await self._recorded()
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         deployment.redact.add(hidden_values(steps))
+        self._steps.show_with(host, shown_after_steps(steps))
         await self._steps.remember()
         self._returning.refuse_known_regression()
         if self._steps.succeeded("enable"):

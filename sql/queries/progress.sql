@@ -121,12 +121,18 @@ RETURNING target.direction, target.name;
 -- Their servers stay out of traffic beyond this deployment.
 INSERT INTO left_drained (lane, target, deployment_id)
 SELECT lane, name, deployment_id FROM deployment, unnest(:names::text[]) AS name WHERE deployment_id = :deployment_id
-ON CONFLICT (lane, target) DO UPDATE SET deployment_id = excluded.deployment_id, since = excluded.since;
+ON CONFLICT (lane, target) DO UPDATE SET deployment_id = excluded.deployment_id, since = excluded.since, seen_at = NULL,
+    seen_by = NULL;
 
 -- name: back_in_traffic!
--- Their servers were found in traffic, or put back into it.
-DELETE FROM left_drained USING deployment
-WHERE deployment.deployment_id = :deployment_id AND left_drained.lane = deployment.lane AND left_drained.target = ANY (:names::text[]);
+-- Their servers were found in traffic, or put back into it: the deployment that had left them drained is told since when.
+WITH back AS (
+    DELETE FROM left_drained USING deployment
+    WHERE deployment.deployment_id = :deployment_id AND left_drained.lane = deployment.lane
+      AND left_drained.target = ANY (:names::text[])
+    RETURNING left_drained.deployment_id, left_drained.target)
+UPDATE target SET back_in_traffic_at = clock_timestamp()
+FROM back WHERE target.deployment_id = back.deployment_id AND target.name = back.target;
 
 -- name: insert_steps
 -- Finished tries of steps, in the order they happened.

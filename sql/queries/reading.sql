@@ -12,6 +12,19 @@ SELECT deployment.*, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        EXTRACT(epoch FROM clock_timestamp() - paused_since)::double precision AS paused_for_seconds
 FROM deployment WHERE deployment_id = :deployment_id;
 
+-- name: targets_of_view
+-- Its targets as load_targets has them, with what the record knows of their traffic now. A look of before ``since`` was
+-- at what an earlier deployment had left.
+SELECT target.name, direction, address, port, login, source, batch, target.state, finished, touched, target.failure,
+       traffic, duration_seconds, connect_seconds, in_traffic, back_in_traffic_at,
+       drained.lane AS drained_lane, drained.deployment_id AS drained_by, drained.since AS drained_since,
+       CASE WHEN seen_at >= since THEN seen_at END AS seen_at, CASE WHEN seen_at >= since THEN seen_by END AS seen_by,
+       EXTRACT(epoch FROM clock_timestamp() - greatest(since, seen_at))::double precision AS known_seconds_ago
+FROM target JOIN deployment USING (deployment_id)
+LEFT JOIN left_drained AS drained ON drained.lane = deployment.lane AND drained.target = target.name
+WHERE target.deployment_id = :deployment_id
+ORDER BY direction DESC, batch, position, name;
+
 -- name: waits_for
 -- What of its lane comes before a deployment and has not ended, the next one first.
 SELECT before.deployment_id, before.version, before.state, before.requested_by, before.accepted_at,
@@ -102,7 +115,10 @@ SELECT count(*) FROM left_drained;
 
 -- name: servers_left_drained
 -- The same for people, the longest first.
-SELECT lane, target, deployment_id, since FROM left_drained ORDER BY since, target LIMIT :limit;
+SELECT lane, target, deployment_id, since, CASE WHEN seen_at >= since THEN seen_at END AS seen_at,
+       CASE WHEN seen_at >= since THEN seen_by END AS seen_by,
+       EXTRACT(epoch FROM clock_timestamp() - greatest(since, seen_at))::double precision AS known_seconds_ago
+FROM left_drained ORDER BY since, target LIMIT :limit;
 
 -- name: left_drained
 -- The same, with what it takes to look at them in HAProxy.
@@ -116,8 +132,16 @@ WHERE target.traffic IS NOT NULL
 ORDER BY left_drained.since, left_drained.target;
 
 -- name: seen_in_traffic!
--- Unless a later deployment has left it drained since.
-DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :target;
+-- Unless a later deployment has left it drained since. Its deployment is told since when.
+WITH back AS (
+    DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :target RETURNING deployment_id, target)
+UPDATE target SET back_in_traffic_at = clock_timestamp()
+FROM back WHERE target.deployment_id = back.deployment_id AND target.name = back.target;
+
+-- name: seen_drained!
+-- An instance has looked: it still is.
+UPDATE left_drained SET seen_at = clock_timestamp(), seen_by = :instance
+WHERE deployment_id = :deployment_id AND target = :target;
 
 -- name: ping
 -- Whether it answers and is migrated.

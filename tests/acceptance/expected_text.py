@@ -25,6 +25,7 @@ _CHANGING = [
     # What was measured, in a column or after these words. A limit that was asked for stays.
     (re.compile(rf"(?<=  ){_TOOK}(?=  |$)|(?<=waited ){_TOOK}|(?<=ran for  ){_TOOK}", re.MULTILINE), "<duration>"),
     (re.compile(r"(?<=<duration>, )\d+ steps?"), "<steps>"),
+    (re.compile(rf"left so {_TOOK} ago|still drained {_TOOK} ago \([^)]*\)"), "<looked at>"),
     (re.compile(r"\b127(\.\d+){3}\b"), "<address>"),
     (re.compile(r"(?<=<address>):\d{2,5}\b|(?<=\]):\d{2,5}\b"), ":<port>"),
     (re.compile(r"\b(one|two)/[0-9a-f-]+"), r"\1/<start>"),

@@ -477,6 +477,19 @@ async def test_seen_in_traffic_it_is_left_drained_no_more(store: Store) -> None:
     assert await left_by(store) == []
 
 
+async def test_seen_still_drained_it_stays_left_drained(store: Store) -> None:
+    """And a look at what a later deployment has left so since changes nothing."""
+    first = await with_traffic(store, "d1")
+    await store.commit(first, [LeftDrained("web1")])
+    await finish(store, first)
+    (server,) = await store.left_drained()
+    await store.seen_drained(server)
+    assert await left_by(store) == ["d1"]
+    await store.seen_in_traffic(server)
+    await store.seen_drained(server)
+    assert await left_by(store) == []
+
+
 async def test_another_lane_s_target_of_the_same_name_is_another_one(store: Store) -> None:
     first = await with_traffic(store, "d1")
     await store.commit(first, [LeftDrained("web1")])

@@ -198,6 +198,8 @@ class Record:
     destinations: list[FakeDestination] = field(default_factory=list)
     left_drained: dict[tuple[str, str], str] = field(default_factory=dict)
     """By lane and target: the deployment that left it so."""
+    seen_drained: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By lane and target: the instance that saw it so last."""
     kept: dict[str, StoredEvent] = field(default_factory=dict)
     """Results of what was cleaned up."""
     instances: dict[str, FakeInstance] = field(default_factory=dict)

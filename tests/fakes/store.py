@@ -413,6 +413,12 @@ class FakeStore(FakeOutbox):
         if self.record.left_drained.get(key) == server.deployment_id:
             del self.record.left_drained[key]
 
+    async def seen_drained(self, server: DrainedServer) -> None:
+        await self.turn()
+        key = self.record.rows[server.deployment_id].lane, server.target
+        if self.record.left_drained.get(key) == server.deployment_id:
+            self.record.seen_drained[key] = self._instance
+
     @asynccontextmanager
     async def section(self, name: str) -> AsyncIterator[None]:
         async with self.record.sections.setdefault(name, asyncio.Lock()):

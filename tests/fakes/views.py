@@ -1,10 +1,11 @@
 """Views of deployments for tests of what shows them: a running deployment ``d1``, and whatever a test changes of it."""
 
+from dataclasses import replace
 from typing import Any
 
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
-from vesemir.engine.ports.views import DeploymentSummary, DeploymentView, StepView, TargetView
+from vesemir.engine.ports.views import DeploymentSummary, DeploymentView, DrainedServerView, StepView, TargetView
 
 SUMMARY: dict[str, Any] = {
     "deployment_id": "d1",
@@ -57,11 +58,30 @@ def a_view(**changes: Any) -> DeploymentView:
     return DeploymentView(**{**SUMMARY, **MORE, **changes})
 
 
+def a_drained_view(target: str, by: str = "d1", **changes: Any) -> DrainedServerView:
+    """An instance saw it so, 12 seconds ago."""
+    values: dict[str, Any] = {
+        "lane": "shop/production",
+        "target": target,
+        "deployment_id": by,
+        "since": "2026-11-23T12:00:10.000000Z",
+        "seen_at": "2026-11-23T12:05:00.000000Z",
+        "seen_by": "a/1",
+        "known_seconds_ago": 12.3,
+    }
+    return DrainedServerView(**{**values, **changes})
+
+
 def a_target_view(
-    name: str, status: TargetState, *, direction: Direction = Direction.FORWARD, finished: bool | None = None
+    name: str,
+    status: TargetState,
+    *,
+    direction: Direction = Direction.FORWARD,
+    finished: bool | None = None,
+    **changes: Any,
 ) -> TargetView:
     """``finished`` is what its status says, unless given."""
-    return TargetView(
+    view = TargetView(
         name=name,
         direction=direction,
         address="127.0.0.2",
@@ -76,7 +96,11 @@ def a_target_view(
         traffic=None,
         duration_seconds=None,
         connect_seconds=None,
+        in_traffic=None,
+        back_in_traffic_at=None,
+        left_drained=None,
     )
+    return replace(view, **changes)
 
 
 def a_step_view(number: int, target: str, *, output: str | None = None) -> StepView:

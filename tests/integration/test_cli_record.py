@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
+from vesemir.domain.traffic import AdminState
+from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
@@ -27,6 +30,7 @@ from vesemir.engine.ports.changes import (
     MoveDeployment,
     MoveTarget,
     RecordStep,
+    RecordTraffic,
     Start,
     Touch,
 )
@@ -168,6 +172,42 @@ async def test_status_of_all_names_the_servers_that_a_failure_left_drained(store
     claimed = await begin(store, "d2", "1.0.1")
     await end(store, claimed, DeploymentState.SUCCEEDED, BackInTraffic("web1"))
     assert "Left without traffic" not in (await run("status")).stdout
+
+
+async def test_status_says_what_is_known_now_of_a_server_that_was_left_drained(store: PostgresStore, run: Run) -> None:
+    """Seen so, seen back, or since when it is not known: by the record, which instances keep."""
+
+    async def of(deployment: str) -> tuple[str, dict[str, Any]]:
+        shown = " ".join((await run("status", deployment)).stdout.split())
+        view = json.loads((await run("status", deployment, "--json")).stdout)
+        return shown, view["targets"][0]
+
+    claimed = await begin(store, "d1", "1.0.0", haproxy={"backend": "shop"})
+    prior = PriorTraffic("web1", {"lb1": PriorState(AdminState.READY, 100, 100, agent=False, up=True, process_id=1)})
+    left = [Touch("web1", FORWARD), RecordTraffic("web1", FORWARD, prior), LeftDrained("web1")]
+    last = replace(failed_target()[-1], in_traffic=False)
+    await end(store, claimed, DeploymentState.FAILED, *failed_target()[:-1], last, *left)
+    shown, told = await of("d1")
+    assert "No traffic on web1: left drained by this deployment at 20" in shown
+    assert "because it failed there; left so 0.0 s ago." in re.sub(r"\d+ ms ago", "0.0 s ago", shown)
+    assert (told["in_traffic"], told["left_drained"]["deployment_id"]) == (False, "d1")
+
+    (server,) = await store.left_drained()
+    await store.seen_drained(server)
+    shown, told = await of("d1")
+    assert "(seen by a/1)" in shown
+    assert told["left_drained"]["seen_by"] == "a/1"
+
+    later = await begin(store, "d2", "1.0.1", haproxy={"backend": "shop"})
+    await end(store, later, DeploymentState.SUCCEEDED)
+    shown, told = await of("d2")
+    assert "No traffic on web1: left drained by an earlier deployment, d1, at 20" in shown
+
+    await store.seen_in_traffic(server)
+    shown, told = await of("d1")
+    assert "web1 was left drained by this deployment, and seen back in traffic at 20" in shown
+    assert "No traffic" not in shown
+    assert (told["in_traffic"], told["left_drained"], bool(told["back_in_traffic_at"])) == (False, None, True)
 
 
 async def test_an_unknown_deployment_is_told(run: Run) -> None:

@@ -56,7 +56,8 @@ def deploy_command(
 
 def deployed(settings: Settings, event: DraftEvent, *, follow: bool, timeout: float | None, as_json: bool) -> int:
     """Ask, show, and tell how it ended; the exit status."""
-    answer = asked(settings, event, follow=follow, timeout=timeout)
+    rollout = progress_of(event)
+    answer = asked(settings, event, rollout, follow=follow, timeout=timeout)
     if as_json:
         print_json(answer)
     if answer["event"] == "deployment.rejected":
@@ -69,14 +70,21 @@ def deployed(settings: Settings, event: DraftEvent, *, follow: bool, timeout: fl
             show(f"{deployment_id}: {line_of(answer)}", f"Next: vesemir status {deployment_id}")
         return 0
     if not as_json:
-        show(*result_parts(FinishedDeployment.of_event(answer)))
+        show(*result_parts(FinishedDeployment.of_event(answer, rollout)))
     return 0 if answer["status"] == "succeeded" else NOT_DONE
 
 
-def asked(settings: Settings, event: DraftEvent, *, follow: bool, timeout: float | None) -> Json:
-    """The event that answers. Ctrl-C ends the waiting, never the deployment."""
+def progress_of(event: DraftEvent) -> RolloutProgress:
+    """Nothing has come yet."""
+    asked_for = event.request
+    return RolloutProgress(asked_for.deployment_id, version=asked_for.version, dry_run=asked_for.dry_run)
+
+
+def asked(
+    settings: Settings, event: DraftEvent, rollout: RolloutProgress, *, follow: bool, timeout: float | None
+) -> Json:
+    """The event that answers; ``rollout`` has all that came. Ctrl-C ends the waiting, never the deployment."""
     limit = timeout if timeout is not None or follow else ANSWER_SECONDS
-    rollout = RolloutProgress(event.request.deployment_id, version=event.request.version)
     request: Request | None = None
     try:
         if follow:

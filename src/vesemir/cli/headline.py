@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from vesemir.cli.output import count, seconds_text
 from vesemir.cli.state_words import state_words
@@ -12,6 +13,22 @@ from vesemir.engine.ports.views import DeploymentView, PredecessorView, TargetVi
 
 _NAMED = 3
 _NOT_BEGUN = frozenset({TargetState.PENDING, TargetState.SKIPPED})
+
+
+class EndedTarget(Protocol):
+    """A target of the record or of a result."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def status(self) -> str: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def in_traffic(self) -> bool | None: ...
 
 
 def last_of_each(targets: Sequence[TargetView]) -> list[TargetView]:
@@ -33,18 +50,16 @@ def headline(view: DeploymentView) -> str:
 
 _STANDS: Mapping[DeploymentState, Callable[[DeploymentView, Sequence[TargetView]], str]] = {
     DeploymentState.PENDING: lambda view, _: f"has not begun: {_waits(view)}.",
-    DeploymentState.RUNNING: lambda view, targets: f"is on its way: {_progress(targets)}{_ownerless(view)}.",
-    DeploymentState.PAUSED: lambda view, targets: f"is paused: {_progress(targets)}. {_pause(view)}",
-    DeploymentState.ROLLING_BACK: lambda view, targets: (
-        f"is being rolled back: {_progress(targets)}{_ownerless(view)}."
-    ),
+    DeploymentState.RUNNING: lambda view, targets: f"is on its way: {progress(targets)}{_ownerless(view)}.",
+    DeploymentState.PAUSED: lambda view, targets: f"is paused: {progress(targets)}. {_pause(view)}",
+    DeploymentState.ROLLING_BACK: lambda view, targets: f"is being rolled back: {progress(targets)}{_ownerless(view)}.",
     DeploymentState.SUCCEEDED: lambda view, targets: (
-        f"is out: {_progress(targets)}, after {seconds_text(view.duration_seconds)}."
+        f"{is_out(targets)}: {progress(targets)}, after {seconds_text(view.duration_seconds)}."
     ),
     DeploymentState.ROLLED_BACK: lambda _, targets: f"is not out: it was rolled back, {_brought_back(targets)}.",
-    DeploymentState.FAILED: lambda _, targets: f"is not out: {_progress(targets)}.",
-    DeploymentState.TIMED_OUT: lambda _, targets: f"is not out, it ran out of time: {_progress(targets)}.",
-    DeploymentState.CANCELLED: lambda _, targets: f"is not out, it was cancelled: {_progress(targets)}.",
+    DeploymentState.FAILED: lambda _, targets: f"is not out: {progress(targets)}.",
+    DeploymentState.TIMED_OUT: lambda _, targets: f"is not out, it ran out of time: {progress(targets)}.",
+    DeploymentState.CANCELLED: lambda _, targets: f"is not out, it was cancelled: {progress(targets)}.",
 }
 
 
@@ -65,22 +80,40 @@ def _brought_back(targets: Sequence[TargetView]) -> str:
     return f"and {count(back, 'target')} got the earlier release again"
 
 
-def _progress(targets: Sequence[TargetView]) -> str:
-    """``2 of 5 targets have it, 1 failed, 2 are left as they were``."""
+def is_out(targets: Sequence[EndedTarget]) -> str:
+    """A release that is on every target but gets no traffic on any is not out."""
+    kinds = {_kind(target) for target in targets}
+    return "is installed, but not out" if _OUT in kinds and not kinds & {"serve it", "have it"} else "is out"
+
+
+def progress(targets: Sequence[EndedTarget]) -> str:
+    """``2 of 5 targets serve it, 1 failed, 2 untouched``. Without HAProxy they have it."""
     if not targets:
         return "no target was begun"
     numbers = Counter(_kind(target) for target in targets)
-    has = "has" if len(targets) == 1 else "have"
-    reported = [f"{numbers.pop('have it', 0)} of {count(len(targets), 'target')} {has} it"]
+    serve, have, has = numbers.pop("serve it", 0), numbers.pop("have it", 0), "have"
+    counted = have
+    if serve or numbers[_OUT]:
+        counted, has = serve, "serve"
+        numbers[_NOT_KNOWN] = have
+    if len(targets) == 1:
+        has = {"have": "has", "serve": "serves"}[has]
+    reported = [f"{counted} of {count(len(targets), 'target')} {has} it"]
     for kind in _KINDS:
         if numbers[kind]:
             names = [target.name for target in targets if _kind(target) == kind]
             listed = f" ({', '.join(names)})" if kind in _TOLD_BY_NAME and len(names) <= _NAMED else ""
-            reported.append(f"{numbers[kind]} {kind}{listed}")
+            words = _OF_ONE.get(kind, kind) if numbers[kind] == 1 else kind
+            reported.append(f"{numbers[kind]} {words}{listed}")
     return ", ".join(reported)
 
 
+_OUT = "have it but get no traffic"
+_NOT_KNOWN = "have it, traffic not known"
+_OF_ONE = {_OUT: "has it but gets no traffic", _NOT_KNOWN: "has it, traffic not known"}
 _KINDS = (
+    _OUT,
+    _NOT_KNOWN,
     "in work",
     "failed",
     "unknown",
@@ -91,15 +124,15 @@ _KINDS = (
     "to come",
     "untouched",
 )
-_TOLD_BY_NAME = frozenset({"in work", "failed", "unknown", "unreachable", "timed out", "cancelled"})
+_TOLD_BY_NAME = frozenset({_OUT, "in work", "failed", "unknown", "unreachable", "timed out", "cancelled"})
 
 
-def _kind(target: TargetView) -> str:
+def _kind(target: EndedTarget) -> str:
     if not target.finished and target.status is not TargetState.PENDING:
         return "in work"
     match target.status:
         case TargetState.SUCCEEDED:
-            return "have it"
+            return {None: "have it", True: "serve it", False: _OUT}[target.in_traffic]
         case TargetState.PENDING:
             return "to come"
         case TargetState.SKIPPED:

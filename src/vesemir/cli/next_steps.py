@@ -9,7 +9,6 @@ from rich.console import RenderableType
 from vesemir.cli.advice import INDENT, advice
 from vesemir.cli.output import paragraph, text
 from vesemir.domain.failure import commands_in
-from vesemir.domain.states import TargetState
 from vesemir.engine.ports.views import BalancerView, DeploymentView, FailureView, TargetView
 
 _CONSEQUENCES = frozenset({"rollout.too_many_failures"})
@@ -19,7 +18,6 @@ _WITH_OUTPUT = ("step.", "health.", "artifact.", "target.timed_out", "deployment
 _SOCKET = "/run/haproxy/admin.sock"
 """The default of the setting ``haproxy.socket``, which an inventory variable may override."""
 _SHOWN = 3
-_SERVES = frozenset({TargetState.SUCCEEDED, TargetState.ROLLED_BACK, TargetState.SKIPPED})
 
 
 class FailedTarget(Protocol):
@@ -80,13 +78,13 @@ def _entries(failure: FailureView | None, of_targets: Mapping[str, FailureView])
 
 
 def out_of_traffic(view: DeploymentView, targets: Sequence[TargetView]) -> Iterator[RenderableType]:
-    """Servers that a failure left drained, and the commands that give them their traffic back."""
-    drained = {view.server_of(target.name): target for target in targets if _left_drained(target)}
+    """Servers that this deployment left drained and that still are, and the commands that give them their traffic."""
+    drained = {view.server_of(target.name): target for target in targets if _left_drained(view, target)}
     servers = {server: target for server, target in drained.items() if server is not None}
     if not servers:
         return
     yield paragraph(
-        text(f"Without traffic, on purpose: {', '.join(servers)}.", "bold"),
+        text(f"Left drained on purpose: {', '.join(servers)}.", "bold"),
         text(" The next deployment leaves it so. Once the application answers there, set it ready by hand:"),
     )
     for box in view.balancers:
@@ -104,7 +102,5 @@ def _set_ready(server: str, target: TargetView, box: BalancerView) -> str:
     return f"echo {quote(commands)} | socat - {quote(f'UNIX-CONNECT:{box.socket or _SOCKET}')}"
 
 
-def _left_drained(target: TargetView) -> bool:
-    """As contract section 5 says: it failed, was cancelled or is unknown after its first recipe step began."""
-    ended = target.finished and target.status not in _SERVES
-    return bool(ended and target.touched and target.traffic)
+def _left_drained(view: DeploymentView, target: TargetView) -> bool:
+    return target.left_drained is not None and target.left_drained.deployment_id == view.deployment_id

@@ -4,7 +4,7 @@ import typer
 
 from vesemir.cli.complaint import NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
-from vesemir.cli.deploy import AsJson, Timeout, asked
+from vesemir.cli.deploy import AsJson, Timeout, asked, progress_of
 from vesemir.cli.event import event_of
 from vesemir.cli.finished import FinishedDeployment
 from vesemir.cli.identity import new_deployment_id
@@ -23,13 +23,15 @@ def plan_command(options: EventOptions, timeout: Timeout = None, as_json: AsJson
     settings = load_settings()
     if options.deployment_id is None:
         options = options.with_id(new_deployment_id())
-    answer = asked(settings, event_of(options, settings, dry_run=True), follow=True, timeout=timeout)
+    event = event_of(options, settings, dry_run=True)
+    rollout = progress_of(event)
+    answer = asked(settings, event, rollout, follow=True, timeout=timeout)
     if as_json:
         print_json(answer)
     elif answer["event"] == "deployment.rejected":
         raise ProblemsError(rejection_lines(answer))
     else:
-        finished = FinishedDeployment.of_event(answer)
+        finished = FinishedDeployment.of_event(answer, rollout)
         if finished.plan is not None:
             show(*plan_parts(finished.plan), "")
         show(*result_parts(finished))

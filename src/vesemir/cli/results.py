@@ -6,8 +6,12 @@ from typing import Any
 from rich.console import RenderableType
 
 from vesemir.cli.finished import FinishedDeployment, FinishedTarget, FoundPlan, PlannedHost
+from vesemir.cli.headline import is_out, progress
+from vesemir.cli.history import moment_text
 from vesemir.cli.next_steps import next_steps
-from vesemir.cli.output import STYLES, count, seconds_text, status_text, table, text
+from vesemir.cli.output import STYLES, count, paragraph, seconds_text, status_text, table, text
+from vesemir.cli.without_traffic import NOT_SERVING, NOT_TOUCHED
+from vesemir.domain.traffic_prior import LEFT_DRAINED
 from vesemir.engine.ports.views import FailureView
 
 Json = Mapping[str, Any]
@@ -19,11 +23,38 @@ def result_parts(finished: FinishedDeployment) -> Iterator[RenderableType]:
     if finished.plan is not None:
         # Nothing was done to them: they matter only where something stands in the way.
         targets = [target for target in targets if target.failure]
+    out = [*_out_of_each(finished)]
+    yield from out
     if targets:
+        yield from [""] if out else []
         yield targets_table(targets)
         yield ""
-    yield text(sentence(finished), STYLES.get(finished.status, ""))
+    yield paragraph(text(sentence(finished), STYLES.get(finished.status, "")))
     yield from next_steps(finished.deployment_id, finished.failure, finished.targets)
+
+
+def _out_of_each(finished: FinishedDeployment) -> Iterator[RenderableType]:
+    """First of all: which targets get no traffic, who took them out and when, as far as the events tell."""
+    reported: dict[str, list[str]] = {}
+    for target in finished.targets:
+        if target.in_traffic is False:
+            reported.setdefault(_who(target), []).append(target.name)
+    for words, names in reported.items():
+        yield paragraph(text(f"No traffic on {', '.join(names)}", "bold"), text(f": {words}."))
+    if reported:
+        yield paragraph(text(f"What is known of it now: `vesemir status {finished.deployment_id}`"))
+
+
+def _who(target: FinishedTarget) -> str:
+    if target.out_before:
+        return f"taken out before this deployment, and not by it ({target.out_before})"
+    if target.failure is None:
+        untouched = target.status == "skipped"
+        return NOT_TOUCHED if untouched else NOT_SERVING
+    if LEFT_DRAINED in target.failure.message:
+        at = f" at {moment_text(target.ended_at)} UTC" if target.ended_at else ""
+        return f"left drained by this deployment{at}, because it {target.status.replace('_', ' ')} there"
+    return f"it {target.status.replace('_', ' ')}, and its failure says how it was left"
 
 
 def targets_table(targets: Iterable[FinishedTarget]) -> RenderableType:
@@ -45,9 +76,11 @@ def sentence(finished: FinishedDeployment) -> str:
     what, done, total = finished.what, finished.succeeded, finished.total
     took = f"after {seconds_text(finished.duration_seconds)}"
     reason = f": {finished.failure.message}" if finished.failure else ""
+    if finished.dry_run:
+        return _rehearsed(finished, took, reason)
     match finished.status:
-        case "succeeded" if finished.plan is not None:
-            return f"Nothing stands in the way of {what} on {count(total, 'target')} (dry run, nothing was changed)."
+        case "succeeded" if any(target.in_traffic is not None for target in finished.targets):
+            return f"{what} {is_out(finished.targets)}: {progress(finished.targets)}, {took}."
         case "succeeded":
             return f"{what} is on {count(done, 'target')} {took}{_not_done(done, total)}."
         case "rolled_back":
@@ -57,6 +90,13 @@ def sentence(finished: FinishedDeployment) -> str:
             return f"{what} ran out of time {took}, {done} of {count(total, 'target')} done{reason}."
         case status:
             return f"{what} {status} {took}, {done} of {count(total, 'target')} done{reason}."
+
+
+def _rehearsed(finished: FinishedDeployment, took: str, reason: str) -> str:
+    what, on = finished.what, count(finished.total, "target")
+    if finished.status == "succeeded":
+        return f"Nothing stands in the way of {what} on {on} (dry run, nothing was changed)."
+    return f"The dry run of {what} {finished.status.replace('_', ' ')} {took}, nothing was changed{reason}."
 
 
 def _not_done(done: int, total: int) -> str:

@@ -8,6 +8,7 @@ from vesemir.cli.doing import since_of
 from vesemir.cli.output import count, seconds_text
 from vesemir.cli.state_words import status_words
 from vesemir.domain.doing import Doing
+from vesemir.domain.traffic_prior import left_as_it_was_in
 
 Json = Mapping[str, Any]
 
@@ -30,11 +31,18 @@ class TargetProgress:
     failure: Json | None = None
     doing: Doing | None = None
     doing_since: float = 0.0
+    in_traffic: bool | None = None
+    ended_at: str = ""
+    out_before: str = ""
+    """What somebody else had done to its server before, as its drain found it: ``drain on lb1``."""
 
 
 @dataclass(slots=True)
 class RolloutProgress:
-    """Fold events into it with ``apply``; delivery is at least once, so it drops what it has already."""
+    """Fold events into it with ``apply``; delivery is at least once, so it drops what it has already.
+
+    ``dry_run``: it was asked for as one.
+    """
 
     deployment_id: str
     state: str = "requested"
@@ -44,6 +52,7 @@ class RolloutProgress:
     rejected: Json | None = None
     accepted: Json | None = None
     finished: Json | None = None
+    dry_run: bool = False
     _seen: set[int] = field(default_factory=set)
 
     @property
@@ -105,6 +114,8 @@ class RolloutProgress:
             target.step = f"{event['step']} {ended}".rstrip()
             if target.doing is not None and target.doing.step == event["step"]:
                 target.doing = None
+            if event["step"] == "drain":
+                target.out_before = left_as_it_was_in(event["output"])
             return
         target.doing = None
         target.direction = event["direction"]
@@ -114,6 +125,7 @@ class RolloutProgress:
         else:
             target.status, target.since = event["status"], None
             target.seconds, target.failure = event["duration_seconds"], event["failure"]
+            target.in_traffic, target.ended_at = event.get("in_traffic"), str(event.get("occurred_at") or "")
 
     def _finish(self, event: Json) -> None:
         self.finished, self.state = event, event["status"]
@@ -121,6 +133,7 @@ class RolloutProgress:
             target = self._target(result["name"])
             target.address, target.status, target.since = result["address"], result["status"], None
             target.seconds, target.failure = result["duration_seconds"], result["failure"]
+            target.in_traffic = result.get("in_traffic")
 
     def _target(self, name: str) -> TargetProgress:
         return self.targets.setdefault(name, TargetProgress(name))
@@ -183,7 +196,8 @@ def _of_target(name: str, event: Json) -> str:
         case _:
             failure = event["failure"]
             reason = f": {failure['message']} [{failure['code']}]" if failure else ""
-            return f"{event['status']} ({seconds_text(event['duration_seconds'])}){reason}"
+            unserved = ", gets no traffic" if event.get("in_traffic") is False and not failure else ""
+            return f"{event['status']} ({seconds_text(event['duration_seconds'])}){unserved}{reason}"
 
 
 def _verdict(event: Json) -> str:

@@ -17,6 +17,7 @@ from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
 from vesemir.cli.record import read, view_of
 from vesemir.cli.state_words import state_text
+from vesemir.cli.without_traffic import back_of_each, known_now, out_of_each
 from vesemir.domain.failure import LAST_WORDS
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
@@ -34,6 +35,8 @@ from vesemir.engine.ports.views import (
 _GOING_ON = 1000
 """More active and waiting deployments than anybody looks through."""
 _LAST = 10
+_SERVES: Mapping[bool | None, str] = {True: "yes", False: "no", None: "-"}
+"""At the target's end."""
 _TOLD = 8
 """Different failures of targets that are written out: more of them have one cause."""
 
@@ -97,8 +100,10 @@ def _overview(*, as_json: bool) -> None:
         show("", f"The last {count(len(last), 'deployment')} that ended:", deployments_table(last))
     if drained:
         show("", "Left without traffic by a deployment that failed there:")
-        rows = [(each.target, each.lane, each.deployment_id, short_moment(each.since)) for each in drained]
-        show(table("target", "lane", "deployment", "since", rows=rows))
+        rows = [
+            (each.target, each.lane, each.deployment_id, short_moment(each.since), known_now(each)) for each in drained
+        ]
+        show(table("target", "lane", "deployment", "since", "now", rows=rows))
 
 
 def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
@@ -145,6 +150,7 @@ async def _now_and_last(
 def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     """Everything that a person on call wants to see of one deployment: first whether the release is out."""
     yield paragraph(text(headline(view), STYLES.get(view.state, "")))
+    yield from _traffic(last_of_each(view.targets), view)
     yield ""
     yield _summary(view)
     if view.targets:
@@ -171,6 +177,14 @@ def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     if steps:
         yield ""
         yield from steps
+
+
+def _traffic(targets: Sequence[TargetView], view: DeploymentView) -> Iterator[RenderableType]:
+    """Before everything else: which targets get no traffic, who took them out and when, and what is known now."""
+    for names, words in out_of_each(view, targets):
+        yield paragraph(text(f"No traffic on {names}", "bold"), text(f": {words}."))
+    for name, words in back_of_each(targets):
+        yield paragraph(text(f"{name} was left drained by this deployment, and {words}."))
 
 
 def _summary(view: DeploymentView) -> RenderableType:
@@ -216,6 +230,7 @@ def _wish(wish: Wish) -> str:
 
 def _targets(targets: Sequence[TargetView]) -> RenderableType:
     """Without the failures' words, which need more room than a column."""
+    known = any(target.in_traffic is not None for target in targets)
     rows = [
         (
             target.batch,
@@ -224,11 +239,13 @@ def _targets(targets: Sequence[TargetView]) -> RenderableType:
             "back" if target.direction is Direction.BACK else "",
             status_text(target.status),
             seconds_text(target.duration_seconds),
+            *([_SERVES[target.in_traffic]] if known else []),
             target.failure.code if target.failure else "",
         )
         for target in targets
     ]
-    return table("batch", "target", "address", "", "status", "time", "failure", rows=rows)
+    traffic = ["traffic"] if known else []
+    return table("batch", "target", "address", "", "status", "time", *traffic, "failure", rows=rows)
 
 
 def _failures(targets: Sequence[TargetView]) -> Iterator[RenderableType]:

@@ -1,10 +1,21 @@
 """What was in HAProxy before a deployment touched a server, as it is kept in the record; pure."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vesemir.domain.traffic import AdminState, ServerState
+
+NOT_BY_IT = "before this deployment, and not by it"
+LEFT_DRAINED = "is left drained on"
+"""What a failure says of a server that its deployment took out and left so."""
+
+
+def left_as_it_was_in(output: str) -> str:
+    """What a step's output says that somebody else had done: ``drain on lb1``; empty if it says nothing of it."""
+    found = re.search(rf"\bwas ([^;\n]+) {NOT_BY_IT}", output)
+    return found[1] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +90,13 @@ class PriorTraffic:
     @property
     def left_as_it_was(self) -> str:
         """The words for what somebody else had taken out before; empty when nothing was."""
-        found = [f"{state} on {name}" for name, state in self.boxes.items() if state.is_taken_out]
-        return f"was {', '.join(found)} before this deployment, and not by it: left as it was" if found else ""
+        found = self.taken_out
+        return f"was {found} {NOT_BY_IT}: left as it was" if found else ""
+
+    @property
+    def taken_out(self) -> str:
+        """``drain on lb1, ready at weight 0 on lb2``; empty where nobody had taken it out."""
+        return ", ".join(f"{state} on {name}" for name, state in self.boxes.items() if state.is_taken_out)
 
     @classmethod
     def of_json(cls, recorded: Mapping[str, Any]) -> "PriorTraffic":

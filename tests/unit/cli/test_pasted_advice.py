@@ -8,7 +8,7 @@ from dataclasses import replace
 import asyncssh
 import pytest
 from rich.console import RenderableType
-from tests.fakes.views import a_target_view, a_view
+from tests.fakes.views import a_drained_view, a_target_view, a_view
 from tests.unit.cli.scripted import failure
 
 from vesemir.adapters.ssh.trouble import translated
@@ -74,7 +74,8 @@ def failed(name: str, code: str, message: str = "no") -> TargetView:
 
 def drained(name: str, *, agent: bool = True) -> TargetView:
     box = {"admin": "ready", "user_weight": 100, "configured_weight": 100, "agent": agent, "up": True, "process_id": 1}
-    return replace(failed(name, "step.failed"), traffic={"server": name, "boxes": {"lb1": box}})
+    traffic = {"server": name, "boxes": {"lb1": box}}
+    return replace(failed(name, "step.failed"), traffic=traffic, left_drained=a_drained_view(name))
 
 
 @pytest.mark.usefixtures("terminal")

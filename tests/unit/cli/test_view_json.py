@@ -3,14 +3,13 @@
 import json
 
 import pytest
-from tests.fakes.views import a_step_view, a_summary, a_target_view, a_view
+from tests.fakes.views import a_drained_view, a_step_view, a_summary, a_target_view, a_view
 
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.views import (
     BalancerView,
     DestinationView,
-    DrainedServerView,
     FailureView,
     PredecessorView,
     UnfinishedView,
@@ -28,7 +27,7 @@ MORE = (
 )
 TARGET = (
     "name direction address port user source batch status finished touched failure traffic duration_seconds "
-    "connect_seconds"
+    "connect_seconds in_traffic back_in_traffic_at left_drained"
 )
 STEP = (
     "step_id target direction step attempt status exit_status duration_seconds output_bytes output_truncated redone "
@@ -65,7 +64,7 @@ UNFINISHED = UnfinishedView(
         (BEFORE, "deployment_id version state dry_run requested_by accepted_at"),
         (BalancerView("lb1", None), "name socket"),
         (DestinationView("answers", None, 2, 0, None, None, None, None), DESTINATION),
-        (DrainedServerView("shop/production", "web1", "d1", MOMENT), "lane target deployment_id since"),
+        (a_drained_view("web1"), "lane target deployment_id since seen_at seen_by known_seconds_ago"),
         (a_step_view(1, "web1"), STEP),
     ],
     ids=lambda given: type(given).__name__ if isinstance(given, View) else "",

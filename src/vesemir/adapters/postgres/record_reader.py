@@ -67,7 +67,7 @@ class Reader:
             row = await statements().deployment_view.row(connection, deployment_id=deployment_id)
             if row is None:
                 return None
-            targets = await statements().load_targets.rows(connection, deployment_id=deployment_id)
+            targets = await statements().targets_of_view.rows(connection, deployment_id=deployment_id)
             destinations = await statements().destinations_of.rows(connection, deployment_id=deployment_id)
             before = []
             if row["state"] == DeploymentState.PENDING:

@@ -281,6 +281,12 @@ class PostgresStore(Reader):
         async with self._database.connection() as connection:
             await statements().seen_in_traffic.run(connection, deployment_id=server.deployment_id, target=server.target)
 
+    async def seen_drained(self, server: DrainedServer) -> None:
+        async with self._database.connection() as connection:
+            await statements().seen_drained.run(
+                connection, deployment_id=server.deployment_id, target=server.target, instance=self._instance
+            )
+
     # --- the clean-up
 
     async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:

@@ -119,6 +119,23 @@ def _target(row: Row) -> TargetView:
         traffic=row["traffic"],
         duration_seconds=row["duration_seconds"],
         connect_seconds=row["connect_seconds"],
+        in_traffic=row["in_traffic"],
+        back_in_traffic_at=timestamp(row["back_in_traffic_at"]),
+        left_drained=_left_drained(row),
+    )
+
+
+def _left_drained(row: Row) -> DrainedServerView | None:
+    if row["drained_by"] is None:
+        return None
+    return DrainedServerView(
+        lane=row["drained_lane"],
+        target=row["name"],
+        deployment_id=row["drained_by"],
+        since=moment_of(row["drained_since"]),
+        seen_at=timestamp(row["seen_at"]),
+        seen_by=row["seen_by"],
+        known_seconds_ago=row["known_seconds_ago"],
     )
 
 
@@ -136,7 +153,15 @@ def _destination(row: Row, last_sequence: int) -> DestinationView:
 
 
 def drained_of(row: Row) -> DrainedServerView:
-    return DrainedServerView(row["lane"], row["target"], row["deployment_id"], moment_of(row["since"]))
+    return DrainedServerView(
+        lane=row["lane"],
+        target=row["target"],
+        deployment_id=row["deployment_id"],
+        since=moment_of(row["since"]),
+        seen_at=timestamp(row["seen_at"]),
+        seen_by=row["seen_by"],
+        known_seconds_ago=row["known_seconds_ago"],
+    )
 
 
 def instance_of(row: Row) -> InstanceView:

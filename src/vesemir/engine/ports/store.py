@@ -286,6 +286,10 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
         """Somebody put it back: it is left drained no more, unless a later deployment has left it so."""
         ...
 
+    async def seen_drained(self, server: DrainedServer) -> None:
+        """This instance has looked: it still is, at this moment."""
+        ...
+
     def section(self, name: str) -> AbstractAsyncContextManager[None]:
         """A section that one deployment at a time is in, across all instances; meant for well below a second.
 

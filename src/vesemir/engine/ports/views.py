@@ -93,8 +93,29 @@ class PredecessorView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class DrainedServerView(View):
+    """A server that gets no traffic because of a result.
+
+    ``seen_at`` is when an instance last saw it still drained; None: none has looked since. ``known_seconds_ago`` is how
+    old that knowledge is.
+    """
+
+    lane: str
+    target: str
+    deployment_id: str
+    since: str
+    seen_at: str | None
+    seen_by: str | None
+    known_seconds_ago: float
+
+
+@dataclass(frozen=True, slots=True)
 class TargetView(View):
-    """One target in one direction. ``traffic`` is the recorded JSON of ``PriorTraffic``."""
+    """One target in one direction. ``traffic`` is the recorded JSON of ``PriorTraffic``.
+
+    ``in_traffic`` is what HAProxy said at its end. ``left_drained`` is what is known now of its server, which some
+    deployment of the lane left drained; ``back_in_traffic_at`` when the one that this deployment left so was seen back.
+    """
 
     name: str
     direction: Direction
@@ -110,6 +131,9 @@ class TargetView(View):
     traffic: Json | None
     duration_seconds: float | None
     connect_seconds: float | None
+    in_traffic: bool | None
+    back_in_traffic_at: str | None
+    left_drained: DrainedServerView | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +194,6 @@ class DeploymentView(DeploymentSummary):
             return None
         pattern = str(haproxy.get("server") or "{name}")
         return f"{haproxy['backend']}/{pattern.replace('{name}', target)}"
-
-
-@dataclass(frozen=True, slots=True)
-class DrainedServerView(View):
-    """A server that gets no traffic because of a result."""
-
-    lane: str
-    target: str
-    deployment_id: str
-    since: str
 
 
 class InstanceState(StrEnum):

@@ -1,7 +1,8 @@
 """Servers that results left drained: looked at in HAProxy now and then, until somebody has put them back.
 
 The next deployment would find out too, but it may come in a month, and until then people would be called for what they
-mended long ago. Only read: nothing here changes HAProxy. What cannot be read stays as the record has it.
+mended long ago. Only read: nothing here changes HAProxy. What cannot be read stays as the record has it, with when it
+was seen last.
 """
 
 import asyncio
@@ -45,7 +46,9 @@ class DrainedServers:
         except Exception:  # noqa: BLE001 - logged as the bug that it is; the service goes on
             self._log.exception("a bug while {target} was looked at in HAProxy", target=server.target)
             return
-        if back:
+        if not back:
+            await self._store.seen_drained(server)
+        else:
             self._log.info(
                 "{target} is not left drained any more", target=server.target, deployment_id=server.deployment_id
             )

@@ -10,6 +10,7 @@ from tests.unit.engine.world import READY, World, one_instance
 
 from vesemir.domain.step import Direction, StepResult, StepStatus
 from vesemir.domain.traffic import AdminState
+from vesemir.domain.traffic_prior import LEFT_DRAINED
 
 BROKEN = StepResult(StepStatus.FAILED, 1, b"no", 2)
 Seen = dict[str, bool | None]
@@ -57,6 +58,7 @@ async def test_a_failed_target_has_none_and_those_that_were_not_begun_are_read_o
         result = await world.result()
         assert world.statuses() == {"web1": "failed", "web2": "skipped", "web3": "skipped", "web4": "skipped"}
         assert in_events(world) == {"web1": False}
+        assert LEFT_DRAINED in result["targets"][0]["failure"]["message"]
         expected = {"web1": False, "web2": True, "web3": False, "web4": True}
         assert in_result(result) == in_record(world) == expected
         assert len(looks) <= 1

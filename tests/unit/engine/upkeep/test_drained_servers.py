@@ -57,6 +57,7 @@ async def test_put_back_by_a_person_on_every_load_balancer(world: World) -> None
     await put_back(world, 0)
     await looked()
     assert KEY in world.record.left_drained
+    assert world.record.seen_drained == {KEY: "host/9"}, "it says that it has seen it so"
     await put_back(world, 1)
     await until(lambda: not world.record.left_drained)
 
@@ -73,6 +74,7 @@ async def test_what_cannot_be_read_stays_as_the_record_has_it(world: World, log:
     world.lbs[1].away = True
     await looked()
     assert KEY in world.record.left_drained
+    assert world.record.seen_drained == {}, "a look in vain is none"
     assert "lb2 does not answer" in log.of("debug")[0]
     world.record.away = True
     await looked()

@@ -8,5 +8,6 @@ COMMENT ON COLUMN target.back_in_traffic_at IS 'This deployment left its server 
 ALTER TABLE left_drained ADD COLUMN seen_at timestamptz, ADD COLUMN seen_by text;
 COMMENT ON COLUMN left_drained.seen_at IS 'When an instance saw it still drained last; one before since is of an earlier row';
 
-ALTER TABLE outcome ADD COLUMN targets_without_traffic integer;
-COMMENT ON COLUMN outcome.targets_without_traffic IS 'Targets whose server got no traffic at the end';
+ALTER TABLE outcome ADD COLUMN targets_serving integer, ADD COLUMN targets_unserved integer;
+COMMENT ON COLUMN outcome.targets_serving IS 'Targets that succeeded and got traffic at their end';
+COMMENT ON COLUMN outcome.targets_unserved IS 'Targets that succeeded and got none';

@@ -6,7 +6,7 @@
 -- of the first target that did.
 INSERT INTO outcome (
     deployment_id, finished_at, application, environment, team, recipe, selectors, dry_run, status, failure_code,
-    queued_seconds, duration_seconds, targets_total, targets_failed)
+    queued_seconds, duration_seconds, targets_total, targets_failed, targets_serving, targets_unserved)
 SELECT deployment_id, finished_at, application, environment, team, recipe,
        ARRAY(SELECT 'tag:' || (found #>> '{}') FROM jsonb_path_query(request, '$.targets.chef.tags[*]') AS found
              UNION ALL
@@ -26,8 +26,19 @@ SELECT deployment_id, finished_at, application, environment, team, recipe,
        coalesce(EXTRACT(epoch FROM finished_at - claimed_at), 0)::double precision,
        coalesce((metrics ->> 'targets_total')::integer, 0),
        coalesce((metrics ->> 'targets_failed')::integer, 0) + coalesce((metrics ->> 'targets_unreachable')::integer, 0)
-           + coalesce((metrics ->> 'targets_timed_out')::integer, 0) + coalesce((metrics ->> 'targets_unknown')::integer, 0)
-FROM deployment WHERE deployment_id = :deployment_id AND finished_at IS NOT NULL
+           + coalesce((metrics ->> 'targets_timed_out')::integer, 0) + coalesce((metrics ->> 'targets_unknown')::integer, 0),
+       serving, unserved
+FROM deployment CROSS JOIN LATERAL (
+    -- One that went back too has the earlier release, or nobody knows which.
+    SELECT count(*) FILTER (WHERE in_traffic) AS serving, count(*) FILTER (WHERE NOT in_traffic) AS unserved
+    FROM target
+    WHERE target.deployment_id = deployment.deployment_id AND direction = 'forward' AND target.state = 'succeeded'
+      AND NOT EXISTS (
+          SELECT FROM target AS back
+          WHERE back.deployment_id = target.deployment_id AND back.direction = 'back' AND back.name = target.name
+            AND back.state NOT IN ('pending', 'skipped'))
+) AS counted
+WHERE deployment_id = :deployment_id AND finished_at IS NOT NULL
 ON CONFLICT (deployment_id) DO NOTHING;
 
 -- name: statistics_period
@@ -60,6 +71,8 @@ SELECT count(*) FILTER (WHERE dry_run) AS dry_runs,
        count(*) FILTER (WHERE NOT dry_run AND status = 'cancelled') AS cancelled,
        coalesce(sum(targets_total) FILTER (WHERE NOT dry_run), 0)::bigint AS targets,
        coalesce(sum(targets_failed) FILTER (WHERE NOT dry_run), 0)::bigint AS targets_failed,
+       coalesce(sum(targets_serving) FILTER (WHERE NOT dry_run), 0)::bigint AS targets_serving,
+       coalesce(sum(targets_unserved) FILTER (WHERE NOT dry_run), 0)::bigint AS targets_unserved,
        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_seconds)
            FILTER (WHERE NOT dry_run AND status = 'succeeded') AS durations,
        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY queued_seconds) FILTER (WHERE NOT dry_run) AS waits
@@ -105,6 +118,8 @@ SELECT name,
        count(*) FILTER (WHERE status = 'cancelled') AS cancelled,
        coalesce(sum(targets_total), 0)::bigint AS targets,
        coalesce(sum(targets_failed), 0)::bigint AS targets_failed,
+       coalesce(sum(targets_serving), 0)::bigint AS targets_serving,
+       coalesce(sum(targets_unserved), 0)::bigint AS targets_unserved,
        percentile_disc(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_seconds)
            FILTER (WHERE status = 'succeeded') AS durations,
        NULL::double precision[] AS waits
@@ -122,7 +137,7 @@ FROM (
                WHEN 'week' THEN ARRAY[date_trunc('week', finished_at AT TIME ZONE 'UTC')::date::text]
                WHEN 'month' THEN ARRAY[left((finished_at AT TIME ZONE 'UTC')::date::text, 7)]
            END) AS name,
-           finished_at, status, targets_total, targets_failed, duration_seconds
+           finished_at, status, targets_total, targets_failed, targets_serving, targets_unserved, duration_seconds
     FROM outcome
     WHERE finished_at >= :before AND finished_at < :until AND NOT dry_run
       AND (:application::text IS NULL OR application = :application)

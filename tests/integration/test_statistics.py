@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -17,7 +18,8 @@ from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.statistics import Question, Statistics, StatisticsGrouping
-from vesemir.engine.ports.changes import MoveDeployment, MoveTarget
+from vesemir.domain.step import Direction
+from vesemir.engine.ports.changes import AddTargets, MoveDeployment, MoveTarget
 from vesemir.engine.ports.store import ControlCommand
 from vesemir.settings import PostgresSettings
 
@@ -92,6 +94,30 @@ async def test_a_result_leaves_its_line_in_the_same_transaction(
     assert (line["deployment_id"], line["status"], line["failure_code"]) == ("d1", "failed", "ssh.unreachable")
     assert (line["targets_total"], line["targets_failed"], line["team"]) == (2, 1, "payments")
     assert line["finished_at"] == await connection.fetchval("SELECT finished_at FROM deployment")
+
+
+async def test_what_succeeded_is_counted_by_whether_it_serves(store: PostgresStore, run: Run) -> None:
+    """Not what was not asked, nor what was brought back; and without a dry run."""
+    names = [f"web{number}" for number in range(1, 6)]
+    targets = [a_target(name, position=position) for position, name in enumerate(names)]
+    claimed = await started(store, *targets)
+    seen = zip(names, (True, True, False, None, True), strict=True)
+    moves = [
+        change
+        for name, in_traffic in seen
+        for change in (
+            MoveTarget(name, FORWARD, TargetState.PENDING, TargetState.RUNNING),
+            MoveTarget(name, FORWARD, TargetState.RUNNING, TargetState.SUCCEEDED, finished=True, in_traffic=in_traffic),
+        )
+    ]
+    back = replace(a_target("web5", direction=Direction.BACK), state=TargetState.ROLLED_BACK, finished=True)
+    ended = MoveDeployment(DeploymentState.RUNNING, DeploymentState.SUCCEEDED)
+    await store.commit(claimed, [*moves, AddTargets((back,)), ended, emit_result(targets_total=5)])
+    now = (await store.statistics(Question())).now
+    assert (now.targets_serving, now.targets_unserved) == (2, 1)
+    assert "targets serving 66.7 % 2 of 3 that have the release" in " ".join((await run("--all")).stdout.split())
+    counted = json.loads((await run("--json")).stdout)["now"]
+    assert (counted["targets_serving"], counted["targets_unserved"], counted["target_serving_rate"]) == (2, 1, 0.66667)
 
 
 async def test_one_cancelled_while_it_waited_has_its_line_too(store: PostgresStore) -> None:

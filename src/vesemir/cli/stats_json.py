@@ -43,6 +43,7 @@ def _tally(tally: StatisticsTally) -> Json:
         "defect_rate": _rounded(tally.defect_rate),
         "success_rate": _rounded(tally.success_rate),
         "target_failure_rate": _rounded(tally.target_failure_rate),
+        "target_serving_rate": _rounded(tally.target_serving_rate),
         **asdict(tally),
     }
 

@@ -85,7 +85,9 @@ def _matters(grouping: StatisticsGrouping, group: StatisticsGroup, *, asked: boo
 
 def _summary(found: Statistics) -> RenderableType:
     now, before = found.now, found.previous or StatisticsTally()
+    serving = f"{now.targets_serving:,} of {now.targets_serving + now.targets_unserved:,} that have the release"
     failed_targets = f"{now.targets_failed:,} of {now.targets:,}"
+    asked = now.target_serving_rate is not None or before.target_serving_rate is not None
     lines = [
         _counted("ended", now.deployments, before.deployments),
         _rated("succeeded", now.success_rate, before.success_rate, f"{now.succeeded:,} of {now.rated:,}"),
@@ -94,6 +96,7 @@ def _summary(found: Statistics) -> RenderableType:
         _counted("dry runs", now.dry_runs, before.dry_runs),
         _counted("targets", now.targets, before.targets),
         _rated("targets failed", now.target_failure_rate, before.target_failure_rate, failed_targets),
+        *([_rated("targets serving", now.target_serving_rate, before.target_serving_rate, serving)] if asked else []),
         _timed("took, p50", now.duration_p50, before.duration_p50),
         _timed("took, p95", now.duration_p95, before.duration_p95),
         _timed("waited, p50", now.wait_p50, before.wait_p50),

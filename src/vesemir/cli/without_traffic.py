@@ -16,7 +16,7 @@ from vesemir.engine.ports.views import DeploymentView, DrainedServerView, Target
 FRESH_SECONDS = 180.0
 """Three looks: instances look at what is left drained every ``lease.seconds``, which is 60 unless set."""
 
-NOT_TOUCHED = "out or not UP before this deployment, which did not touch it"
+NOT_TOUCHED = "out, not UP or unknown in HAProxy, and not by this deployment"
 NOT_SERVING = "ready, but not UP in HAProxy or without weight"
 _SERVES = frozenset({TargetState.SUCCEEDED, TargetState.ROLLED_BACK, TargetState.SKIPPED})
 _BECAUSE = {
@@ -86,9 +86,7 @@ def _by_others(target: TargetView) -> str:
     prior = None if target.traffic is None else PriorTraffic.of_json(target.traffic)
     if prior is not None and (found := prior.taken_out):
         return f"somebody else took it out before this deployment ({found})"
-    if not target.touched:
-        return NOT_TOUCHED
-    return NOT_SERVING
+    return NOT_TOUCHED if prior is None else NOT_SERVING
 
 
 def _at_its_end(view: DeploymentView) -> str:

@@ -54,7 +54,8 @@ class StatisticsTally:
     """Counts of deployments that ended, and times in seconds. Everything but ``dry_runs`` is without dry runs.
 
     ``duration_p50`` and ``_p95`` are of those that succeeded: one that fails at its first target is quick. The waits
-    are counted over the whole only, not for each group.
+    are counted over the whole only, not for each group. ``targets_serving`` and ``_unserved`` succeeded, with and
+    without traffic at their end; where it is not known a target is in neither.
     """
 
     succeeded: int = 0
@@ -65,6 +66,8 @@ class StatisticsTally:
     dry_runs: int = 0
     targets: int = 0
     targets_failed: int = 0
+    targets_serving: int = 0
+    targets_unserved: int = 0
     duration_p50: float | None = None
     duration_p95: float | None = None
     wait_p50: float | None = None
@@ -91,6 +94,11 @@ class StatisticsTally:
     @property
     def success_rate(self) -> float | None:
         return share(self.succeeded, self.rated)
+
+    @property
+    def target_serving_rate(self) -> float | None:
+        """Of the targets that have the release, those that get traffic."""
+        return share(self.targets_serving, self.targets_serving + self.targets_unserved)
 
     @property
     def target_failure_rate(self) -> float | None:

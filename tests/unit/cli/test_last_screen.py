@@ -65,7 +65,7 @@ def test_without_the_events_before_it_the_result_says_what_it_can(
     script([ACCEPTED, last])
     lines = invoke("deploy", "--follow", "--file", str(event_file)).stdout.splitlines()
     assert lines[:2] == [
-        "No traffic on web1: out or not UP before this deployment, which did not touch it.",
+        "No traffic on web1: out, not UP or unknown in HAProxy, and not by this deployment.",
         "No traffic on web2: it failed, and its failure says how it was left.",
     ]
     script([ACCEPTED, result("succeeded", web1=False, web2=False)])

@@ -66,7 +66,7 @@ AT_END = "so when it ended, not known since 2026-11-23 12:00:20 UTC"
          "left drained by a later deployment, d7, at 2026-11-24 00:00:00 UTC; still drained 12 s ago (seen by a/1)"),
         (OUT, f"somebody else took it out before this deployment (drain on lb1); {AT_END}"),
         (target(status="skipped", traffic=None, in_traffic=False),
-         f"out or not UP before this deployment, which did not touch it; {AT_END}"),
+         f"out, not UP or unknown in HAProxy, and not by this deployment; {AT_END}"),
         (target(in_traffic=False), f"ready, but not UP in HAProxy or without weight; {AT_END}"),
     ],
 )  # fmt: skip

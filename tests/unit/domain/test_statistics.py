@@ -26,6 +26,8 @@ def test_a_defect_is_a_release_that_is_not_where_it_was_asked_to_be() -> None:
 def test_of_nothing_there_is_no_rate() -> None:
     assert StatisticsTally(cancelled=3).defect_rate is None
     assert StatisticsTally().target_failure_rate is None
+    assert StatisticsTally(targets=9).target_serving_rate is None
+    assert StatisticsTally(targets=9, targets_serving=3, targets_unserved=1).target_serving_rate == 0.75
     assert share(0, 5) == 0
 
 

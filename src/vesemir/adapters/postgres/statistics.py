@@ -86,6 +86,8 @@ def _tally(row: Row) -> StatisticsTally:
         dry_runs=row["dry_runs"],
         targets=row["targets"],
         targets_failed=row["targets_failed"],
+        targets_serving=row["targets_serving"],
+        targets_unserved=row["targets_unserved"],
         duration_p50=durations[0],
         duration_p95=durations[1],
         wait_p50=waits[0],

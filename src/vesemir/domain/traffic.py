@@ -99,6 +99,11 @@ class ServerState:
         return self.is_up and self.weight > 0
 
     @property
+    def shown(self) -> str:
+        """What HAProxy shows of it, for a text."""
+        return f"{self.status!r}{f' ({self.check_said})' if self.check_said else ''}"
+
+    @property
     def is_fresh_pass(self) -> bool:
         """A check passed since the server left maint: leaving it sets the health to ``rise`` before any check.
 

@@ -12,11 +12,12 @@ from functools import partial
 from vesemir.domain.events import DeploymentCancellingEvent, DeploymentPausedEvent, DeploymentResumedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally
+from vesemir.domain.rollout import Begin, Complete, Halt, Move, RolloutTally
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import stop_failure
+from vesemir.engine.deployment.look_again import LookAgain
 from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock, PauseLimit
 from vesemir.engine.deployment.progress import DeploymentProgress
 from vesemir.engine.ownership.stop_signal import StopReason
@@ -69,6 +70,9 @@ class RolloutLoop:
         self._awaits_approval = earlier is not None and earlier.awaits_approval
         self._paused_before = 0.0 if earlier is None else earlier.paused_seconds
         self._pause_limit = PauseLimit(deployment.limits, on_overdue=self._changed.set)
+        self._looks = None
+        if earlier is not None:
+            self._looks = LookAgain(deployment, rows, on_regressed=self._note, on_change=self._changed.set)
         self._gate = BatchGate(
             deployment.request.rollout,
             plan,
@@ -96,6 +100,7 @@ class RolloutLoop:
                         if row.standing.in_work:
                             self._start(group, row)
                     outcome = await self._loop(group)
+                    self._stop_looking()
         finally:
             self._clock.stand_still()
             self._pause_limit.end()
@@ -132,27 +137,50 @@ class RolloutLoop:
                     continue  # a wish came while the last one was written: nothing starts before it is looked at
                 move = self._tally.next_move()
                 if self._signal.reason is None and isinstance(move, Halt | Complete):
-                    return move
-                if self._signal.ending:
+                    if self._looked_before_end(move, group):
+                        return move
+                elif self._signal.ending:
+                    self._stop_looking()
                     if not self._in_work:
                         return None
-                elif isinstance(move, Begin):
-                    await self._begin(group, move)
+                else:
+                    await self._go_on(group, move)
             except LeaseLostError:
                 self._deployment.lease.lose()
                 continue
             await self._changed.wait()
 
-    async def _begin(self, group: asyncio.TaskGroup, move: Begin) -> None:
+    def _looked_before_end(self, move: Halt | Complete, group: asyncio.TaskGroup) -> bool:
+        """What is rolled back is not looked at: all of it gets the release before again."""
+        turns = isinstance(move, Halt) and self._deployment.request.rollout.on_failure == "rollback"
+        return self._looks is None or turns or self._looks.before_the_end(group)
+
+    async def _go_on(self, group: asyncio.TaskGroup, move: Move) -> None:
         if self._progress.state is DeploymentState.PAUSED:
-            return
+            self._look_in_pause(group)
+        elif isinstance(move, Begin):
+            await self._begin(group, move)
+
+    def _look_in_pause(self, group: asyncio.TaskGroup) -> None:
+        if self._looks is not None:
+            self._looks.in_pause(group)
+
+    def _stop_looking(self) -> None:
+        if self._looks is not None:
+            self._looks.stop()
+
+    async def _begin(self, group: asyncio.TaskGroup, move: Begin) -> None:
         if move.opens is not None:
             if self._gate.needs_approval(move.opens):
                 self._awaits_approval = True
                 await self._pause(Wish(reason=self._pause_limit.reason))
+                self._look_in_pause(group)
                 return
             if self._gate.paused(move.opens):
+                self._look_in_pause(group)
                 return
+        if self._looks is not None and not self._looks.before(move, group):
+            return
         self._say_begin(move.names)
         for name in move.names:
             self._start(group, self._rows[name])
@@ -171,7 +199,7 @@ class RolloutLoop:
         self._in_work += 1
         if not row.resumed:
             session.begin()
-        self._tally.note(row.name, row.standing)
+        self._note(row)
         group.create_task(self._one(session, row), name=f"target {row.name}")
 
     async def _one(self, session: TargetSession, row: Row) -> None:
@@ -179,8 +207,11 @@ class RolloutLoop:
             await session.run()
         finally:
             self._in_work -= 1
-            self._tally.note(row.name, row.standing)
+            self._note(row)
             self._changed.set()
+
+    def _note(self, row: Row) -> None:
+        self._tally.note(row.name, row.standing)
 
     async def _obey(self) -> None:
         """Bring the deployment's state in line with what control wishes."""
@@ -221,6 +252,8 @@ class RolloutLoop:
         await self._deployment.recorder.write(change, Emit(DeploymentResumedEvent(wish)))
         self._log.info("resumed")
         self._pause_limit.end()
+        if self._looks is not None:
+            self._looks.pause_over()
         self._awaits_approval = False
         self._gate.approve(approved)
         self._clock.go()

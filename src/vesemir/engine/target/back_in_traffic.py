@@ -1,4 +1,8 @@
-"""A target's way back into traffic: checked, held at each share of its weight, then at 100 %; a canary is judged."""
+"""A target's way back into traffic: checked, held at each share of its weight, then at 100 %; a canary is judged.
+
+It is done when it has stayed UP for ``rollout.min_healthy_seconds``, counted from its passed check. An owner that goes
+on with it counts anew.
+"""
 
 import asyncio
 from functools import partial
@@ -6,6 +10,7 @@ from functools import partial
 from vesemir.domain.canary import Judge
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic_prior import PriorTraffic
+from vesemir.engine.clock import loop_time
 from vesemir.engine.ownership.scope import Scope
 from vesemir.engine.target.canary_hold import CanaryHold, refuse_regressed
 from vesemir.engine.target.context import Deployment
@@ -38,6 +43,7 @@ class TrafficReturn:
         name = self._row.name
         if not (checked := self._steps.succeeded("health")):
             await self._steps.own("health", lambda: traffic.warm_up(name, prior))
+        up_since = loop_time()
         judging = await self._judging(traffic)
         try:
             hold = partial(self._hold, judging)
@@ -48,12 +54,22 @@ class TrafficReturn:
             raise
         self._deployment.ports.log.info("back in traffic")
         await self._analyse(traffic, prior, judging)
+        await self._stay_up(traffic, prior, since=up_since)
 
     async def stay(self, traffic: Traffic, prior: PriorTraffic) -> None:
         """Somebody may have begun to leave it drained after it was back: an earlier owner, at a cancel."""
+        up_since = loop_time()
         await traffic.assert_in(self._row.name, prior)
         if not self._steps.succeeded("analysis"):
             await self._analyse(traffic, prior, await self._judging(traffic))
+        await self._stay_up(traffic, prior, since=up_since)
+
+    async def _stay_up(self, traffic: Traffic, prior: PriorTraffic, *, since: float) -> None:
+        """What is left of that time after the holds: watched at 100 %. It changes nothing, so it holds up no stop."""
+        left = since + self._deployment.request.rollout.min_healthy_seconds - loop_time()
+        if left > 0:
+            with self._scope.waiting():
+                await traffic.keep_in(self._row.name, prior, partial(self._hold, None), left)
 
     async def _judging(self, traffic: Traffic) -> CanaryHold | None:
         """Its window begins here. None for a target that is not to be judged."""

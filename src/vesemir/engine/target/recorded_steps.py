@@ -26,9 +26,22 @@ from vesemir.engine.target.step_runner import StepRunner
 from vesemir.engine.traffic.last_seen import saw, seen_by
 
 
+def runner_on(
+    host: Host, deployment: Deployment, *, on_try: Callable[[int], None] = lambda _number: None
+) -> StepRunner:
+    """Steps of this deployment, on that host. ``on_try`` hears the number of each try of a check that begins."""
+    return StepRunner(
+        host,
+        artifact=deployment.ports.artifact,
+        python=deployment.limits.python,
+        redact=deployment.redact,
+        on_try=on_try,
+    )
+
+
 class RecordedSteps:
     """``began`` tells whether anything was asked of the host or of HAProxy in this session; ``doing`` the last step;
-    ``ended`` how many have ended in it."""
+    ``ended`` how many have ended in it; ``checked_at`` is when a check passed in it last."""
 
     def __init__(self, deployment: Deployment, row: Row, scope: Scope) -> None:
         self._deployment = deployment
@@ -39,6 +52,7 @@ class RecordedSteps:
         self.began = False
         self.doing = ""
         self.ended = 0
+        self.checked_at: float | None = None
 
     async def remember(self) -> None:
         """Read what is recorded for this target, if it was in work before."""
@@ -116,13 +130,7 @@ class RecordedSteps:
             await self._remote(host, step, entry, resumed=resumed)
 
     async def _remote(self, host: Host, step: RenderedStep, entry: RunningStep, *, resumed: bool) -> None:
-        runner = StepRunner(
-            host,
-            artifact=self._deployment.ports.artifact,
-            python=self._deployment.limits.python,
-            redact=self._deployment.redact,
-            on_try=entry.tried,
-        )
+        runner = runner_on(host, self._deployment, on_try=entry.tried)
         tried = self._recorded.get(step.name)
         attempt = 1 if tried is None else tried.attempt
         while True:
@@ -134,6 +142,8 @@ class RecordedSteps:
                 resumed = False
             tried = None
             if result.status is StepStatus.SUCCEEDED:
+                if isinstance(step.action, CheckAction):
+                    self.checked_at = loop_time()
                 return
             if attempt > step.retries or result.status is StepStatus.CANCELLED:
                 raise FailedError(*failure_of_step(step, result, self._row.name, redact=self._deployment.redact))

@@ -6,9 +6,10 @@ own markers tell decides about the rest (architecture.md, "State").
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
+from vesemir.domain.action import RenderedStep
 from vesemir.domain.events import TargetStartedEvent
 from vesemir.domain.failure import FailedError, Failure, FailureCode, FailureKind, LeaseLostError, with_left_behind
 from vesemir.domain.render import hidden_values
@@ -26,6 +27,7 @@ from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.target.back_in_traffic import TrafficReturn
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.host_session import open_host
+from vesemir.engine.target.last_check import last_check
 from vesemir.engine.target.last_words import shown_after_steps
 from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
@@ -186,6 +188,18 @@ class TargetSession:
             for step in steps:
                 await self._steps.remote(host, step, resumed=row.resumed)
         await self._back_into_traffic()
+        await self._keep_passing(host, steps)
+
+    async def _keep_passing(self, host: Host, steps: Sequence[RenderedStep]) -> None:
+        """``rollout.min_healthy_seconds`` where no HAProxy tells that it is UP: by its last check, if it has one."""
+        row, seconds = self._row, self._deployment.request.rollout.min_healthy_seconds
+        check = last_check(self._deployment, steps, target=row.name, direction=row.direction)
+        if self._traffic is not None or check is None:
+            return
+        checked_at = self._steps.checked_at
+        left = seconds if checked_at is None else checked_at + seconds - loop_time()
+        with self._scope.waiting(), self._scope.standing_still():
+            await check.keep_passing(host, left)
 
     async def _out_of_traffic(self) -> None:
         traffic, row = self._traffic, self._row

@@ -53,6 +53,11 @@ class StepRunner:
             case PutAction() | FetchAction() as action:
                 return await self._place(key, action)
 
+    async def try_once(self, key: StepKey, check: CheckAction) -> str | None:
+        """Why the check does not pass now; None when it does. Raises as ``run``."""
+        reason, _ = await self._probe(key, check, PROBE_SECONDS)
+        return reason
+
     async def _place(self, key: StepKey, action: PutAction | FetchAction) -> StepResult:
         started = loop_time()
         try:

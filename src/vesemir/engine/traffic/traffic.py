@@ -17,7 +17,7 @@ from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, che
 from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
-from vesemir.engine.traffic import weights
+from vesemir.engine.traffic import look_again, weights
 from vesemir.engine.traffic.capacity import Capacity
 from vesemir.engine.traffic.drain import empty
 from vesemir.engine.traffic.in_traffic import in_traffic
@@ -204,6 +204,11 @@ class Traffic:
             with suppress(FailedError):  # asked again soon; who moves traffic says that it is away
                 found[box.name] = await box.counters(self._request.backend)
         return found
+
+    async def not_up(self, names: Iterable[str]) -> Mapping[str, str]:
+        """Finished targets that ought to serve and do not, with why. Raises nothing."""
+        servers = {name: self.server_of(name) for name in names}
+        return await look_again.not_up(self._balancers, self._request.backend, servers)
 
     async def assert_in(self, name: str, prior: PriorTraffic) -> str:
         """Read again what was put back, and in again where something took it out since."""

@@ -105,7 +105,4 @@ def not_up(servers: Sequence[ServerOnBox], states: Sequence[ServerState], what: 
 
 
 def _seen(servers: Sequence[ServerOnBox], states: Sequence[ServerState]) -> str:
-    return ", ".join(
-        f"{state.status!r}{f' ({state.check_said})' if state.check_said else ''} on {server.box.name}"
-        for server, state in zip(servers, states, strict=True)
-    )
+    return ", ".join(f"{state.shown} on {server.box.name}" for server, state in zip(servers, states, strict=True))

@@ -92,6 +92,25 @@ def test_a_package_is_installed_in_exactly_the_version_and_its_service_restarted
     assert calls[3:] == ["apt-mark hold -- shop-server", "systemctl restart shop", "systemctl is-active shop"]
 
 
+def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
+    """At the names that the recipes write to first. Before: the link's target was overwritten."""
+    others = tmp_path / "others"
+    for recipe, names in (
+        ("package", ["package-d1.new"]),
+        ("chef-client", ["chef-previous-d1.new", "chef-shop-production.json.new"]),
+    ):
+        (tmp_path / recipe).mkdir()
+        host = Host(tmp_path / recipe, recipe)
+        host.state.mkdir()
+        others.write_text("others")
+        for name in names:
+            (host.state / name).symlink_to(others)
+        for step in host.steps({"package": "shop-server"} if recipe == "package" else {})[:1]:
+            assert carry_out(step, tmp_path, path=f"{tmp_path / recipe}:{PATH}").returncode == 0
+        assert others.read_text() == "others"
+        assert not (host.state / names[0]).exists()
+
+
 def test_a_package_goes_back_to_the_version_that_was_there(packages: Host) -> None:
     parameters: dict[str, object] = {"package": "shop-server", "package_version": "1:1.4.2~rc1-1+deb12"}
     packages.carry_out(parameters)

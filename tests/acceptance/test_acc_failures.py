@@ -62,6 +62,11 @@ def release(**parameters: str) -> Callable[[Lab, Sites], Event]:
     return make
 
 
+def within(seconds: int, make: Callable[[Lab, Sites], Event]) -> Callable[[Lab, Sites], Event]:
+    """A download is tried again for as long as its step may take."""
+    return lambda lab, sites: make(lab, sites) | {"timeouts": {"step": seconds}}
+
+
 CASES = {
     "closed port": Case(script("closed"), "ssh.unreachable", "unreachable"),
     "wrong key": Case(script("stranger"), "ssh.auth_failed", "unreachable"),
@@ -77,7 +82,9 @@ CASES = {
     "checksum": Case(release(artifact_sha256="0" * 64), "artifact.checksum_mismatch"),
     "no such file": Case(release(artifact_url="file://{lab}/artifacts/none.tar.gz"), "artifact.unavailable"),
     "not below the roots": Case(release(artifact_url="file:///etc/passwd"), "artifact.unavailable"),
-    "nobody serves it": Case(release(artifact_url="http://127.0.0.1:{port}/x.tar.gz"), "artifact.unavailable"),
+    "nobody serves it": Case(
+        within(5, release(artifact_url="http://127.0.0.1:{port}/x.tar.gz")), "artifact.unavailable", says="(try "
+    ),
 }
 if os.geteuid() == 0:  # only root can start an sshd for somebody else
     CASES["no sudo right"] = Case(

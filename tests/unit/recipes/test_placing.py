@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from tests.unit.recipes.recipe_runs import run
 
 from vesemir.domain.action import FetchAction, PutAction
+from vesemir.domain.step import Command
 from vesemir.engine.target.placement import fetch_command, place_command, program
 
 CONTENT = b"one\0two\n" * 1000
@@ -26,6 +28,13 @@ def fetch(url: str, destination: Path, *, sha256: str = SHA, mode: int = 0o640) 
 
 def put(destination: Path, *, owner: str = "", group: str = "", sha256: str = SHA) -> PutAction:
     return PutAction(str(destination), None, CONTENT, 0o644, owner, group, sha256, sudo=True, timeout=7)
+
+
+def hurried(command: Command) -> Command:
+    """With pauses of a hundredth."""
+    *words, text = command.argv
+    assert "FIRST_PAUSE = 0.5\n" in text
+    return replace(command, argv=(*words, text.replace("FIRST_PAUSE = 0.5\n", "FIRST_PAUSE = 0.005\n")))
 
 
 @pytest.fixture
@@ -76,6 +85,7 @@ def test_the_command_is_fixed_and_everything_variable_is_in_its_environment() ->
 def test_a_download_differs_only_by_its_url() -> None:
     command = fetch_command(fetch("https://a/b", Path("/x")))
     assert command.environment["VESEMIR_PLACE_URL"] == "https://a/b"
+    assert command.environment["VESEMIR_PLACE_SECONDS"] == "20"
     assert "VESEMIR_PLACE_SOURCE" not in command.environment
 
 
@@ -183,15 +193,16 @@ def test_a_download_is_checked_and_put_in_place(tmp_path: Path, site: str) -> No
     ("path", "words"), [("/gone", "404"), ("/short", f"broke off after {len(CONTENT)} of {len(CONTENT) + 100}")]
 )
 def test_a_download_that_fails_is_unavailable(tmp_path: Path, site: str, path: str, words: str) -> None:
-    done = run(fetch_command(fetch(site + path, tmp_path / "file")))
+    done = run(hurried(fetch_command(fetch(site + path, tmp_path / "file"))))
     assert done.returncode == 3
     assert words in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
-    done = run(fetch_command(fetch("http://127.0.0.1:1/file", tmp_path / "file")))
+    done = run(hurried(fetch_command(fetch("http://127.0.0.1:1/file", tmp_path / "file"))))
     assert done.returncode == 3
+    assert done.stdout.count("Connection refused>; again in ") == 6
     assert "check that this host reaches it" in done.stderr
 
 

@@ -23,11 +23,17 @@ def place_command(action: PutAction | FetchAction, uploaded_path: str, *, python
 def fetch_command(action: FetchAction, *, python: str = "python3") -> Command:
     """Download on the host (proxies come from the step's ``environment``), unless the very file is there already.
 
+    It is tried again, within the step's time, when that may help.
+
     Raises ``ValueError`` for a ``file://`` artifact, which the instance reads and uploads.
     """
     if not action.url.startswith(("http://", "https://")):
         raise ValueError(f"{action.url} is not fetched on the target but uploaded to it")
-    origin = {"VESEMIR_PLACE_URL": action.url, "VESEMIR_PLACE_MAX_BYTES": str(action.max_bytes)}
+    origin = {
+        "VESEMIR_PLACE_URL": action.url,
+        "VESEMIR_PLACE_MAX_BYTES": str(action.max_bytes),
+        "VESEMIR_PLACE_SECONDS": f"{action.timeout:g}",
+    }
     return _command(action, origin, python)
 
 

@@ -56,6 +56,10 @@ WHERE (:application::text IS NULL OR application = :application)
       SELECT last.accepted_at, last.deployment_id FROM deployment AS last WHERE last.deployment_id = :before))
 ORDER BY accepted_at DESC, deployment_id DESC LIMIT :limit;
 
+-- name: was_dry_run
+-- By the line for statistics, which outlives the clean-up.
+SELECT dry_run FROM outcome WHERE deployment_id = :deployment_id;
+
 -- name: lane_history
 -- What was deployed in a lane, newest first, with the hosts of each: all, those that a recipe step began on, and those
 -- that a rollback brought back. Dry runs changed nothing and are left out.

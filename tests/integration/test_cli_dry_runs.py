@@ -126,3 +126,16 @@ async def test_what_is_left_of_one_that_was_cleaned_up(store: PostgresStore, run
             await store.advance(each.destination_id, "p", 2, release=True)
     await store.clean_up(older_than_seconds=0, rows=1000)
     assert "d1 ended as dry run: would succeed on 20" in (await run("status", "d1")).stderr
+
+
+async def test_what_is_left_of_one_that_failed_before_it_knew_its_targets(store: PostgresStore, run: Run) -> None:
+    """Its result has no plan to be known by."""
+    claimed = await begin(store, "d1", "2.1.0", dry_run=True)
+    finished = Emit(DeploymentFinishedEvent(DeploymentState.FAILED, FAILURE, targets=(), metrics={}))
+    await store.commit(claimed, [MoveDeployment(DeploymentState.RUNNING, DeploymentState.FAILED, FAILURE), finished])
+    assert "d1: dry run: would fail" in (await run("logs", "d1", "--follow")).stderr
+    while due := await store.lease_deliveries("p", seconds=30, limit=10):
+        for each in due:
+            await store.advance(each.destination_id, "p", 2, release=True)
+    await store.clean_up(older_than_seconds=0, rows=1000)
+    assert "d1 ended as dry run: would fail on 20" in (await run("status", "d1")).stderr

@@ -67,7 +67,9 @@ def deployed(settings: Settings, event: DraftEvent, *, follow: bool, timeout: fl
     if answer["event"] == "deployment.accepted":
         if not as_json:
             deployment_id = answer["deployment_id"]
-            show(f"{deployment_id}: {line_of(answer)}", f"Next: vesemir status {deployment_id}")
+            show(
+                f"{deployment_id}: {line_of(answer, dry_run=rollout.dry_run)}", f"Next: vesemir status {deployment_id}"
+            )
         return 0
     if not as_json:
         show(*result_parts(FinishedDeployment.of_event(answer, rollout)))

@@ -14,6 +14,7 @@ from rich.text import Text
 from vesemir.cli.doing import doing_words, step_words
 from vesemir.cli.output import console, count, seconds_text, status_text, table, text
 from vesemir.cli.rollout import RolloutProgress, TargetProgress, line_of
+from vesemir.cli.state_words import state_words
 from vesemir.domain.visible import visible_line
 
 _REFRESHES_PER_SECOND = 4
@@ -45,14 +46,15 @@ class Watcher(Protocol):
 class Lines:
     """A line per event, and one for a step after 10 s, 20 s, 40 s, and so on."""
 
-    def __init__(self, out: Console) -> None:
+    def __init__(self, out: Console, *, dry_run: bool = False) -> None:
         self._out = out
         self._due: dict[tuple[str, str, str], float] = {}
         """By target, step and its begin: how long it must take for the next line."""
+        self._dry_run = dry_run
 
     def event(self, event: Mapping[str, Any]) -> None:
         moment = str(event.get("occurred_at", ""))[11:19]
-        self._out.print(text(visible_line(f"{moment} {line_of(event)}")), soft_wrap=True)
+        self._out.print(text(visible_line(f"{moment} {line_of(event, dry_run=self._dry_run)}")), soft_wrap=True)
 
     def doing(self, targets: Sequence[TargetProgress], *, now: float) -> None:
         lines, due = [], {}
@@ -100,7 +102,7 @@ def watching(rollout: RolloutProgress, *, clock: Clock = time.monotonic) -> Iter
     """Show ``rollout`` until the end of the block."""
     out = console(stderr=True)
     if not out.is_terminal or out.is_dumb_terminal:
-        yield Lines(out)
+        yield Lines(out, dry_run=rollout.dry_run)
         return
     with Live(
         get_renderable=lambda: rendered(rollout, now=clock(), rows=max(_FEWEST_ROWS, out.height - _OTHER_LINES)),
@@ -147,7 +149,7 @@ def rendered(rollout: RolloutProgress, *, now: float, rows: int) -> RenderableTy
 def _head(rollout: RolloutProgress) -> RenderableType:
     counts = Counter(target.status for target in rollout.targets.values())
     reported = ", ".join(f"{number} {status.replace('_', ' ')}" for status, number in counts.items())
-    parts = [f"{rollout.deployment_id}: {rollout.state.replace('_', ' ')}", rollout.note, reported]
+    parts = [f"{rollout.deployment_id}: {state_words(rollout.state, dry_run=rollout.dry_run)}", rollout.note, reported]
     return text(" · ".join(part for part in parts if part), "bold")
 
 

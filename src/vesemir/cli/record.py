@@ -34,7 +34,8 @@ async def view_of(reader: Reader, deployment_id: str) -> DeploymentView:
     """All of one deployment. Raises ``VesemirError`` if it is not in the record."""
     view = await reader.deployment_view(deployment_id)
     if view is None and (result := await reader.kept_result(deployment_id)) is not None:
-        ended = f"{status_words(result.body)} on {result.body['occurred_at'][:10]}"
+        dry_run = await reader.was_dry_run(deployment_id)
+        ended = f"{status_words(result.body, dry_run=dry_run)} on {result.body['occurred_at'][:10]}"
         raise VesemirError(f"{deployment_id} ended as {ended}, and its record was cleaned up since (retention.days)")
     if view is None:
         missing = f"there is no deployment {deployment_id!r} in the record; `vesemir history` lists them"

@@ -164,21 +164,21 @@ def _waits(event: Json) -> str:
     return f"{count(before, 'deployment')} of {event['application']}/{event['environment']} before it" if before else ""
 
 
-def line_of(event: Json) -> str:
-    """The event in one line, for a log: what happened where."""
+def line_of(event: Json, *, dry_run: bool = False) -> str:
+    """The event in one line, for a log: what happened where. ``dry_run``: it was asked for as one."""
     name = str(event.get("event"))
     if name.startswith(("target.", "step.")):
         return f"{event['target']}: {_of_target(name, event)}"
     match name:
         case "deployment.accepted":
-            reported = _after(": ", _waits(event))
+            reported = f"{' as a dry run' if dry_run else ''}{_after(': ', _waits(event))}"
         case "deployment.started":
             batches = count(len(event["batches"]), "batch", "batches")
             reported = f": {count(len(event['targets']), 'target')} in {batches}"
         case "deployment.taken_over":
             reported = f" by {event['instance']} from {event['previous_instance']}"
         case "deployment.finished":
-            reported = f": {status_words(event)}"
+            reported = f": {status_words(event, dry_run=dry_run)}"
         case _:
             reported = _after(" ", why(event))
     return f"{name.removeprefix('deployment.').replace('_', ' ')}{reported}"

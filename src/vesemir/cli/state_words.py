@@ -23,6 +23,7 @@ def state_text(deployment: DeploymentSummary) -> "Text":
     return text(state_words(deployment.state, dry_run=deployment.dry_run), STYLES.get(deployment.state, ""))
 
 
-def status_words(finished: Mapping[str, Any]) -> str:
-    """The same of the body of a ``deployment.finished``: only a dry run's has a ``plan``."""
-    return state_words(finished["status"], dry_run=finished.get("plan") is not None)
+def status_words(finished: Mapping[str, Any], *, dry_run: bool = False) -> str:
+    """The same of the body of a ``deployment.finished``: one with a ``plan`` is of a dry run. One that failed before it
+    knew its targets has none: ``dry_run`` is what else is known of it."""
+    return state_words(finished["status"], dry_run=dry_run or finished.get("plan") is not None)

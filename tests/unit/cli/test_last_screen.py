@@ -80,7 +80,9 @@ def test_a_dry_run_is_one_on_its_last_screen_however_it_ended(invoke: Invoke, sc
                  metrics={"duration_seconds": 0.1, "targets_total": 0, "targets_succeeded": 0, "targets_rolled_back": 0}
     )  # fmt: skip
     script([ACCEPTED, last])
-    shown = invoke("deploy", "--dry-run", "--follow", "--file", str(event_file)).stdout.splitlines()
+    told = invoke("deploy", "--dry-run", "--follow", "--file", str(event_file))
+    assert told.stderr.splitlines() == ["12:00:01 accepted as a dry run", "12:00:02 finished: dry run: would fail"]
+    shown = told.stdout.splitlines()
     assert shown[0] == "The dry run of 2.0.0 of shop in production failed after 0.1 s, nothing was changed: none."
 
 

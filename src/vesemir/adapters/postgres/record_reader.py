@@ -138,6 +138,11 @@ class Reader:
             row = await statements().kept_result.row(connection, deployment_id=deployment_id)
         return None if row is None else event_of(row)
 
+    async def was_dry_run(self, deployment_id: str) -> bool:
+        """Of one that ended, also after it was cleaned up: its result does not say so if it failed early."""
+        async with self._database.connection() as connection:
+            return bool(await statements().was_dry_run.value(connection, deployment_id=deployment_id))
+
     async def lane_history(self, application: str, environment: str, *, limit: int) -> list[LaneDeployment]:
         """What was deployed there, newest first, without dry runs."""
         async with self._database.connection() as connection:

@@ -76,7 +76,8 @@ class ResultWriter:
         """The one line that support looks for first."""
         log = self._ports.log
         (log.info if failure is None else log.warning)(
-            "finished: {status}, {done} of {total} targets in {seconds:.1f} s{why}",
+            "{what}finished: {status}, {done} of {total} targets in {seconds:.1f} s{why}",
+            what="dry run " if self._record.request.get("dry_run") else "",
             status=status.value,
             done=metrics["targets_succeeded"],
             total=metrics["targets_total"],

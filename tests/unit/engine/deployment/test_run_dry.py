@@ -24,6 +24,7 @@ async def test_a_dry_run_changes_nothing_and_tells_the_plan() -> None:
         assert world.statuses() == {"web1": "skipped", "web2": "skipped"}
         assert {call.what for call in world.hosts.calls} == {"login"}
         assert world.lbs[0].told == []
+        assert "dry run finished: succeeded, 0 of 2 targets in " in world.instances[0].log.of("info")[-1]
 
 
 async def test_a_dry_run_says_what_is_in_the_way() -> None:

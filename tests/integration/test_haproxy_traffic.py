@@ -188,13 +188,21 @@ async def test_out_on_both_load_balancers_and_in_on_both(haproxies: Haproxies, m
     traffic = await moving.traffic()
     prior = await traffic.observe("web1")
 
+    async def seen() -> list[bool | None]:
+        return list((await traffic.in_traffic(["web1", "web2", "web9"], seconds=5)).values())
+
+    assert await seen() == [True, True, False], "web9 is no server of it"
     await traffic.take_out("web1", prior)
     assert [(await moving.state("web1", box)).admin for box in (0, 1)] == [AdminState.MAINT] * 2
+    assert await seen() == [False, True, False]
     await traffic.warm_up("web1", prior)
+    assert await seen() == [False, True, False], "a passed check alone is no traffic"
     await traffic.put_back("web1", prior, no_hold)
     assert [(await moving.state("web1", box)).status for box in (0, 1)] == ["UP"] * 2
+    assert await seen() == [True, True, False]
 
     await both[1].stop()
+    assert await seen() == [None, None, False], "what one of them says is enough for a no"
     with pytest.raises(FailedError) as caught:
         await traffic.take_out("web1", prior)
     assert caught.value.failure.code is FailureCode.HAPROXY_UNREACHABLE

@@ -156,6 +156,8 @@ def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     if view.targets:
         yield ""
         yield _targets(view.targets)
+        if any(target.in_traffic is not None for target in view.targets):
+            yield text("traffic: what HAProxy said at each target's end", "dim")
     if view.doing:
         yield ""
         yield text("Right now:")

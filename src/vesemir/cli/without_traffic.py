@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from vesemir.cli.history import moment_text
 from vesemir.cli.output import seconds_text
 from vesemir.domain.states import FINAL, TargetState
-from vesemir.domain.traffic_prior import PriorTraffic
+from vesemir.domain.traffic_prior import LEFT_DRAINED, PriorTraffic
 from vesemir.engine.ports.views import DeploymentView, DrainedServerView, TargetView
 
 FRESH_SECONDS = 180.0
@@ -18,7 +18,6 @@ FRESH_SECONDS = 180.0
 
 NOT_TOUCHED = "out, not UP or unknown in HAProxy, and not by this deployment"
 NOT_SERVING = "ready, but not UP in HAProxy or without weight"
-_SERVES = frozenset({TargetState.SUCCEEDED, TargetState.ROLLED_BACK, TargetState.SKIPPED})
 _BECAUSE = {
     TargetState.CANCELLED: "it was cancelled there",
     TargetState.UNKNOWN: "what runs there is unknown",
@@ -35,8 +34,7 @@ def is_out(target: TargetView) -> bool:
 
 def _put_back(target: TargetView) -> bool:
     """Its row among the servers left drained is gone, with or (release 0.1 saw it) without a moment."""
-    failed = target.finished and target.touched and target.status not in _SERVES
-    left = failed and target.traffic is not None and not PriorTraffic.of_json(target.traffic).drained_by_others
+    left = target.failure is not None and LEFT_DRAINED in target.failure.message
     return target.left_drained is None and (left or target.back_in_traffic_at is not None)
 
 

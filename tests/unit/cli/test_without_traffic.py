@@ -10,7 +10,8 @@ from vesemir.cli.headline import headline
 from vesemir.cli.status import view_parts
 from vesemir.cli.without_traffic import FRESH_SECONDS, back_of_each, known_now, out_of_each
 from vesemir.domain.states import DeploymentState, TargetState
-from vesemir.engine.ports.views import DeploymentView, TargetView
+from vesemir.domain.traffic_prior import LEFT_DRAINED
+from vesemir.engine.ports.views import DeploymentView, FailureView, TargetView
 
 ENDED = "2026-11-23T12:00:20.000000Z"
 
@@ -90,9 +91,19 @@ def test_those_with_the_same_words_are_told_together_and_those_that_serve_not_at
 )
 def test_one_that_was_put_back_is_out_no_more(moment: str | None, said: str) -> None:
     """Release 0.1 takes the row away and leaves no moment."""
-    back = target(status="failed", in_traffic=False, back_in_traffic_at=moment)
+    told = FailureView("step.failed", f"no; its server web1 {LEFT_DRAINED} lb1", "docs/runbook.md#step-failed")
+    back = target(status="failed", in_traffic=False, back_in_traffic_at=moment, failure=told)
     assert list(out_of_each(view(back), [back])) == []
     assert list(back_of_each([back])) == [("web1", said)]
+
+
+def test_one_that_regressed_was_left_ready_and_is_out_all_the_same() -> None:
+    told = FailureView("health.failed", "web1 is DOWN; it is left ready", "docs/runbook.md#health-failed")
+    regressed = target(status="failed", in_traffic=False, failure=told)
+    assert list(out_of_each(view(regressed), [regressed])) == [
+        ("web1", f"ready, but not UP in HAProxy or without weight; {AT_END}")
+    ]
+    assert list(back_of_each([regressed])) == []
 
 
 def test_what_is_older_than_some_looks_is_not_known() -> None:

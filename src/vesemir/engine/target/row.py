@@ -9,7 +9,7 @@ from vesemir.domain.states import TargetState, finishes_target, target_regressio
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
-from vesemir.engine.ports.changes import Emit, MoveTarget, Regress
+from vesemir.engine.ports.changes import Emit, MoveTarget, RecordInTraffic, Regress
 from vesemir.engine.ports.records import TargetRecord
 
 
@@ -108,7 +108,8 @@ class Row:
         )
         return self.move(state, finished=True, failure=failure), Emit(event)
 
-    def regress(self, failure: Failure, *, in_traffic: bool | None) -> tuple[Regress, Emit]:
+    def regress(self, failure: Failure, *, in_traffic: bool | None) -> tuple[Regress, RecordInTraffic, Emit]:
         """It had succeeded, and was not well when it was looked at again. Raises ``IllegalTransitionError``."""
-        self.state, self.failure = target_regression(self.state), failure
-        return Regress(self.name, failure), Emit(TargetRegressedEvent(self.name, failure, in_traffic))
+        self.state, self.failure, self.in_traffic = target_regression(self.state), failure, in_traffic
+        seen = RecordInTraffic(self.name, self.direction, in_traffic)
+        return Regress(self.name, failure), seen, Emit(TargetRegressedEvent(self.name, failure, in_traffic))

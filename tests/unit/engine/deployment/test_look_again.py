@@ -14,6 +14,7 @@ from tests.unit.engine.world import READY, World, one_instance
 
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import TargetState
+from vesemir.domain.step import Direction
 from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.ports.changes import Regress
 from vesemir.engine.traffic.traffic import Traffic
@@ -53,6 +54,8 @@ async def test_one_that_died_is_found_before_the_next_batch() -> None:
             "take it back when it recovers"
         )
         assert result["targets"][0]["failure"] == event["failure"]
+        assert [target["in_traffic"] for target in result["targets"]] == [False, True, True]
+        assert world.row().targets[Direction.FORWARD, "web1"].in_traffic is False
         assert (result["metrics"]["targets_failed"], result["metrics"]["targets_succeeded"]) == (1, 1)
         assert world.shown("web1") == [READY]
         assert world.record.left_drained == {}

@@ -4,10 +4,8 @@ Nothing depends on it, so no failure of it touches the deployment. One whose ste
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
-from types import TracebackType
-from typing import Self
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 from vesemir.domain.doing import Doing
 from vesemir.engine.clock import loop_time
@@ -24,7 +22,7 @@ END_SECONDS = 2.0
 
 
 class DoingWriter:
-    """``async with DoingWriter(...)``: ``redact`` takes the deployment's secrets out of what the steps saw."""
+    """``async with writer.running()``: ``redact`` takes the deployment's secrets out of what the steps saw."""
 
     def __init__(
         self, board: Board, table: DoingTable, claim: Claim, *, redact: Callable[[str], str], log: Log
@@ -35,47 +33,44 @@ class DoingWriter:
         self._redact = redact
         self._log = log
         self._reported: tuple[Doing, ...] = ()
-        self._written_at: float | None = None
+        self._written = False
+        self._written_at = 0.0
         self._closing = asyncio.Event()
-        self._writer: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Self:
-        self._writer = asyncio.create_task(self._write_all(), name=f"doing {self._claim.deployment_id}")
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """A write under way gets a moment to end: to break it off would cost its connection."""
-        if self._writer is None:
-            return
-        self._closing.set()
-        self._board.busy.set()
-        await asyncio.wait({self._writer}, timeout=END_SECONDS)
-        self._writer.cancel()
-        await asyncio.wait({self._writer})
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Until the end of the block. A write under way gets a moment: to break it off would cost its connection."""
+        writer = asyncio.create_task(self._write_all(), name=f"doing {self._claim.deployment_id}")
+        try:
+            yield
+        finally:
+            self._closing.set()
+            self._board.busy.set()
+            await asyncio.wait({writer}, timeout=END_SECONDS)
+            writer.cancel()
+            await asyncio.wait({writer})
 
     async def _write_all(self) -> None:
         try:
-            while await self._due():
-                shown = self._board.shown(self._redact)
-                if shown != self._reported or (shown and self._is_old()):
-                    await self._write(shown)
+            while not self._closing.is_set():
+                await self._look()
+                await self._wait()
             await self._forget()
         except Exception:  # noqa: BLE001 - the deployment goes on, whatever this meets; logged as a bug
             self._log.exception("what the targets do is not shown any more: a bug")
 
-    async def _due(self) -> bool:
-        """In a second of work. False at the end of the run."""
+    async def _wait(self) -> None:
+        """For a second of work, or the end of the run."""
         if not self._reported:
             await self._board.busy.wait()
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITE_SECONDS):
                 await self._closing.wait()
-        return not self._closing.is_set()
 
-    def _is_old(self) -> bool:
-        return self._written_at is not None and loop_time() - self._written_at >= RENEW_SECONDS
+    async def _look(self) -> None:
+        shown, old = self._board.shown(self._redact), loop_time() - self._written_at >= RENEW_SECONDS
+        if shown != self._reported or (shown and old):
+            await self._write(shown)
 
     async def _write(self, shown: tuple[Doing, ...]) -> None:
         try:
@@ -83,10 +78,10 @@ class DoingWriter:
         except StoreAwayError as error:
             self._log.debug("what the targets do could not be written: {reason}", reason=str(error))
             return
-        self._reported, self._written_at = shown, loop_time()
+        self._reported, self._written, self._written_at = shown, True, loop_time()
 
     async def _forget(self) -> None:
-        if self._written_at is None:
+        if not self._written:
             return
         try:
             await self._table.write_doing(self._claim, None)

@@ -69,7 +69,7 @@ class DeploymentRun:
         """Until it is finished. Raises ``LeaseLostError``, ``HandedOverError``, ``StoreAwayError``."""
         record = await self._load()
         progress = DeploymentProgress(record)
-        async with self._recorder, self._doing, AsyncExitStack() as held:
+        async with self._recorder, self._doing.running(), AsyncExitStack() as held:
             claimed = await self._claimed(record)
             self._log_as(claimed.request, held)
             self._say_claimed(record)

@@ -11,11 +11,12 @@ from tests.unit.engine.deployment.situations import BACK, now
 from tests.unit.engine.virtual_time import BEGINNING, until
 from tests.unit.engine.world import ONE_STEP, World, one_instance, words
 
-from vesemir.domain.doing import Doing
+from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.recipe import Check, HttpCheck, Parameter, Recipe, Step
 from vesemir.domain.template import Template
 from vesemir.engine.deployment import doing_writer
 from vesemir.engine.ports.hosts import HttpAnswer
+from vesemir.engine.ports.store import Claim, StoreAwayError
 from vesemir.engine.target.board import MOST_SHOWN
 
 PAGE = "http://127.0.0.1:8080/health"
@@ -161,7 +162,50 @@ async def test_of_thousands_in_work_the_longest_are_told() -> None:
         assert len(await told(world) or ()) == MOST_SHOWN == 200
 
 
-async def test_a_record_that_is_away_or_a_bug_does_not_hurt_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_record_that_is_away_is_written_a_second_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with one_instance(1, recipes=[ONE_STEP]) as world:
+        store, asked = world.instances[0].store, []
+        write = store.write_doing
+
+        async def away_now_and_then(claim: Claim, doing: Sequence[Doing] | None) -> None:
+            asked.append(now())
+            if len(asked) < 3 or doing is None:
+                raise StoreAwayError("the database is away")
+            await write(claim, doing)
+
+        monkeypatch.setattr(store, "write_doing", away_now_and_then)
+        world.hosts.step_seconds = 10
+        await world.accept(recipe="one-step")
+        await told_of(world, "switch")
+        assert [round(after - before) for before, after in pairwise(asked)] == [1, 1]
+        assert (await world.result())["status"] == "succeeded"
+        await until(lambda: "what the targets did could not be removed" in str(world.instances[0].log.of("debug")))
+        assert world.bugs() == []
+
+
+async def test_a_record_that_does_not_answer_holds_up_the_end_for_a_moment_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with one_instance(1, recipes=[ONE_STEP]) as world:
+        asked = asyncio.Event()
+
+        async def silent(_claim: Claim, _doing: object) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(world.instances[0].store, "write_doing", silent)
+        world.hosts.step_seconds = 5
+        await world.accept(recipe="one-step")
+        await asked.wait()
+        assert (await world.result())["status"] == "succeeded"
+        ended = now()
+        await world.accept("d2", recipe="one-step")
+        await until(lambda: world.instances[0].leases.held == 1 and world.row("d2").owner is not None)
+        await until(lambda: world.row("d2").final)
+        assert now() - ended <= doing_writer.END_SECONDS + 5 + doing_writer.END_SECONDS + 1
+
+
+async def test_a_bug_in_it_does_not_hurt_the_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(*_: object) -> None:
         raise ValueError("a bug")
 
@@ -186,6 +230,4 @@ async def test_a_late_owner_tells_nothing_any_more() -> None:
 
 
 def test_readers_wait_longer_than_an_owner_is_silent() -> None:
-    from vesemir.domain.doing import DOING_SECONDS  # noqa: PLC0415
-
     assert 2 * doing_writer.RENEW_SECONDS < DOING_SECONDS

@@ -138,9 +138,20 @@ async def test_files_and_forwarded_connections(world: World, request: pytest.Fix
     assert missing.value.failure.code is FailureCode.ARTIFACT_UNAVAILABLE
 
 
-async def test_login_and_relay(world: World) -> None:
-    async with world.hosts.login(world.target):
-        pass
+async def test_a_login_leaves_nothing_behind(world: World, request: pytest.FixtureRequest) -> None:
+    async with world.hosts.login(world.target, ticket(lane=lane(request), epoch=3)) as look:
+        done = await look.run(key("succeeds", 9), SUCCEEDS)
+        failure = await look.run(key("fails", 9), FAILS)
+        await look.try_sftp()
+        await look.try_forwarding("127.0.0.1", 1)
+    async with world.hosts.open(world.target, ticket(lane=lane(request), epoch=2)) as host:
+        trace = await host.trace(key("fails", 9))
+
+    assert (done.status, failure.exit_status, failure.output) == (StepStatus.SUCCEEDED, 3, b"oh\n")
+    assert trace.trace is Trace.NEVER  # and a lower epoch is still welcome: nothing was left there
+
+
+async def test_relay(world: World) -> None:
     async with world.hosts.relay(world.target) as relay:
         with pytest.raises(FailedError) as nobody:
             await relay.ask("/no/such.sock", "show info", timeout=5)

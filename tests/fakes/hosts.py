@@ -17,7 +17,7 @@ from pathlib import Path
 from vesemir.domain.failure import EpochRefusedError, FailedError, FailureCode, LeaseLostError, VesemirError
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, StepTrace, Trace
 from vesemir.domain.target import Target
-from vesemir.engine.ports.hosts import Host, HttpAnswer, Relay, Ticket
+from vesemir.engine.ports.hosts import Host, HttpAnswer, Look, Relay, Ticket
 
 SUCCEEDED = StepResult(StepStatus.SUCCEEDED, 0)
 HANGS = StepResult(StepStatus.TIMED_OUT, None, reason="hangs")
@@ -61,6 +61,8 @@ class FakeHosts:
     steps: dict[str, Ending | list[Ending]] = field(default_factory=dict)
     """By step name, or ``TARGET:STEP`` which wins. A ``VesemirError`` is raised: the step then broke off."""
     unreachable: dict[str, VesemirError] = field(default_factory=dict)
+    without_sftp: dict[str, VesemirError] = field(default_factory=dict)
+    without_forwarding: dict[str, VesemirError] = field(default_factory=dict)
     pages: dict[str, HttpAnswer] = field(default_factory=dict)
     """By URL; one that is missing refuses connections."""
     listening: set[tuple[str, int]] = field(default_factory=set)
@@ -114,10 +116,41 @@ class FakeHosts:
         yield _FakeRelay(self, target.name)
 
     @contextlib.asynccontextmanager
-    async def login(self, target: Target) -> AsyncIterator[None]:
-        self.calls.append(Call("login", target.name))
+    async def login(self, target: Target, ticket: Ticket) -> AsyncIterator[Look]:
+        self.calls.append(Call("login", target.name, epoch=ticket.epoch))
         self._reach(target)
-        yield
+        yield FakeLook(self, target.name, ticket)
+
+
+class FakeLook:
+    """A session without a lane: the box keeps nothing of it."""
+
+    def __init__(self, hosts: FakeHosts, name: str, ticket: Ticket) -> None:
+        self._hosts = hosts
+        self._name = name
+        self._ticket = ticket
+
+    async def run(self, key: StepKey, command: Command) -> StepResult:
+        if not self._ticket.valid():
+            raise LeaseLostError(f"the lease of {self._ticket.deployment_id} is no longer valid")
+        self._hosts.calls.append(Call("look", self._name, key.step, self._ticket.epoch, command, key))
+        await asyncio.sleep(0)
+        ending = self._hosts.ending_of(self._name, key.step)
+        if isinstance(ending, VesemirError):
+            raise ending
+        if ending is HANGS:
+            await asyncio.sleep(command.timeout)
+        return ending
+
+    async def try_sftp(self) -> None:
+        self._hosts.calls.append(Call("try_sftp", self._name))
+        if (trouble := self._hosts.without_sftp.get(self._name)) is not None:
+            raise trouble
+
+    async def try_forwarding(self, host: str, port: int) -> None:
+        self._hosts.calls.append(Call("try_forwarding", self._name, f"{host}:{port}"))
+        if (trouble := self._hosts.without_forwarding.get(self._name)) is not None:
+            raise trouble
 
 
 class FakeSession:

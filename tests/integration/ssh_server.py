@@ -81,8 +81,8 @@ def in_private_namespace(folder: Path, home: Path, sudoers: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str = "") -> Iterator[Sshd]:
-    """Start one; at the end it and its sessions are gone.
+def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str = "", sftp: str = "") -> Iterator[Sshd]:
+    """Start one; at the end it and its sessions are gone. ``sftp`` is its subsystem, if not the machine's own.
 
     Who logs in is the one who runs the tests, or ``DEPLOY``, an ordinary user that exists in this server's namespace
     only (root can make one). ``login`` is that user's home.
@@ -102,7 +102,7 @@ def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str 
     shutil.copy(f"{client_key}.pub", folder / "authorized_keys")
     (folder / "authorized_keys").chmod(0o644)
     port = free_port()
-    sftp = next((name for name in SFTP_SERVERS if Path(name).exists()), "internal-sftp")
+    sftp = sftp or next((name for name in SFTP_SERVERS if Path(name).exists()), "internal-sftp")
     (folder / "sshd_config").write_text(
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host_key}\nPidFile {folder}/sshd.pid\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"

@@ -140,7 +140,7 @@ async def test_connections_dropped_before_the_login_are_tried_again(box: Sshd) -
         known = box.folder / "known_through_proxy"
         known.write_text(box.known_hosts.read_text().replace(f":{box.port} ", f":{port} "))
         through = replace(box.target, port=port)
-        async with SshHosts.started(box.settings(known_hosts=known)) as hosts, hosts.login(through):
+        async with SshHosts.started(box.settings(known_hosts=known)) as hosts, hosts.login(through, ticket()):
             assert dropped == 3
         await asyncio.wait([task for task in relays if task is not None])
 
@@ -176,11 +176,11 @@ async def test_known_hosts_are_read_again_when_they_change(box: Sshd, tmp_path: 
     known.write_text("")
     async with SshHosts.started(box.settings(known_hosts=known)) as hosts:
         with pytest.raises(FailedError):
-            async with hosts.login(box.target):
+            async with hosts.login(box.target, ticket()):
                 pass
         known.write_text(box.known_hosts.read_text())
         os.utime(known, (1, 1))
-        async with hosts.login(box.target):
+        async with hosts.login(box.target, ticket()):
             pass
 
 

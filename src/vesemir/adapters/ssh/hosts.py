@@ -15,13 +15,14 @@ from vesemir.adapters.ssh.dialer import Dialer, RefusePlace, anywhere, close
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.host_frames import Awaited, Welcome
+from vesemir.adapters.ssh.look import SshLook
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
 from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
 from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
-from vesemir.engine.ports.hosts import Host, Relay, Ticket
+from vesemir.engine.ports.hosts import Host, Look, Relay, Ticket
 from vesemir.engine.ports.observe import Meters, SilentMeters
 from vesemir.settings import SshSettings
 
@@ -70,6 +71,21 @@ class SshHosts:
 
     @contextlib.asynccontextmanager
     async def open(self, target: Target, ticket: Ticket) -> AsyncIterator[Host]:
+        async with self._begun_session(target, ticket) as (connection, channel, connect_seconds):
+            yield SshHost(
+                target,
+                ticket,
+                connection=connection,
+                channel=channel,
+                state_folder=await self._welcomed(target, ticket, channel),
+                connect_seconds=connect_seconds,
+            )
+
+    @contextlib.asynccontextmanager
+    async def _begun_session(
+        self, target: Target, ticket: Ticket
+    ) -> AsyncIterator[tuple[HostConnection, SupervisorChannel, float]]:
+        """The supervisor, greeted and not yet told what for; and how many seconds that took."""
         loop = asyncio.get_running_loop()
         async with self._sessions, contextlib.AsyncExitStack() as stack:
             stack.enter_context(self._counted(sessions=1))
@@ -78,15 +94,7 @@ class SshHosts:
                 connection = await stack.enter_async_context(self._dialer.connection(target))
                 channel = await self._begun(target, ticket, connection)
             try:
-                connect_seconds = loop.time() - begun
-                yield SshHost(
-                    target,
-                    ticket,
-                    connection=connection,
-                    channel=channel,
-                    state_folder=await self._welcomed(target, ticket, channel),
-                    connect_seconds=connect_seconds,
-                )
+                yield connection, channel, loop.time() - begun
             finally:
                 await self._leave(channel)
 
@@ -139,9 +147,19 @@ class SshHosts:
 
     async def _welcomed(self, target: Target, ticket: Ticket, channel: SupervisorChannel) -> str:
         """The lane is ours; returns the state folder's path on the host."""
+        fields = self._hello(target, ticket, lane=file_name(ticket.lane))
+        try:
+            async with asyncio.timeout(ticket.lock_seconds + WELCOME_SECONDS):
+                welcome: Welcome = await channel.ask(HELLO, fields, answer=Awaited.WELCOME)
+        except TimeoutError:
+            raise connection_lost(target, "the supervisor on the host does not answer") from None
+        return welcome.state_folder
+
+    def _hello(self, target: Target, ticket: Ticket, *, lane: str) -> list[bytes]:
+        """Without a lane nothing is claimed, and nothing written on the host."""
         folder = target.variables.get("vesemir_state_dir") or self._settings.state_dir
         hello = (
-            file_name(ticket.lane),
+            lane,
             str(ticket.epoch),
             repr(float(ticket.lock_seconds)),
             repr(float(ticket.silence_seconds)),
@@ -149,13 +167,7 @@ class SshHosts:
             folder,
             "0",
         )
-        try:
-            async with asyncio.timeout(ticket.lock_seconds + WELCOME_SECONDS):
-                fields = [field.encode() for field in hello]
-                welcome: Welcome = await channel.ask(HELLO, fields, answer=Awaited.WELCOME)
-        except TimeoutError:
-            raise connection_lost(target, "the supervisor on the host does not answer") from None
-        return welcome.state_folder
+        return [field.encode() for field in hello]
 
     async def _leave(self, channel: SupervisorChannel) -> None:
         channel.leave()
@@ -174,9 +186,18 @@ class SshHosts:
             await relay.close()
 
     @contextlib.asynccontextmanager
-    async def login(self, target: Target) -> AsyncIterator[None]:
-        async with self._dialer.connection(target):
-            yield
+    async def login(self, target: Target, ticket: Ticket) -> AsyncIterator[Look]:
+        async with self._begun_session(target, ticket) as (connection, channel, connect_seconds):
+            channel.send(HELLO, self._hello(target, ticket, lane=""))
+            host = SshHost(
+                target,
+                ticket,
+                connection=connection,
+                channel=channel,
+                state_folder="",
+                connect_seconds=connect_seconds,
+            )
+            yield SshLook(target, host, connection)
 
 
 def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:

@@ -82,6 +82,24 @@ class Host(Protocol):
         ...
 
 
+class Look(Protocol):
+    """A session that only looks at a host: no lock, no marker, no file. All methods raise ``FailedError`` when the host
+    is lost."""
+
+    async def run(self, key: StepKey, command: Command) -> StepResult:
+        """As ``Host.run``, with 8 KiB of output at most. ``command`` must change nothing."""
+        ...
+
+    async def try_sftp(self) -> None:
+        """Open and close an SFTP channel. Raises ``FailedError`` (``target.unsupported``)."""
+        ...
+
+    async def try_forwarding(self, host: str, port: int) -> None:
+        """Open and close a forwarded connection; whether something answers there does not matter. Raises
+        ``FailedError`` (``target.unsupported``) when the host forwards none."""
+        ...
+
+
 class Relay(Protocol):
     """A connection to a load balancer box, for talking to UNIX sockets there; nothing is run on it."""
 
@@ -106,6 +124,6 @@ class Hosts(Protocol):
         """Connect to a load balancer box."""
         ...
 
-    def login(self, target: Target) -> AbstractAsyncContextManager[None]:
-        """Connect and log in, change nothing (dry run, ``vesemir check``)."""
+    def login(self, target: Target, ticket: Ticket) -> AbstractAsyncContextManager[Look]:
+        """Connect and start the supervisor, but take no lane: nothing is left on the host, and nothing there waits."""
         ...

@@ -148,7 +148,7 @@ class Supervisor(Session):
             self.marker = self.state.marker(order.folder, order.name)
             mark_started(self.marker, self.lane.epoch, self.tag)
         self.cause, self.patience = b"", 0.0
-        if order.sudo and os.geteuid() != 0 and self.lane is not None:
+        if order.sudo and os.geteuid() != 0 and not self.under_sudo:
             if self.nested is None:
                 hello = [b"", b"0", b"0", b"%f" % self.silence, b"%f" % self.grace, b"", b"%d" % self.tag]
                 self.nested = Nested(PROGRAM, INSTALLED, hello)

@@ -1,6 +1,8 @@
 """What every load balancer promises the engine; the fake and a real HAProxy pass the same suite."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from tests.fakes.loadbalancer import FakeLoadBalancer, FakeServer
@@ -185,3 +187,27 @@ async def test_an_unknown_backend_has_no_servers(balancer: LoadBalancer) -> None
     with pytest.raises(FailedError) as caught:
         await balancer.servers("nope")
     assert caught.value.failure.code is FailureCode.HAPROXY_UNKNOWN_SERVER
+
+
+async def test_a_socket_that_takes_commands(balancer: LoadBalancer) -> None:
+    await balancer.check_rights()
+
+
+@pytest.mark.parametrize("kind", ["fake", "real"])
+async def test_a_socket_that_may_only_look(kind: str, haproxies: Haproxies) -> None:
+    """Case dry-run-operator: it answers every question, and the first drain is refused."""
+    async with AsyncExitStack() as stack:
+        balancer: LoadBalancer
+        if kind == "fake":
+            balancer = fake = FakeLoadBalancer("lb1", [FakeServer("web1")])
+            fake.level = "operator"
+        else:
+            server = await haproxies.haproxy({"web1": "127.0.0.1:1"})
+            target = replace(server.target, variables={"haproxy_socket": f"{server.socket}.operator"})
+            boxes = HaproxyBoxes(DirectHosts(), HaproxySettings())  # type: ignore[arg-type]
+            (balancer,) = await stack.enter_async_context(boxes.open([target]))
+        assert "web1" in await balancer.servers("shop")
+        with pytest.raises(FailedError) as caught:
+            await balancer.check_rights()
+    assert caught.value.failure.code is FailureCode.HAPROXY_UNREACHABLE
+    assert "'operator'" in caught.value.failure.message

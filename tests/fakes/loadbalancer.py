@@ -113,6 +113,7 @@ class FakeLoadBalancer:
         self.algorithm = "roundrobin"
         self.told: list[str] = []
         self.away = False
+        self.level = "admin"
 
     @property
     def name(self) -> str:
@@ -136,6 +137,12 @@ class FakeLoadBalancer:
         """Requests that came through it; the errors among them are 500s."""
         known = self.by_name[server]
         known.answered, known.failed = known.answered + requests, known.failed + errors
+
+    async def check_rights(self) -> None:
+        self._there(self._backend)
+        if self.level != "admin":
+            text = f"{self._name}: the level of its socket is {self.level!r}"
+            raise FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         known = self._reported(backend, server, f"state {state.value}")

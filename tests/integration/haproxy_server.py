@@ -23,6 +23,7 @@ from vesemir.domain.target import Target
 _CONFIGURATION = """
 global
     stats socket {socket} mode 600 level admin expose-fd listeners
+    stats socket {socket}.operator mode 600 level operator
     hard-stop-after 5s
     {state_file}
 defaults

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from vesemir.adapters.haproxy.reply import parse_counters, parse_process, parse_servers, refuse_reply
+from vesemir.adapters.haproxy.reply import parse_counters, parse_process, parse_servers, refuse_level, refuse_reply
 from vesemir.domain.counters import BoxCounters, ServerCounters
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, HaproxyProcess, checked_server_name
@@ -242,6 +242,18 @@ def test_the_process_id_in_the_example_of_3_5() -> None:
     lines = ["Name: HAProxy", "Version: 3.1-dev0-7c653d-2466", "Release_date: 2025/07/01", "Nbthread: 1", "Nbproc: 1"]
     lines += ["Process_num: 1", "Pid: 638069", "Uptime: 0d 0h00m07s", "Uptime_sec: 7", "Memmax_MB: 0", ""]
     assert parse_process("\n".join(lines), "lb1") == HaproxyProcess(638069, 7)
+
+
+@pytest.mark.parametrize("reply", ["admin\n\n", "Unknown command: 'show cli level'.\nPlease enter …", ""])
+def test_a_level_that_is_admin_or_not_known(reply: str) -> None:
+    """HAProxy before 1.8 does not know the question."""
+    refuse_level(reply, "lb1")
+
+
+@pytest.mark.parametrize("level", ["user", "operator"])
+def test_a_level_that_is_too_low(level: str) -> None:
+    with pytest.raises(FailedError, match=f"its level is '{level}'; set 'level admin'"):
+        refuse_level(f"{level}\n\n", "lb1")
 
 
 def test_the_process_id() -> None:

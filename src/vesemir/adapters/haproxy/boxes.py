@@ -12,6 +12,7 @@ from vesemir.adapters.haproxy.reply import (
     parse_counters,
     parse_process,
     parse_servers,
+    refuse_level,
     refuse_reply,
 )
 from vesemir.adapters.haproxy.sharing import SharedAnswer
@@ -45,6 +46,7 @@ class HaproxyBox:
         self._readings: dict[str, SharedAnswer[Mapping[str, ServerState]]] = {}
         self._countings: dict[str, SharedAnswer[BoxCounters]] = {}
         self._identity = SharedAnswer(self._read_process)
+        self._rights = SharedAnswer(self._read_rights)
 
     @property
     def name(self) -> str:
@@ -87,6 +89,12 @@ class HaproxyBox:
         text = f"HAProxy on {self._name} gives backend {backend} another number each time: look at its reloads"
         raise FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
 
+    async def check_rights(self) -> None:
+        await self._rights.get()
+
+    async def _read_rights(self) -> None:
+        refuse_level(await self._line.ask("show cli level"), self._name)
+
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await self._tell(f"set server {_of(backend, server)} state {state.value}")
 
@@ -115,6 +123,7 @@ class HaproxyBox:
         for counting in self._countings.values():
             await counting.close()
         await self._identity.close()
+        await self._rights.close()
 
     async def _read_process(self) -> HaproxyProcess:
         return parse_process(await self._line.ask("show info"), self._name)

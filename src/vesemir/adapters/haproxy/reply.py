@@ -35,6 +35,16 @@ def refuse_reply(reply: str, command: str, box: str) -> None:
         raise FailedError(_code_of(text), f"HAProxy on {box} refused {command!r}: {text}{_advice(text)}")
 
 
+def refuse_level(reply: str, box: str) -> None:
+    """Of ``show cli level``: a socket of level ``user`` or ``operator`` answers questions and takes no command. HAProxy
+    before 1.8 does not know the question, which is no answer to it."""
+    level = words_of_host(reply)
+    if level in {"user", "operator"}:
+        text = f"HAProxy on {box} lets this socket look and not change anything: its level is {level!r}"
+        advice = "set 'level admin' at its stats socket in HAProxy's configuration"
+        raise FailedError(FailureCode.HAPROXY_UNREACHABLE, f"{text}; {advice}")
+
+
 def _code_of(text: str) -> FailureCode:
     if text.startswith(_UNKNOWN):
         return FailureCode.HAPROXY_UNKNOWN_SERVER

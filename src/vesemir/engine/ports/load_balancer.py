@@ -27,6 +27,10 @@ class LoadBalancer(Protocol):
         """What every server of the backend has answered since the process started, all read at one moment."""
         ...
 
+    async def check_rights(self) -> None:
+        """Raises ``FailedError`` (``haproxy.unreachable``) when its socket takes no command that changes something."""
+        ...
+
     async def set_state(self, backend: str, server: str, state: AdminState) -> None: ...
 
     async def set_weight(self, backend: str, server: str, percent: int) -> None:

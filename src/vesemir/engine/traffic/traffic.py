@@ -71,6 +71,11 @@ class Traffic:
                 check_weights(found(view, server, self._request.backend, box.name), self._request.weights)
         await self._processes.look(self._balancers)  # the one that is replaced from now on is known to be
 
+    async def check_rights(self) -> None:
+        """Whether each load balancer would take commands that change something (``haproxy.unreachable`` if not)."""
+        for box in self._balancers:
+            await box.check_rights()
+
     async def observe(self, name: str) -> PriorTraffic:
         """What is there now."""
         return await self._prior(name, await read_all(self._on_all(name)))

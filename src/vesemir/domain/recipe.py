@@ -170,7 +170,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """``rollback`` is empty for a recipe that has no way back."""
+    """``rollback`` is empty for a recipe that has no way back. ``plan`` is what a dry run does on a target, and nothing
+    else: commands and scripts that look and change nothing."""
 
     name: str
     description: str = ""
@@ -178,6 +179,7 @@ class Recipe:
     variables: Mapping[str, Variable] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     rollback: tuple[Step, ...] = ()
+    plan: tuple[Step, ...] = ()
     source: str = field(default="", compare=False, repr=False)
     """The text it was read from, which is recorded with a deployment that begins with it."""
     older_source: str = field(default="", compare=False, repr=False)

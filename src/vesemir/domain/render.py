@@ -45,12 +45,20 @@ _MAX_PORT = 65535
 
 def render_steps(recipe: Recipe, direction: Direction, scope: RenderScope) -> list[RenderedStep]:
     """The steps of one direction for one target. Raises ``RenderError``."""
+    return _rendered(recipe, recipe.steps if direction is Direction.FORWARD else recipe.rollback, scope)
+
+
+def render_plan(recipe: Recipe, scope: RenderScope) -> list[RenderedStep]:
+    """What a dry run does on one target. Raises ``RenderError``."""
+    return _rendered(recipe, recipe.plan, scope)
+
+
+def _rendered(recipe: Recipe, steps: Iterable[Step], scope: RenderScope) -> list[RenderedStep]:
     request = request_values(recipe, scope)
     parameters = parameter_values(recipe, scope, request)
     known = request | {"target_name": scope.target.name, "target_address": scope.target.address}
     variables = variable_values(recipe, scope.target, known)
     renderer = _Renderer(recipe.name, scope, known, parameters, variables)
-    steps = recipe.steps if direction is Direction.FORWARD else recipe.rollback
     return [renderer.step(step) for step in steps]
 
 

@@ -152,6 +152,13 @@ def test_a_slow_page_is_answered_before_the_application_ends(manager: Manager) -
         assert client.recv(4096) == b""
 
 
+def test_cat_tells_whether_there_is_such_a_service(manager: Manager) -> None:
+    known, unknown = manager.systemctl("cat", "shop"), manager.systemctl("cat", "shopp")
+    assert (known.returncode, known.stdout.splitlines()[0]) == (0, "# shop.service of web1")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr == "No files found for shopp.service.\n"
+
+
 def test_restart_serves_the_release_that_is_there_now(manager: Manager) -> None:
     manager.install("2.0.0")
     assert json.loads(manager.get()[1])["version"] == "1.0.0"

@@ -183,3 +183,4 @@ class RecipeTable(_RecipeTomlTable):
     variables: dict[Annotated[str, Field(pattern=f"^{NAME}$")], VariableTable] = {}
     steps: list[StepTable] = Field(min_length=1)
     rollback: list[StepTable] = []
+    plan: list[StepTable] = []

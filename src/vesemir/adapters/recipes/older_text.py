@@ -16,6 +16,7 @@ from vesemir.domain.template import Template
 Table = dict[str, Any]
 
 KEYS_SINCE: Mapping[str, Mapping[str, str]] = {
+    "recipe": {"plan": "0.2"},  # that release's dry run logs in, and looks no further
     "step": {"on_failure_show": "0.2"},
     "check": {"stable_seconds": "0.2"},
     "variable": {"trusted": "0.2"},  # judged before the deployment begins
@@ -53,6 +54,7 @@ def older_text(
 
 def _tables(recipe: Table) -> Iterator[tuple[str, Table]]:
     """Every table that may have a key of its own, with its kind."""
+    yield "recipe", recipe
     for name in _STEP_LISTS:
         for step in recipe.get(name, []):
             yield "step", step

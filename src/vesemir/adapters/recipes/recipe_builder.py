@@ -47,6 +47,7 @@ class RecipeBuilder:
     def build(self) -> Recipe:
         self._check_collisions()
         self._check_step_names()
+        self._check_plan()
         return Recipe(
             name=self._name,
             description=self._table.description,
@@ -54,6 +55,7 @@ class RecipeBuilder:
             variables=dict(self._variables()),
             steps=self._steps("steps", self._table.steps),
             rollback=self._steps("rollback", self._table.rollback),
+            plan=self._steps("plan", self._table.plan),
         )
 
     def _problem(self, path: Path, reason: str) -> None:
@@ -69,7 +71,7 @@ class RecipeBuilder:
                 self._problem(("variables", name), f"{name} is a parameter too; choose another name")
 
     def _check_step_names(self) -> None:
-        for kind in ("steps", "rollback"):
+        for kind in ("steps", "rollback", "plan"):
             steps: Sequence[StepTable] = getattr(self._table, kind)
             times = Counter(step.name for step in steps)
             for index, step in enumerate(steps):
@@ -77,6 +79,12 @@ class RecipeBuilder:
                     self._problem((kind, index, "name"), f"{step.name} is the name of a step of Vesemir's own")
                 if times[step.name] > 1:
                     self._problem((kind, index, "name"), f"more than one step is named {step.name}")
+
+    def _check_plan(self) -> None:
+        """A dry run changes nothing, and what it looks at is not tried again."""
+        for index, step in enumerate(self._table.plan):
+            if step.command is None and step.script is None:
+                self._problem(("plan", index), "what a dry run does is a command or a script, and changes nothing")
 
     def _parameters(self) -> Iterator[tuple[str, Parameter]]:
         for name, table in self._table.parameters.items():

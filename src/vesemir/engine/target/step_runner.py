@@ -8,7 +8,7 @@ from vesemir.domain.action import CheckAction, FetchAction, HttpProbe, PutAction
 from vesemir.domain.check_tries import CheckTries
 from vesemir.domain.probe import refuse_answer
 from vesemir.domain.recipe import Recipe
-from vesemir.domain.render import render_steps
+from vesemir.domain.render import render_plan, render_steps
 from vesemir.domain.render_values import RenderScope
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Command, Direction, StepKey, StepResult, StepStatus
@@ -127,7 +127,16 @@ def steps_for(
     recipe: Recipe, request: DeployRequest, target: Target, direction: Direction, limits: EngineLimits
 ) -> list[RenderedStep]:
     """The recipe's steps for one target. Raises ``RenderError``."""
-    scope = RenderScope(
+    return render_steps(recipe, direction, _scope(request, target, limits))
+
+
+def plan_for(recipe: Recipe, request: DeployRequest, target: Target, limits: EngineLimits) -> list[RenderedStep]:
+    """What the recipe has a dry run do on one target. Raises ``RenderError``."""
+    return render_plan(recipe, _scope(request, target, limits))
+
+
+def _scope(request: DeployRequest, target: Target, limits: EngineLimits) -> RenderScope:
+    return RenderScope(
         application=request.application,
         environment=request.environment,
         version=request.version,
@@ -139,4 +148,3 @@ def steps_for(
         output_limit=limits.output_bytes,
         artifacts=limits.artifacts,
     )
-    return render_steps(recipe, direction, scope)

@@ -127,6 +127,8 @@ async def answer(services: dict[tuple[str, str], BoxService], line: str) -> tupl
     service = services.get((box, name))
     if service is None:
         return _not_found(verb, name)
+    if verb == "cat":
+        return 0, f"# {name}.service of {box}\nExecStart={service.command}"
     verbs = {
         "start": service.start,
         "stop": service.stop,
@@ -142,6 +144,8 @@ async def answer(services: dict[tuple[str, str], BoxService], line: str) -> tupl
 def _not_found(verb: str, name: str) -> tuple[int, str]:
     if verb == "is-active":
         return 3, "inactive"
+    if verb == "cat":
+        return 1, f"No files found for {name}.service."
     if verb == "status":
         return 4, f"Unit {name}.service could not be found."
     return 5, f"Failed to {verb} {name}.service: Unit {name}.service not found."

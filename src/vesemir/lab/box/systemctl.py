@@ -17,7 +17,7 @@ def main(words: list[str]) -> int:
     if given[:1] == ["daemon-reload"]:
         return 0
     if len(given) < 2:  # noqa: PLR2004 -- a verb and a service
-        print("Usage: systemctl restart|start|stop|status|is-active SERVICE", file=sys.stderr)
+        print("Usage: systemctl restart|start|stop|status|is-active|cat SERVICE", file=sys.stderr)
         return 1
     status = 0
     for service in given[1:]:
@@ -28,7 +28,12 @@ def main(words: list[str]) -> int:
             return 1
         status = status or code
         if text and not (quiet and given[0] == "is-active"):
-            print(text, file=sys.stdout if given[0] in {"is-active", "status"} else sys.stderr)
+            print(
+                text,
+                file=sys.stdout
+                if given[0] in {"is-active", "status"} or (given[0] == "cat" and not code)
+                else sys.stderr,
+            )
     return status
 
 

@@ -42,18 +42,20 @@ class FinishedTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedHost:
-    """``server`` is BACKEND/SERVER in HAProxy."""
+    """``server`` is BACKEND/SERVER in HAProxy; ``unchecked`` is what could not be looked at, and why."""
 
     name: str
     address: str
     source: str
     server: str | None
     steps: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
 
     @classmethod
     def of_json(cls, target: Json) -> "PlannedHost":
-        steps = tuple(target["steps"])
-        return cls(target["name"], target["address"], target["source"], target["server"], steps)
+        """A plan of release 0.1 has no ``unchecked``."""
+        steps, unchecked = tuple(target["steps"]), tuple(target.get("unchecked", ()))
+        return cls(target["name"], target["address"], target["source"], target["server"], steps, unchecked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,9 @@ def plan_parts(plan: FoundPlan) -> Iterator[RenderableType]:
         yield text(f"Steps on {on}: {', '.join(steps)}")
     if plan.load_balancers:
         yield text(f"Load balancers: {', '.join(plan.load_balancers)}")
+    for host in ordered:
+        for what in host.unchecked:
+            yield text(f"Could not be checked on {host.name}: {what}")
 
 
 def _by_steps(hosts: Iterable[PlannedHost]) -> Mapping[Sequence[str], list[str]]:

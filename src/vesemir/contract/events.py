@@ -255,6 +255,7 @@ class PlannedTarget(PublishedModel):
     source: str = Field(description="where the address comes from, for people")
     server: str | None
     steps: list[str]
+    unchecked: list[str] = Field(default_factory=list, description="what the dry run could not look at, and why")
 
 
 class PlanBody(PublishedModel):

@@ -312,7 +312,7 @@ class World:
             log=log,
             meters=self.meters,
             redact=lambda text: text,
-            artifact=Path,
+            artifact=lambda url: Path(url.removeprefix("file://")),
             seal=self.seal,
         )
 

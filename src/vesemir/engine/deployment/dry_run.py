@@ -1,7 +1,10 @@
-"""A dry run: log in to every target and HAProxy, change nothing, say what would be done or what is in the way."""
+"""A dry run: log in to every target and HAProxy, change nothing, say what would be done or what is in the way.
+
+Every target is looked at, all at once within the limits of SSH, and everything that stands in the way is listed.
+"""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,14 +12,19 @@ from vesemir.domain.failure import FailedError, Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.engine.deployment.artifact_look import ArtifactLook
 from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.give_up import for_each
 from vesemir.engine.deployment.interruption import interruptible
 from vesemir.engine.deployment.prepare import PreparedDeployment
 from vesemir.engine.deployment.progress import StartedDeployment
+from vesemir.engine.deployment.rehearsal import Rehearsal
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
+
+RANKS = ("artifact", "haproxy")
+"""The parts of failure codes that concern every target, the gravest first."""
 
 
 async def dry_run(started: StartedDeployment) -> Ending:
@@ -24,39 +32,67 @@ async def dry_run(started: StartedDeployment) -> Ending:
     deployment, prepared = started.deployment, started.prepared
     left = deployment.request.timeouts.deployment - started.progress.record.clock_seconds
     async with interruptible(deployment.lease, seconds=max(0.0, left)):
-        failure = await _rehearse(deployment, prepared)
+        unchecked: dict[str, list[str]] = {}
+        failure = await _rehearse(deployment, prepared, unchecked)
     state = DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED
-    return Ending(state, failure, plan=_plan_body(deployment, prepared))
+    return Ending(state, failure, plan=_plan_body(deployment, prepared, unchecked))
 
 
-async def _rehearse(deployment: Deployment, prepared: PreparedDeployment) -> Failure | None:
-    """The first obstacle in the plan's order, or None. Each target's own is recorded on its row."""
+async def _rehearse(
+    deployment: Deployment, prepared: PreparedDeployment, unchecked: dict[str, list[str]]
+) -> Failure | None:
+    """The gravest obstacle, the first of them in the plan's order, or None. Each target's own are recorded on its row.
+
+    What could not be looked at is put into ``unchecked``, by target.
+    """
     unseen = [row for row in prepared.rows.values() if not row.finished]
-    await for_each(unseen, partial(_look_at, deployment), name="rehearsal")
-    return next((row.failure for row in prepared.rows.values() if row.failure), None)
+    artifacts = ArtifactLook(deployment.ports.artifact)
+    await for_each(unseen, partial(_look_at, deployment, artifacts, unchecked), name="rehearsal")
+    return _gravest(row.failure for row in prepared.rows.values() if row.failure)
 
 
-async def _look_at(deployment: Deployment, row: Row) -> None:
+def _gravest(failures: Iterable[Failure]) -> Failure | None:
+    """What stands in the way of every target comes before what concerns one: the artifact, then the load balancers."""
+
+    def rank(failure: Failure) -> int:
+        part = failure.code.value.partition(".")[0]
+        return RANKS.index(part) if part in RANKS else len(RANKS)
+
+    return min(failures, key=rank, default=None)
+
+
+async def _look_at(deployment: Deployment, artifacts: ArtifactLook, unchecked: dict[str, list[str]], row: Row) -> None:
+    obstacles: list[Failure] = []
     try:
         async with asyncio.timeout(deployment.request.timeouts.target):
-            async with deployment.ports.hosts.login(row.target):
-                pass
+            async with deployment.ports.hosts.login(row.target, deployment.ticket()) as look:
+                findings = await Rehearsal(deployment, row, look, artifacts).findings()
+            obstacles += findings.obstacles
+            unchecked[row.name] = [deployment.redact(text) for text in findings.unchecked]
             if deployment.traffic is not None:
                 await deployment.traffic.check([row.name])
+                await deployment.traffic.check_rights()
                 await deployment.traffic.observe(row.name)
     except FailedError as error:
-        await _record(deployment, row, error.failure)
+        obstacles.append(error.failure)
     except TimeoutError:
-        await _record(deployment, row, message_of_stop("budget", row.name, deployment.request.timeouts.target))
+        obstacles.append(message_of_stop("budget", row.name, deployment.request.timeouts.target))
+    if obstacles:
+        await _record(deployment, row, obstacles)
 
 
-async def _record(deployment: Deployment, row: Row, failure: Failure) -> None:
-    failure = Failure(failure.code, deployment.redact(failure.message))
+async def _record(deployment: Deployment, row: Row, obstacles: Sequence[Failure]) -> None:
+    """One failure of the target, with the words of all."""
+    gravest = _gravest(obstacles) or obstacles[0]
+    words = [gravest.message, *(each.message for each in obstacles if each is not gravest)]
+    failure = Failure(gravest.code, deployment.redact("; also: ".join(words)))
     state = target_state_of(failure, Direction.FORWARD)
     await deployment.recorder.write(row.move(TargetState.RUNNING), row.move(state, finished=True, failure=failure))
 
 
-def _plan_body(deployment: Deployment, prepared: PreparedDeployment) -> Mapping[str, Any]:
+def _plan_body(
+    deployment: Deployment, prepared: PreparedDeployment, unchecked: Mapping[str, Sequence[str]]
+) -> Mapping[str, Any]:
     """``plan`` of ``deployment.finished``: the batches, and per target its address, server and steps in order."""
     request = deployment.request
     return {
@@ -70,6 +106,7 @@ def _plan_body(deployment: Deployment, prepared: PreparedDeployment) -> Mapping[
                 if request.haproxy
                 else None,
                 "steps": _step_names(deployment, row, canary=row.name in prepared.plan.canaries),
+                "unchecked": list(unchecked.get(row.name, ())),
             }
             for row in prepared.rows.values()
         ],

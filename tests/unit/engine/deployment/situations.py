@@ -32,7 +32,7 @@ def slow_inventory(world: World, seconds: float) -> asyncio.Event:
 
 
 @asynccontextmanager
-async def never(_target: Any) -> AsyncIterator[None]:
+async def never(_target: Any, _ticket: Any) -> AsyncIterator[None]:
     """A login that gets no answer."""
     await asyncio.Event().wait()
     yield

@@ -20,6 +20,7 @@ async def test_a_dry_run_changes_nothing_and_tells_the_plan() -> None:
             "source": "test",
             "server": "shop/web1",
             "steps": ["drain", "unpack", "switch", "verify", "health", "enable"],
+            "unchecked": [],
         }
         assert world.statuses() == {"web1": "skipped", "web2": "skipped"}
         assert {call.what for call in world.hosts.calls} == {"login"}
@@ -49,7 +50,9 @@ async def test_a_dry_run_obeys_like_any_other(how: str) -> None:
     async with one_instance(2) as world:
         login = world.hosts.login
         world.hosts.unreachable["web2"] = UNREACHABLE
-        world.hosts.login = lambda target: never(target) if target.name == "web1" else login(target)  # type: ignore[assignment,method-assign]
+        world.hosts.login = lambda target, ticket: (
+            never(target, ticket) if target.name == "web1" else login(target, ticket)
+        )  # type: ignore[assignment,method-assign]
         await world.accept(dry_run=True, timeouts={"deployment": 100})
         await until(
             lambda: (Direction.FORWARD, "web2") in world.row().targets and world.state("web2").value != "pending"

@@ -174,6 +174,12 @@ def test_the_version_check_asks_for_the_release(host: Host, artifact: Callable[[
     assert isinstance(action, CheckAction)
     assert action.probe == HttpProbe("http://127.0.0.1:8080/", 200, None, {"version": "1.0.0"})
     assert (action.deadline, action.stable_seconds) == (90, 1)
+    host.variables |= {"start_seconds": "110", "stable_seconds": "2.5"}
+    for direction, name in ((Direction.FORWARD, "check-version"), (Direction.BACK, "check")):
+        found = host.steps("1.0.0", artifact("1.0.0"), deployment="d1", direction=direction)
+        (asked,) = [step.action for step in found if step.name == name]
+        assert isinstance(asked, CheckAction)
+        assert (asked.deadline, asked.stable_seconds) == (110, 2.5)
     assert all(step.idempotent for step in steps.values())
 
 

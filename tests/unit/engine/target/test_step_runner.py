@@ -134,6 +134,15 @@ async def test_a_check_passes_at_the_try_at_which_it_passes(bench: Bench) -> Non
     assert (result.status, result.output) == (StepStatus.SUCCEEDED, b"passed at try 3\n")
 
 
+async def test_an_application_that_takes_40_s_to_start_passes(bench: Bench) -> None:
+    """Case slow-start: `release` gave it 30 s; its deadline is systemd's now (test_release_recipe.py)."""
+    running = asyncio.create_task(bench.run(check(HttpProbe(URL, 200), deadline=90, stable=1)))
+    await asyncio.sleep(40)
+    bench.hosts.pages[URL] = HttpAnswer(200, b"")
+    assert (await running).status is StepStatus.SUCCEEDED
+    assert asyncio.get_running_loop().time() == pytest.approx(41)
+
+
 async def test_a_check_that_never_passes_ends_before_its_deadline(bench: Bench) -> None:
     bench.hosts.pages[URL] = HttpAnswer(503, b"")
     result = await bench.run(check(HttpProbe(URL, 200)))

@@ -18,7 +18,7 @@ from vesemir.adapters.inventory import InventoryRouter, StaticInventory
 from vesemir.adapters.observe import PrometheusMeters, engine_log, gc_spared, gc_watched, redact
 from vesemir.adapters.policy import PolicyFile
 from vesemir.adapters.postgres import PostgresStore
-from vesemir.adapters.recipes import RecipeBook, local_artifact, recipe_folders
+from vesemir.adapters.recipes import RecipeBook, artifact_seen, local_artifact, recipe_folders
 from vesemir.adapters.record_seal import RecordSeal
 from vesemir.adapters.reloaded_files import Files
 from vesemir.adapters.ssh import SshHosts
@@ -184,6 +184,7 @@ def _ports(settings: Settings, outside: OutsideParts, *, seal: RecordSeal | None
         meters=outside.meters,
         redact=redact,
         artifact=partial(local_artifact, roots=settings.artifacts.roots, max_bytes=settings.artifacts.max_bytes),
+        artifact_seen=artifact_seen,
         seal=seal,
     )
 

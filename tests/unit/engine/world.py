@@ -301,6 +301,10 @@ class World:
         for name in self.record.rows if error is None else ():
             self.events(name)
 
+    async def artifact_seen(self, url: str) -> str:
+        """How a download looks from every instance."""
+        return f"HTTP status 200 of {url}"
+
     def ports(self, store: InstanceStore, log: Lines) -> EnginePorts:
         return EnginePorts(
             store=store,
@@ -313,6 +317,7 @@ class World:
             meters=self.meters,
             redact=lambda text: text,
             artifact=lambda url: Path(url.removeprefix("file://")),
+            artifact_seen=self.artifact_seen,
             seal=self.seal,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from vesemir.domain.action import (
+    EXIT_UNAVAILABLE,
     PLACING_FAILURES,
     CheckAction,
     FetchAction,
@@ -66,14 +67,17 @@ class Rehearsal:
         return self._findings
 
     async def _look_at_sudo(self, steps: Iterable[RenderedStep]) -> None:
-        """As the run will ask it, for ``true``; rules of the host that allow less than that come after sudo."""
+        """As the run will ask it, for ``id``; rules of the host that allow less than that come after sudo."""
         step = next((step for step in steps if _needs_root(step)), None)
         if step is None:
             return
-        result = await self._asked(step, Command(("true",), timeout=LOOK_SECONDS, sudo=True))
-        self._root = not result.reason.startswith(SUDO_REASON)
-        if not self._root:
+        result = await self._asked(step, Command(("id", "-u"), timeout=LOOK_SECONDS, sudo=True))
+        if result.reason.startswith(SUDO_REASON):
+            self._root = False
             self._obstacle(step, step.failure, result)
+        elif result.status is StepStatus.SUCCEEDED and result.output.strip() != b"0":
+            self._root = False
+            self._findings.unchecked.append("what sudo allows: the supervisor installed there is of an older release")
 
     async def _look_at_channels(self, steps: Iterable[RenderedStep]) -> None:
         uploads = [step for step in steps if _uploads(step)]
@@ -93,9 +97,11 @@ class Rehearsal:
         async def ask(fetched: FetchAction) -> int | None:
             result = await self._asked(step, size_command(fetched, python=self._deployment.limits.python))
             text = result.output.decode("ascii", "replace").strip()
-            if self._judge(step, result, "whether its artifact is there") and text.isdigit():
-                return int(text)
-            return None
+            here = ""
+            if result.exit_status == EXIT_UNAVAILABLE:
+                here = f"; from this instance: {words_of_host(await self._deployment.ports.artifact_seen(fetched.url))}"
+            known = self._judge(step, result, "whether its artifact is there", more=here)
+            return int(text) if known and text.isdigit() else None
 
         try:
             size = await self._artifacts.size(action, ask)
@@ -108,14 +114,19 @@ class Rehearsal:
         self._judge(step, await self._asked(step, command), f"whether {action.destination} can be written")
 
     async def _do_plan(self, step: RenderedStep, command: Command) -> None:
-        self._judge(step, await self._asked(step, command), f"plan step {step.name}")
+        result, what = await self._asked(step, command), f"plan step {step.name}"
+        if command.sudo and result.exit_status is None and result.reason:
+            # The host's rules name what a recipe's own steps may do as root, and need not know what a dry run looks at.
+            self._findings.unchecked.append(f"{what}: {self._words(result)}")
+        else:
+            self._judge(step, result, what)
 
     async def _asked(self, step: RenderedStep, command: Command) -> StepResult:
         key = StepKey(self._deployment.request.deployment_id, Direction.FORWARD, f"plan:{step.name}")
         return await self._look.run(key, command)
 
-    def _judge(self, step: RenderedStep, result: StepResult, what: str) -> bool:
-        """Whether it was looked at and nothing stands in the way."""
+    def _judge(self, step: RenderedStep, result: StepResult, what: str, *, more: str = "") -> bool:
+        """Whether it was looked at and nothing stands in the way; ``more`` is added to the words of what does."""
         if result.status is StepStatus.SUCCEEDED:
             return True
         if result.exit_status == UNKNOWN_STATUS or result.status is not StepStatus.FAILED:
@@ -123,12 +134,12 @@ class Rehearsal:
             self._findings.unchecked.append(f"{what}: {words}")
             return False
         codes = {**PLACING_FAILURES, **step.failures}
-        self._obstacle(step, codes.get(result.exit_status or 0, FailureCode.STEP_FAILED), result)
+        self._obstacle(step, codes.get(result.exit_status or 0, FailureCode.STEP_FAILED), result, more=more)
         return False
 
-    def _obstacle(self, step: RenderedStep, code: FailureCode, result: StepResult) -> None:
+    def _obstacle(self, step: RenderedStep, code: FailureCode, result: StepResult, *, more: str = "") -> None:
         words = self._words(result) or f"exit status {result.exit_status}"
-        text = f"step {step.name} would fail on {self._target.name}: {words}"
+        text = f"step {step.name} would fail on {self._target.name}: {words}{more}"
         self._findings.obstacles.append(Failure(code, text))
 
     def _failed(self, error: FailedError) -> None:

@@ -1,6 +1,6 @@
 """What every part of one deployment's run works with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class EnginePorts:
     """The outside, as one instance has it. ``redact`` takes secrets out of text before it is stored.
 
     ``artifact`` gives the file of this instance that a ``file://`` address means; raises ``FailedError``.
+    ``artifact_seen`` says in words how an ``http(s)://`` address looks from this instance.
     ``seal`` opens the secret parameters that the record keeps.
     """
 
@@ -41,6 +42,7 @@ class EnginePorts:
     meters: Meters
     redact: Callable[[str], str]
     artifact: Callable[[str], Path]
+    artifact_seen: Callable[[str], Awaitable[str]]
     seal: Seal | None = None
 
 

@@ -49,9 +49,10 @@ def existing_parent(path: str) -> str:
     effective = os.access in os.supports_effective_ids
     if not os.access(folder, os.W_OK | os.X_OK, effective_ids=effective):
         room = os.statvfs(folder)
-        why = "its file system is mounted read-only" if room.f_flag & os.ST_RDONLY else f"user {user()} may not"
+        read_only = "its file system is mounted read-only"
+        why = read_only if room.f_flag & os.ST_RDONLY else f"user {user()} may not; check its owner and mode"
         missing = "" if folder == os.path.dirname(path) else f" (to make {os.path.dirname(path)} there)"
-        end(FAILED, f"nothing can be written to {folder}{missing}: {why}; check its owner and mode")
+        end(FAILED, f"nothing can be written to {folder}{missing}: {why}")
     return folder
 
 

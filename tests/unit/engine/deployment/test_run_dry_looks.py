@@ -93,7 +93,8 @@ async def test_a_download_that_is_not_there() -> None:
         failure = (await dry(world))["failure"]
         assert failure["code"] == "artifact.unavailable"
         assert failure["message"] == (
-            "step fetch would fail on web1: HTTP Error 404: Not Found; also: step fetch would fail on web1: no room"
+            "step fetch would fail on web1: HTTP Error 404: Not Found; from this instance: HTTP status 200 of "
+            "https://files.example/shop.deb; also: step fetch would fail on web1: no room"
         )
 
 
@@ -122,12 +123,25 @@ async def test_a_missing_sudo_right_is_found_once(file_url: str) -> None:
 
 
 async def test_a_host_s_rules_for_root_are_not_a_missing_right(file_url: str) -> None:
+    """They need not name what a dry run looks at."""
     plan = (Step("unit", Script("systemctl cat shop"), sudo=True),)
     async with a_world(file_url, targets=1, plan=plan) as world:
-        ok = StepResult(StepStatus.SUCCEEDED, 0)
-        refused = StepResult(StepStatus.FAILED, None, reason="/etc/vesemir/supervisor.rules does not have the line")
-        world.hosts.steps["plan:unit"] = [refused, ok]
-        assert (await dry(world))["status"] == "succeeded"
+        reason = "/etc/vesemir/supervisor.rules does not have the line: script 0"
+        world.hosts.steps["plan:unit"] = StepResult(StepStatus.FAILED, None, reason=reason)
+        result = await dry(world)
+        assert result["status"] == "succeeded"
+        assert result["plan"]["targets"][0]["unchecked"] == [f"plan step unit: {reason}"]
+
+
+async def test_an_older_supervisor_on_a_host_looks_as_the_login_user(file_url: str) -> None:
+    """It knows sudo only within a lane: what it would find is not what root finds."""
+    plan = (Step("unit", Script("systemctl cat shop"), sudo=True),)
+    async with a_world(file_url, targets=1, sudo=True, plan=plan) as world:
+        world.hosts.steps["plan:fetch"] = StepResult(StepStatus.SUCCEEDED, 0, b"1000\n", 5)
+        result = await dry(world)
+        assert result["status"] == "succeeded"
+        assert "older release" in result["plan"]["targets"][0]["unchecked"][0]
+        assert looks(world, "web1") == ["login", "plan:fetch", "try_sftp", "127.0.0.1:8080"]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_an_artifact_that_is_there(site: str, path: str, printed: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "words"),
-    [("/gone", "404"), ("/busy", "503"), ("/never", "404"), ("/file", "more than artifacts.max_bytes")],
+    [("/gone", "404"), ("/never", "404"), ("/file", "more than artifacts.max_bytes")],
 )
 def test_an_artifact_that_cannot_be_fetched(site: str, path: str, words: str) -> None:
     url = f"{site}{path}".replace("http://", "http://user:secret@")
@@ -91,6 +91,13 @@ def test_an_artifact_that_cannot_be_fetched(site: str, path: str, words: str) ->
     assert done.returncode == 3
     assert words in done.stderr
     assert "secret" not in done.stderr
+
+
+def test_a_busy_server_is_no_obstacle(site: str) -> None:
+    """The download would be tried again."""
+    done = run(size_command(fetch(f"{site}/busy"), python="python3"))
+    assert done.returncode == 75
+    assert "503" in done.stderr
 
 
 def test_nothing_listens() -> None:

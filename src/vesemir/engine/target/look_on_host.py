@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 UNAVAILABLE, FAILED, UNKNOWN = 3, 1, 75
 TIMEOUT_SECONDS = 10
+BUSY = (429, 503)
+"""A download is tried again after these."""
 REFUSES_HEAD = (400, 401, 403, 405, 501)
 """A server may know GET only, and an address may be signed for GET alone."""
 
@@ -94,6 +96,8 @@ def size_of(url: str, most: int) -> "int | None":
                 raise
             size = range_size(opened(url, "GET"))
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, urllib.error.HTTPError) and error.code in BUSY:
+            end(UNKNOWN, f"{shown}: {error}; a download would be tried again")
         end(UNAVAILABLE, f"{shown}: {error}; check that this host reaches it and that it is there")
     if size is not None and 0 < most < size:
         end(UNAVAILABLE, f"{shown}: has {size} bytes, more than artifacts.max_bytes of the settings ({most}) allows")

@@ -1,4 +1,4 @@
-"""What a dry run of ``release`` looks at: its scripts, run for real, change nothing."""
+"""What a dry run of ``release`` and ``vesemir`` looks at: their scripts, run for real, change nothing."""
 
 from pathlib import Path
 
@@ -35,9 +35,9 @@ def programs(tmp_path: Path) -> Path:
     return folder
 
 
-def looked(programs: Path, step: str, **variables: str) -> tuple[int, str]:
+def looked(programs: Path, step: str, recipe_name: str = "release", **variables: str) -> tuple[int, str]:
     """(exit status, standard error)."""
-    recipe = load_recipes([recipes_folder()]).get("release")
+    recipe = load_recipes([recipes_folder()]).get(recipe_name)
     assert recipe is not None
     target = Target("web1", "127.0.0.1", variables=variables)
     given = {"artifact_url": "file:///a", "artifact_sha256": "0" * 64}
@@ -53,6 +53,12 @@ def looked(programs: Path, step: str, **variables: str) -> tuple[int, str]:
 def test_a_service_that_is_there(programs: Path) -> None:
     assert looked(programs, "service") == (0, "")
     assert looked(programs, "service", systemctl_sudo="true") == (0, "")
+
+
+@pytest.mark.parametrize(("service", "status"), [("shop", 0), ("shopp", 1), ("shop@", 75)])
+def test_the_service_of_the_recipe_vesemir(programs: Path, service: str, status: int) -> None:
+    systemctl = str(programs / "systemctl")
+    assert looked(programs, "service", "vesemir", service=service, systemctl=systemctl)[0] == status
 
 
 def test_a_service_that_is_not_there(programs: Path) -> None:

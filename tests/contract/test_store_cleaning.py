@@ -20,6 +20,7 @@ from tests.contract.store_suite import (
 from tests.fakes.events import emit_result
 from tests.integration.postgres_server import postgres_server
 
+from vesemir.domain.doing import Doing
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.engine.ports.changes import LeftDrained, MoveDeployment, RecordStep
 from vesemir.engine.ports.records import Destination
@@ -63,6 +64,14 @@ async def _clean(store: Store, *, rows: int = 1000) -> Cleaned:
             break
         deployments, total = deployments + cleaned.deployments, total + cleaned.rows
     return Cleaned(deployments, total)
+
+
+async def test_what_a_dead_owner_left_of_what_goes_on_does_not_hold_up_the_clean_up(store: Store) -> None:
+    claimed = await started(store)
+    await store.write_doing(claimed, [Doing("web1", "switch", "target", "2026-11-27T12:00:00.000000Z", 1, None)])
+    await finish(store, claimed)
+    await _published(store)
+    assert (await _clean(store)).deployments == 1
 
 
 async def test_what_ended_goes_and_its_id_stays(store: Store) -> None:

@@ -13,6 +13,7 @@ WHERE finished_at < clock_timestamp() - make_interval(secs => :older_than_second
   AND NOT EXISTS (SELECT FROM destination WHERE destination.deployment_id = deployment.deployment_id
                   AND NOT done AND parked_at IS NULL)
   AND NOT EXISTS (SELECT FROM left_drained WHERE left_drained.deployment_id = deployment.deployment_id)
+  AND NOT EXISTS (SELECT FROM left_drained_several AS several WHERE several.deployment_id = deployment.deployment_id)
   AND (state <> 'succeeded' OR coalesce((request ->> 'dry_run')::boolean, false) OR :keep_good::integer <= (
       SELECT count(*) FROM (
           SELECT FROM deployment AS newer

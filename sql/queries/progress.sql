@@ -47,7 +47,7 @@ UPDATE deployment SET metrics = :metrics WHERE deployment_id = :deployment_id;
 -- The clock begins.
 UPDATE deployment SET
     started_at = clock_timestamp(), clock_started_at = clock_timestamp(), paused_seconds = 0,
-    resolve_seconds = :resolve_seconds, balancers = :balancers, recipe_digest = :recipe_digest
+    resolve_seconds = :resolve_seconds, balancers = :balancers, found_backends = :found_backends, recipe_digest = :recipe_digest
 WHERE deployment_id = :deployment_id AND started_at IS NULL
 RETURNING deployment_id;
 
@@ -118,9 +118,25 @@ WHERE target.deployment_id = :deployment_id AND target.direction = seen.directio
 RETURNING target.direction, target.name;
 
 -- name: leave_drained!
--- Their servers stay out of traffic beyond this deployment.
+-- Their servers stay out of traffic beyond this deployment. A target stands in one of the two tables.
+WITH left_now AS (
+    SELECT lane, name, deployment_id, coalesce(
+        jsonb_typeof(request #> '{haproxy,backend}') = 'array' OR request #>> '{haproxy,backend}' = '*', false) AS several
+    FROM deployment, unnest(:names::text[]) AS name WHERE deployment_id = :deployment_id
+), moved AS (
+    DELETE FROM left_drained USING left_now
+    WHERE several AND left_drained.lane = left_now.lane AND left_drained.target = left_now.name
+), moved_back AS (
+    DELETE FROM left_drained_several AS other USING left_now
+    WHERE NOT several AND other.lane = left_now.lane AND other.target = left_now.name
+), of_several AS (
+    INSERT INTO left_drained_several (lane, target, deployment_id)
+    SELECT lane, name, deployment_id FROM left_now WHERE several
+    ON CONFLICT (lane, target) DO UPDATE SET deployment_id = excluded.deployment_id, since = excluded.since,
+        seen_at = NULL, seen_by = NULL
+)
 INSERT INTO left_drained (lane, target, deployment_id)
-SELECT lane, name, deployment_id FROM deployment, unnest(:names::text[]) AS name WHERE deployment_id = :deployment_id
+SELECT lane, name, deployment_id FROM left_now WHERE NOT several
 ON CONFLICT (lane, target) DO UPDATE SET deployment_id = excluded.deployment_id, since = excluded.since, seen_at = NULL,
     seen_by = NULL;
 
@@ -130,9 +146,15 @@ WITH back AS (
     DELETE FROM left_drained USING deployment
     WHERE deployment.deployment_id = :deployment_id AND left_drained.lane = deployment.lane
       AND left_drained.target = ANY (:names::text[])
-    RETURNING left_drained.deployment_id, left_drained.target)
+    RETURNING left_drained.deployment_id, left_drained.target
+), back_in_several AS (
+    DELETE FROM left_drained_several AS several USING deployment
+    WHERE deployment.deployment_id = :deployment_id AND several.lane = deployment.lane
+      AND several.target = ANY (:names::text[])
+    RETURNING several.deployment_id, several.target)
 UPDATE target SET back_in_traffic_at = clock_timestamp()
-FROM back WHERE target.deployment_id = back.deployment_id AND target.name = back.target;
+FROM (TABLE back UNION TABLE back_in_several) AS every
+WHERE target.deployment_id = every.deployment_id AND target.name = every.target;
 
 -- name: insert_steps
 -- Finished tries of steps, in the order they happened.
@@ -151,7 +173,7 @@ ORDER BY done.number;
 
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
-SELECT deployment_id, request, defaults, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers,
+SELECT deployment_id, request, defaults, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers, found_backends,
        (SELECT coalesce(full_source, source) FROM recipe WHERE digest = recipe_digest) AS recipe_source, user_id,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision

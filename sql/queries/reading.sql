@@ -21,7 +21,7 @@ SELECT target.name, direction, address, port, login, source, batch, target.state
        CASE WHEN seen_at >= since THEN seen_at END AS seen_at, CASE WHEN seen_at >= since THEN seen_by END AS seen_by,
        EXTRACT(epoch FROM clock_timestamp() - greatest(since, seen_at))::double precision AS known_seconds_ago
 FROM target JOIN deployment USING (deployment_id)
-LEFT JOIN left_drained AS drained ON drained.lane = deployment.lane AND drained.target = target.name
+LEFT JOIN (TABLE left_drained UNION ALL TABLE left_drained_several) AS drained ON drained.lane = deployment.lane AND drained.target = target.name
 WHERE target.deployment_id = :deployment_id
 ORDER BY direction DESC, batch, position, name;
 
@@ -115,35 +115,44 @@ GROUP BY waits_for;
 
 -- name: count_left_drained
 -- Servers out of traffic because of a result.
-SELECT count(*) FROM left_drained;
+SELECT (SELECT count(*) FROM left_drained) + (SELECT count(*) FROM left_drained_several);
 
 -- name: servers_left_drained
 -- The same for people, the longest first.
 SELECT lane, target, deployment_id, since, CASE WHEN seen_at >= since THEN seen_at END AS seen_at,
        CASE WHEN seen_at >= since THEN seen_by END AS seen_by,
        EXTRACT(epoch FROM clock_timestamp() - greatest(since, seen_at))::double precision AS known_seconds_ago
-FROM left_drained ORDER BY since, target LIMIT :limit;
+FROM (TABLE left_drained UNION ALL TABLE left_drained_several) AS left_out ORDER BY since, target LIMIT :limit;
 
 -- name: left_drained
 -- The same, with what it takes to look at them in HAProxy.
-SELECT left_drained.deployment_id, left_drained.target, deployment.request -> 'haproxy' ->> 'backend' AS backend,
-       deployment.balancers, target.traffic
-FROM left_drained
+SELECT left_out.deployment_id, left_out.target, coalesce(left_out.backend, deployment.request #>> '{haproxy,backend}')
+           AS backend, deployment.balancers, target.traffic
+FROM (SELECT left_drained.*, NULL AS backend FROM left_drained
+      UNION ALL SELECT several.*, '' FROM left_drained_several AS several) AS left_out
 JOIN deployment USING (deployment_id)
-JOIN target ON target.deployment_id = left_drained.deployment_id AND target.name = left_drained.target
+JOIN target ON target.deployment_id = left_out.deployment_id AND target.name = left_out.target
     AND target.direction = 'forward'
 WHERE target.traffic IS NOT NULL
-ORDER BY left_drained.since, left_drained.target;
+ORDER BY left_out.since, left_out.target;
 
 -- name: seen_in_traffic!
 -- Unless a later deployment has left it drained since. Its deployment is told since when.
 WITH back AS (
-    DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :target RETURNING deployment_id, target)
+    DELETE FROM left_drained WHERE deployment_id = :deployment_id AND target = :target RETURNING deployment_id, target
+), back_in_several AS (
+    DELETE FROM left_drained_several WHERE deployment_id = :deployment_id AND target = :target
+    RETURNING deployment_id, target)
 UPDATE target SET back_in_traffic_at = clock_timestamp()
-FROM back WHERE target.deployment_id = back.deployment_id AND target.name = back.target;
+FROM (TABLE back UNION TABLE back_in_several) AS every
+WHERE target.deployment_id = every.deployment_id AND target.name = every.target;
 
 -- name: seen_drained!
 -- An instance has looked: it still is.
+WITH of_several AS (
+    UPDATE left_drained_several SET seen_at = clock_timestamp(), seen_by = :instance
+    WHERE deployment_id = :deployment_id AND target = :target
+)
 UPDATE left_drained SET seen_at = clock_timestamp(), seen_by = :instance
 WHERE deployment_id = :deployment_id AND target = :target;
 

@@ -34,7 +34,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(3, "default 1, but 0 for a backend of one server."),
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),
-    NotYet(3, "`backend` is a name, a list of 1–20 names"),  # noqa: RUF001 - the page's own dash
     NotYet(3, "holds at a weight and `min_healthy_seconds` (900)"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),
     NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),

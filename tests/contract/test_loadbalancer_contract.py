@@ -31,6 +31,7 @@ async def balancer(request: pytest.FixtureRequest, haproxies: Haproxies) -> Asyn
                 FakeServer("dead", healthy=False),
                 FakeServer("plain", has_check=False, configured_weight=3),
             ],
+            more={"admin": [FakeServer("web1")]},
         )
         return
     app, gone = await haproxies.app("web"), await haproxies.app("gone")
@@ -42,7 +43,7 @@ async def balancer(request: pytest.FixtureRequest, haproxies: Haproxies) -> Asyn
         "dead": f"127.0.0.1:{gone.port}",
         "plain": f"{address} no-check weight 3",
     }
-    server = await haproxies.haproxy(lines)
+    server = await haproxies.haproxy(lines, more=f"backend admin\n    server web1 {address} track shop/web1")
     async with HaproxyBoxes(DirectHosts(), HaproxySettings()).open([server.target]) as opened:  # type: ignore[arg-type]
         yield opened[0]
 
@@ -63,6 +64,15 @@ async def test_every_server_is_read_with_its_weights_and_checks(balancer: LoadBa
     assert set(servers) == {"web1", "web2", "dead", "plain"}
     assert (servers["plain"].status, servers["plain"].has_check, servers["plain"].weight) == ("no check", False, 3)
     assert (servers["web2"].has_agent, servers["web2"].agent_enabled) == (True, True)
+
+
+async def test_every_backend_is_named_with_its_servers(balancer: LoadBalancer) -> None:
+    backends = await balancer.backends()
+    assert {backend: set(servers) for backend, servers in backends.items()} == {
+        "shop": {"web1", "web2", "dead", "plain"},
+        "admin": {"web1"},
+    }
+    assert set(await balancer.servers("admin")) == {"web1"}
 
 
 async def test_maint_hides_the_checks_and_drain_brings_them_back(balancer: LoadBalancer) -> None:

@@ -31,6 +31,7 @@ from vesemir.domain.states import TARGET_TRANSITIONS, DeploymentState, IllegalTr
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState
+from vesemir.domain.traffic_place import Place
 from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.ports.changes import (
     AddTargets,
@@ -55,7 +56,7 @@ __all__ = ["postgres_server", "store", "stores"]
 PENDING, RUNNING, UNKNOWN, FAILED = TargetState.PENDING, TargetState.RUNNING, TargetState.UNKNOWN, TargetState.FAILED
 PAUSED, ROLLING_BACK = DeploymentState.PAUSED, DeploymentState.ROLLING_BACK
 FAILURE = Failure(FailureCode.STEP_FAILED, "step switch ended with 1; see its output")
-PRIOR = PriorTraffic("web1", {"lb1": PriorState(AdminState.READY, 40, 100, agent=False, up=True, process_id=17)})
+PRIOR = PriorTraffic("web1", {Place("lb1"): PriorState(AdminState.READY, 40, 100, agent=False, up=True, process_id=17)})
 
 
 async def loaded(store: Store) -> DeploymentRecord:
@@ -426,9 +427,9 @@ async def test_hints_come_for_work_wishes_and_events(stores: Stores) -> None:
 LB = Target("lb1", "127.0.0.9", 2200, "deploy", {}, "inventory")
 
 
-async def with_traffic(store: Store, name: str) -> Claim:
+async def with_traffic(store: Store, name: str, *, backend: str | list[str] = "shop") -> Claim:
     """A deployment of the lane, started, that has seen how web1 stands in HAProxy."""
-    request = {"schema": "vesemir.deploy/1", "deployment_id": name, "haproxy": {"backend": "shop"}}
+    request = {"schema": "vesemir.deploy/1", "deployment_id": name, "haproxy": {"backend": backend}}
     await store.accept(replace(a_deployment(name), request=request), None)
     claimed = await store.claim("a/1", lease_seconds=30, max_expiries=5)
     assert claimed is not None
@@ -488,6 +489,41 @@ async def test_seen_still_drained_it_stays_left_drained(store: Store) -> None:
     await store.seen_in_traffic(server)
     await store.seen_drained(server)
     assert await left_by(store) == []
+
+
+@pytest.mark.parametrize("backend", [["shop"], ["shop", "admin"], "*"])
+async def test_of_several_backends_a_server_is_left_drained_like_any_other(
+    store: Store, backend: str | list[str]
+) -> None:
+    """Each place names its backend, so that the deployment has none. It is one row, whichever deployment was last."""
+    first = await with_traffic(store, "d1", backend=backend)
+    await store.commit(first, [LeftDrained("web1")])
+    await finish(store, first)
+    (server,) = await store.left_drained()
+    assert (server.target, server.backend, server.traffic) == ("web1", "", PRIOR)
+
+    second = await with_traffic(store, "d2")
+    await store.commit(second, [LeftDrained("web1")])
+    await finish(store, second)
+    assert [(each.deployment_id, each.backend) for each in await store.left_drained()] == [("d2", "shop")]
+
+    third = await with_traffic(store, "d3", backend=backend)
+    await store.commit(third, [LeftDrained("web1")])
+    (server,) = await store.left_drained()
+    assert (server.deployment_id, server.backend) == ("d3", "")
+    await store.commit(third, [BackInTraffic("web1")])
+    assert await left_by(store) == []
+
+
+async def test_what_every_backend_means_is_kept_for_the_next_owner(store: Store) -> None:
+    await store.accept(a_deployment(), None)
+    claimed = await store.claim("a/1", lease_seconds=30, max_expiries=5)
+    assert claimed is not None
+    found = {"lb1": {"web1": ("admin", "shop")}, "lb2": {}}
+    await store.commit(claimed, [Start((a_target(),), resolve_seconds=0.1, backends=found)])
+    record = await store.load("d1")
+    assert record is not None
+    assert record.backends == found
 
 
 async def test_another_lane_s_target_of_the_same_name_is_another_one(store: Store) -> None:

@@ -1,6 +1,6 @@
 """A load balancer in memory that behaves as HAProxy 2.6 was measured to. Each reading is a round of health checks."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,8 +19,8 @@ OLD_SECONDS = 3600.0
 class FakeServer:
     """``healthy`` is what its application answers; ``sessions`` those that are on it.
 
-    ``load``: how many requests it answers between two readings of the counters while it is in traffic, and with how
-    many errors among them.
+    ``slot``: an empty slot of a ``server-template``. ``load``: how many requests it answers between two readings of the
+    counters while it is in traffic, and with how many errors among them.
     """
 
     name: str
@@ -39,10 +39,12 @@ class FakeServer:
     response_ms: int = 5
     answered: int = 0
     failed: int = 0
+    slot: bool = False
 
     def start(self) -> None:
         """As a process starts it: from the configuration, and fully healthy."""
-        self.admin, self.user_weight = AdminState.READY, self.configured_weight
+        self.admin = AdminState.MAINT if self.slot else AdminState.READY
+        self.user_weight = self.configured_weight
         self.agent_enabled, self.health = self.has_agent, self.top
         self.answered = self.failed = 0
 
@@ -61,7 +63,7 @@ class FakeServer:
 
     def status(self) -> str:
         if self.admin is AdminState.MAINT:
-            return "MAINT"
+            return "MAINT (resolution)" if self.slot else "MAINT"
         word = "UP" if self.admin is AdminState.READY else "DRAIN"
         if not self.has_check:
             return "no check" if word == "UP" else word
@@ -70,6 +72,9 @@ class FakeServer:
         if word == "DRAIN" and self.agent_enabled:
             return "DRAIN (agent)"
         return word if self.health == self.top else f"{word} {self.health - self.rise + 1}/{self.fall}"
+
+    def answer(self, *, requests: int, errors: int = 0) -> None:
+        self.answered, self.failed = self.answered + requests, self.failed + errors
 
     def counters(self) -> ServerCounters:
         return ServerCounters(
@@ -93,20 +98,31 @@ class FakeServer:
             has_agent=self.has_agent,
             agent_enabled=self.agent_enabled,
             algorithm=algorithm,
+            is_empty_slot=self.slot,
         )
 
 
 class FakeLoadBalancer:
     """Implements ``LoadBalancer``. ``told`` lists what it was told, in order; ``away`` makes it unreachable.
 
-    ``by_name`` holds its servers: a test reads them without a round of checks, changes them, or takes one away.
+    ``by_name`` holds its servers: a test reads them without a round of checks, changes them, or takes one away. Those
+    of ``more`` backends are in ``by_backend``; what they were told has the backend's name before it.
     """
 
-    def __init__(self, name: str, servers: Sequence[FakeServer], *, backend: str = "shop") -> None:
+    def __init__(
+        self,
+        name: str,
+        servers: Sequence[FakeServer],
+        *,
+        backend: str = "shop",
+        more: Mapping[str, Sequence[FakeServer]] | None = None,
+    ) -> None:
         self._name = name
         self._backend = backend
-        self.by_name = {server.name: server for server in servers}
-        for server in servers:
+        given = {backend: servers, **(more or {})}
+        self.by_backend = {each: {server.name: server for server in listed} for each, listed in given.items()}
+        self.by_name = self.by_backend[backend]
+        for server in self._all_servers():
             server.start()
         self._pid = 100
         self._started: float | None = None
@@ -119,24 +135,30 @@ class FakeLoadBalancer:
     def name(self) -> str:
         return self._name
 
+    def _all_servers(self) -> list[FakeServer]:
+        return [server for servers in self.by_backend.values() for server in servers.values()]
+
+    async def backends(self) -> Mapping[str, Collection[str]]:
+        self._there(self._backend)
+        return {backend: set(servers) for backend, servers in self.by_backend.items() if servers}
+
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
-        self._there(backend)
-        shown = {name: server.state(self.algorithm) for name, server in self.by_name.items()}
-        for server in self.by_name.values():
+        servers = self._there(backend)
+        shown = {name: server.state(self.algorithm) for name, server in servers.items()}
+        for server in servers.values():
             server.check()
         return shown
 
     async def counters(self, backend: str) -> BoxCounters:
-        self._there(backend)
-        for server in self.by_name.values():
+        servers = self._there(backend)
+        for server in servers.values():
             if server.state(self.algorithm).is_available:
-                self.answer(server.name, requests=server.load[0], errors=server.load[1])
-        return BoxCounters(self._pid, {name: server.counters() for name, server in self.by_name.items()})
+                server.answer(requests=server.load[0], errors=server.load[1])
+        return BoxCounters(self._pid, {name: server.counters() for name, server in servers.items()})
 
     def answer(self, server: str, *, requests: int, errors: int = 0) -> None:
         """Requests that came through it; the errors among them are 500s."""
-        known = self.by_name[server]
-        known.answered, known.failed = known.answered + requests, known.failed + errors
+        self.by_name[server].answer(requests=requests, errors=errors)
 
     async def check_rights(self) -> None:
         self._there(self._backend)
@@ -176,22 +198,22 @@ class FakeLoadBalancer:
         """With a server-state file, or without one: as the configuration has it, and fully healthy."""
         self._pid += 1
         self._started = loop_time()
-        for server in self.by_name.values():
+        for server in self._all_servers():
             if not keep_state:
                 server.start()
 
-    def _there(self, backend: str) -> None:
+    def _there(self, backend: str) -> dict[str, FakeServer]:
         if self.away:
             raise FailedError(FailureCode.HAPROXY_UNREACHABLE, f"{self._name} does not answer")
-        if checked_server_name(backend) != self._backend:
+        if checked_server_name(backend) not in self.by_backend:
             raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no backend {backend}")
+        return self.by_backend[backend]
 
     def _reported(self, backend: str, server: str, what: str) -> FakeServer:
-        self._there(backend)
-        known = self.by_name.get(checked_server_name(server))
+        known = self._there(backend).get(checked_server_name(server))
         if known is None:
             raise FailedError(FailureCode.HAPROXY_UNKNOWN_SERVER, f"{self._name} has no server {server}")
-        self.told.append(f"{server} {what}")
+        self.told.append(f"{'' if backend == self._backend else f'{backend}/'}{server} {what}")
         return known
 
 

@@ -14,6 +14,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_place import FoundBackends
 from vesemir.domain.wish import Wish
 from vesemir.engine.clock import wall_time
 from vesemir.engine.ports.records import (
@@ -65,6 +66,7 @@ class Row:
     paused_seconds: float = 0.0
     resolve_seconds: float | None = None
     balancers: tuple[Target, ...] = ()
+    backends: FoundBackends | None = None
     failure: Failure | None = None
     metrics: Json | None = None
     targets: dict[TargetKey, TargetRecord] = field(default_factory=dict)
@@ -120,6 +122,7 @@ class Row:
             started=self.started_at is not None,
             targets=tuple(sorted(self.targets.values(), key=_plan_order)),
             balancers=self.balancers,
+            backends=self.backends,
             awaits_approval=self.awaits_approval,
             approved_batch=self.approved_batch,
             user_id=self.new.user_id,

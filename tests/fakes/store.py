@@ -14,6 +14,7 @@ from vesemir.domain.control import ControlDecision, decide_control, waiting_canc
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.request import EVERY_BACKEND
 from vesemir.domain.states import (
     FINAL,
     DeploymentState,
@@ -403,7 +404,8 @@ class FakeStore(FakeOutbox):
             row = self.record.rows[deployment_id]
             traffic = row.targets[Direction.FORWARD, name].traffic
             if traffic is not None:
-                backend = row.new.request["haproxy"]["backend"]
+                asked = row.new.request["haproxy"]["backend"]
+                backend = asked if isinstance(asked, str) and asked != EVERY_BACKEND else ""
                 found.append(DrainedServer(deployment_id, name, backend, traffic, row.balancers))
         return found
 
@@ -455,6 +457,7 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
             row.recipe_source = change.recipe_full or change.recipe_source or None
             row.recipe_for_older = change.recipe_source or None
             row.resolve_seconds, row.balancers, row.paused_seconds = change.resolve_seconds, change.balancers, 0.0
+            row.backends = change.backends
             _add_targets(row, change.targets)
         case RecordStep():
             row.steps.append(change.record)

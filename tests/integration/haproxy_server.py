@@ -41,6 +41,7 @@ backend shop
     option httpchk GET /health
     default-server check inter 100ms rise 2 fall 3 weight 100
 {servers}
+{more}
 """
 _DEADLINE_SECONDS = 15.0
 _ASK_AGAIN_SECONDS = 2.0
@@ -129,8 +130,10 @@ class HaproxyServer:
         """As an inventory would give it."""
         return Target(self.name, "127.0.0.1", variables={"haproxy_socket": str(self.socket)})
 
-    async def start(self, servers: Mapping[str, str], *, algorithm: str = "roundrobin", options: str = "") -> None:
-        """``servers``: what follows each name in a ``server`` line."""
+    async def start(
+        self, servers: Mapping[str, str], *, algorithm: str = "roundrobin", options: str = "", more: str = ""
+    ) -> None:
+        """``servers``: what follows each name in a ``server`` line. ``more``: further sections."""
         state = self.folder / f"{self.name}.state"
         state.touch()
         file = self.folder / f"{self.name}.cfg"
@@ -143,6 +146,7 @@ class HaproxyServer:
                 algorithm=algorithm,
                 options=options,
                 servers="\n".join(f"    server {name} {line}" for name, line in servers.items()),
+                more=more,
             )
         )
         log = await asyncio.to_thread((self.folder / f"{self.name}.log").open, "wb")
@@ -271,11 +275,12 @@ class Haproxies:
         name: str = "lb1",
         algorithm: str = "roundrobin",
         options: str = "",
+        more: str = "",
         keep_state: bool = True,
     ) -> HaproxyServer:
         server = HaproxyServer(self._folder, name, keep_state=keep_state)
         self._stack.push_async_callback(server.stop)
-        await server.start(servers, algorithm=algorithm, options=options)
+        await server.start(servers, algorithm=algorithm, options=options, more=more)
         return server
 
 

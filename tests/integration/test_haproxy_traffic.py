@@ -48,7 +48,7 @@ class Moving:
     async def traffic(self, *, up_seconds: float = 10, min_available: int = 0, **asked: Any) -> Traffic:
         boxes = HaproxyBoxes(self.hosts, HaproxySettings())  # type: ignore[arg-type]
         balancers = await self._stack.enter_async_context(boxes.open([server.target for server in self.servers]))
-        request = TrafficRequest(HostSelector(("lb1",)), "shop", "{name}", **asked)
+        request = TrafficRequest(HostSelector(("lb1",)), ("shop",), "{name}", **asked)
         return Traffic(
             balancers,
             request,

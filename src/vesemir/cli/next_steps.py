@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from vesemir.cli.advice import INDENT, advice
 from vesemir.cli.output import paragraph, text
 from vesemir.domain.failure import commands_in
+from vesemir.domain.traffic_place import Place
 from vesemir.engine.ports.views import BalancerView, DeploymentView, FailureView, TargetView
 
 _CONSEQUENCES = frozenset({"rollout.too_many_failures"})
@@ -97,9 +98,20 @@ def out_of_traffic(view: DeploymentView, targets: Sequence[TargetView]) -> Itera
 
 def _set_ready(server: str, target: TargetView, box: BalancerView) -> str:
     """With its agent checks, where the deployment found them on and switched them off."""
-    agent = ((target.traffic or {}).get("boxes", {}).get(box.name) or {}).get("agent")
-    commands = f"set server {server} state ready{f'; enable agent {server}' if agent else ''}"
-    return f"echo {quote(commands)} | socat - {quote(f'UNIX-CONNECT:{box.socket or _SOCKET}')}"
+    commands = []
+    for name, agent in list(_places(server, target, box)) or [(server, False)]:
+        commands += [f"set server {name} state ready", *([f"enable agent {name}"] if agent else [])]
+    return f"echo {quote('; '.join(commands))} | socat - {quote(f'UNIX-CONNECT:{box.socket or _SOCKET}')}"
+
+
+def _places(server: str, target: TargetView, box: BalancerView) -> Iterator[tuple[str, bool]]:
+    """On one load balancer: (BACKEND/SERVER, whether its agent checks were on) in each of its backends."""
+    traffic = target.traffic or {}
+    for recorded, prior in traffic.get("boxes", {}).items():
+        place = Place.of(recorded)
+        if place.box == box.name:
+            name = f"{place.backend}/{traffic['server']}" if place.backend else server
+            yield name, bool((prior or {}).get("agent"))
 
 
 def _left_drained(view: DeploymentView, target: TargetView) -> bool:

@@ -30,6 +30,12 @@ SHARE_SAYS = 'a whole number from 0, or a percentage from "0%" to "100%"'
 Lines = Annotated[list[Line], Field(fail_fast=True)]
 LINES_SAYS = f"a list of texts, each {LINE_SAYS}"
 
+Backend = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$")]
+Backends = Annotated[
+    list[Backend], Field(min_length=1, max_length=20, fail_fast=True, json_schema_extra={"uniqueItems": True})
+]
+BACKEND_SAYS = '1-255 of A-Za-z0-9_.:-, a list of 1-20 such names, or "*" for every backend that has the server'
+
 Percent = Annotated[int, Field(ge=1, le=99)]
 Percents = Annotated[list[Percent], Field(min_length=1, max_length=20, fail_fast=True)]
 
@@ -91,7 +97,7 @@ class HaproxyPart(Message):
     """Where and how traffic is moved."""
 
     targets: Targets = Field(description="an object with exactly one of chef, inventory, hosts")
-    backend: str = Field(pattern=r"^[A-Za-z0-9_.:-]{1,255}$", description="1-255 of A-Za-z0-9_.:-")
+    backend: Literal["*"] | Backend | Backends = Field(description=BACKEND_SAYS)
     server: str = Field(
         max_length=255,
         pattern=r"^(?:[A-Za-z0-9_.:-]|\{name\})+$",

@@ -28,6 +28,7 @@ def _rules(event: DeployEvent) -> Iterator[Problem]:
     yield from _targets("targets", event.targets)
     if event.haproxy is not None:
         yield from _targets("haproxy.targets", event.haproxy.targets)
+        yield from _backends(event.haproxy)
     yield from _rollout(event.rollout, event.haproxy)
 
 
@@ -37,6 +38,13 @@ def _targets(path: str, targets: Targets) -> Iterator[Problem]:
         yield Problem(path, "must have exactly one of chef, inventory, hosts")
     if targets.chef is not None:
         yield from _chef(f"{path}.chef", targets.chef)
+
+
+def _backends(haproxy: HaproxyPart) -> Iterator[Problem]:
+    if isinstance(haproxy.backend, list):
+        for index, name in enumerate(haproxy.backend):
+            if name in haproxy.backend[:index]:
+                yield Problem(f"haproxy.backend[{index}]", f"must name {name} once only")
 
 
 def _chef(path: str, chef: ChefTargets) -> Iterator[Problem]:

@@ -1,7 +1,7 @@
 """From the wire's words to the domain's: defaults filled in, shares read, timeouts cut to the settings."""
 
 from vesemir.contract.deploy import DeployEvent, HaproxyPart, RolloutPart, Targets, TimeoutsPart
-from vesemir.domain.request import Analysis, DeployRequest, Rollout, Timeouts, TrafficRequest
+from vesemir.domain.request import EVERY_BACKEND, Analysis, DeployRequest, Rollout, Timeouts, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 from vesemir.domain.share import Share
 
@@ -45,12 +45,13 @@ def _traffic(part: HaproxyPart) -> TrafficRequest:
     weight = part.weight
     return TrafficRequest(
         targets=_selector(part.targets),
-        backend=part.backend,
+        backends=(part.backend,) if isinstance(part.backend, str) else tuple(part.backend),
         server=part.server,
         drain_seconds=part.drain_seconds,
         on_drain_timeout=part.on_drain_timeout,
         weights=() if weight is None else (weight,) if isinstance(weight, int) else tuple(weight),
         degradation_seconds=part.degradation_seconds or 0,
+        several=not isinstance(part.backend, str) or part.backend == EVERY_BACKEND,
     )
 
 

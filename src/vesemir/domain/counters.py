@@ -11,7 +11,7 @@ The counters are those of ``show stat``, as the source of 2.6 and 3.x counts the
 - in mode tcp there are sessions (``stot``), which include those that failed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from operator import attrgetter
 
@@ -39,6 +39,20 @@ class ServerCounters:
         counts = attrgetter("server_errors", "connection_errors", "response_errors", "averaged")
         return all(old <= new for old, new in zip(counts(self), counts(later), strict=True))
 
+    def __add__(self, other: "ServerCounters") -> "ServerCounters":
+        """One server in two backends: the response time is that of both, by their responses."""
+        averaged = self.averaged + other.averaged
+        timed = [each for each in (self, other) if each.response_ms is not None and each.averaged]
+        spent = sum(each.averaged * (each.response_ms or 0) for each in timed)
+        return ServerCounters(
+            self.requests + other.requests,
+            self.server_errors + other.server_errors,
+            self.connection_errors + other.connection_errors,
+            self.response_errors + other.response_errors,
+            averaged,
+            round(spent / sum(each.averaged for each in timed)) if timed else self.response_ms or other.response_ms,
+        )
+
     def since(self, earlier: "ServerCounters") -> "CounterTally":
         """What was answered between the two."""
         return CounterTally(
@@ -51,7 +65,7 @@ class ServerCounters:
 
 @dataclass(frozen=True, slots=True)
 class BoxCounters:
-    """One backend on one HAProxy, read at one moment: its process and its servers by name."""
+    """One backend on one HAProxy, read at one moment: its process and its servers by name; or several, summed."""
 
     process_id: int
     servers: Mapping[str, ServerCounters]
@@ -66,6 +80,17 @@ class BoxCounters:
         """What each server answered between the two; one that was added in between is not in it."""
         known = earlier.servers.keys() & self.servers.keys()
         return {name: self.servers[name].since(earlier.servers[name]) for name in known}
+
+
+def summed(backends: Sequence[BoxCounters]) -> BoxCounters | None:
+    """The backends of one HAProxy as one. None without any, or when a reload came between the readings."""
+    if len({each.process_id for each in backends}) != 1:
+        return None
+    servers: dict[str, ServerCounters] = {}
+    for each in backends:
+        for name, counters in each.servers.items():
+            servers[name] = servers[name] + counters if name in servers else counters
+    return BoxCounters(backends[0].process_id, servers)
 
 
 @dataclass(frozen=True, slots=True)

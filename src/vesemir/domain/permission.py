@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from vesemir.domain.problem import Problem
-from vesemir.domain.request import OWN_SERVER, DeployRequest
+from vesemir.domain.request import OWN_SERVER, DeployRequest, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 
 
@@ -170,10 +170,18 @@ class Permission:
             return
         if not self._may_move(request.haproxy.server):
             yield self._wrong_server()
-        if self.backends is not None and not self.backends.has(request.haproxy.backend):
-            yield Problem("haproxy.backend", f"must be one of: {self.backends}")
+        yield from self._wrong_backends(request.haproxy)
         if self.balancers is not None:
             yield from _at("haproxy.targets", self.balancers.problems(request.haproxy.targets))
+
+    def _wrong_backends(self, traffic: TrafficRequest) -> Iterator[Problem]:
+        """Each must be allowed. What ``"*"`` means is judged when it was found (``Policy.judge_backends``)."""
+        if self.backends is None or traffic.every_backend:
+            return
+        for index, name in enumerate(traffic.backends):
+            if not self.backends.has(name):
+                field = f"haproxy.backend[{index}]" if traffic.several else "haproxy.backend"
+                yield Problem(field, f"must be one of: {self.backends}")
 
     def refuses_servers(self, request: DeployRequest, names: Sequence[str]) -> Problem | None:
         """What only the targets' names can tell: which servers are meant by text around ``{name}``."""

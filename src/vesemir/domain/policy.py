@@ -156,6 +156,16 @@ class Policy:
         )
         return [*self._unpermitted(request, user_id), *frozen, *limited]
 
+    def judge_backends(self, request: DeployRequest, user_id: str | None, found: Sequence[str]) -> list[Problem]:
+        """The backends that ``"*"`` found at the start: each must be allowed, as if it had been named."""
+        if request.haproxy is None or not request.haproxy.every_backend:
+            return []
+        named = replace(request, haproxy=replace(request.haproxy, backends=tuple(found)))
+        return [
+            replace(problem, field="haproxy.backend", message=f'"*" found {", ".join(found)}: {problem.message}')
+            for problem in self._unpermitted(named, user_id)
+        ]
+
     def judge_targets(self, request: DeployRequest, user_id: str | None, names: Sequence[str]) -> list[Problem]:
         """What only the targets can tell, by their number and their names."""
         limited = [

@@ -11,21 +11,34 @@ from vesemir.domain.share import Share
 OWN_SERVER = "{name}"
 """In ``haproxy.server``: the target's name."""
 
+EVERY_BACKEND = "*"
+"""``haproxy.backend``: every backend that has a server of the target's name."""
+
 _NONE = Share(0)
 _ONE = Share(1)
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficRequest:
-    """How targets leave HAProxy and come back. ``weights`` in percent, each held ``degradation_seconds``."""
+    """How targets leave HAProxy and come back. ``weights`` in percent, each held ``degradation_seconds``.
+
+    ``several``: the backends were asked for as a list or by "*", be it for a single one. Instances of 0.1 cannot read
+    such a request, so what is recorded for it stands where they do not look.
+    """
 
     targets: Selector
-    backend: str
+    backends: tuple[str, ...]
     server: str
     drain_seconds: float = 30
     on_drain_timeout: Literal["fail", "shutdown"] = "fail"
     weights: tuple[int, ...] = ()
     degradation_seconds: float = 0
+    several: bool = False
+
+    @property
+    def every_backend(self) -> bool:
+        """Which ones is found out at the start."""
+        return self.backends == (EVERY_BACKEND,)
 
     def server_of(self, target_name: str) -> str:
         """The name of a target's server in the backend."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from vesemir.domain.failure import FailedError, FailureCode
-from vesemir.domain.share import Share
 
 STATIC_ALGORITHMS = frozenset({"static-rr", "first"})
 """They know a server at 0 % and at 100 % only: static-rr refuses other weights, first ignores them."""
@@ -85,6 +84,8 @@ class ServerState:
     check_said: str = ""
     tracks: str = ""
     algorithm: str = ""
+    is_empty_slot: bool = False
+    """Of a ``server-template``: it has no address yet, so it is in maint, and counts as no server of the backend."""
 
     @property
     def is_up(self) -> bool:
@@ -153,13 +154,6 @@ def check_weights(server: ServerState, percents: Iterable[int]) -> None:
             )
 
 
-def available_besides(boxes: Iterable[Mapping[str, ServerState]], out: Iterable[str]) -> int:
-    """How many servers, besides those named, are available on every box: one that a box has not is not."""
-    views = list(boxes)
-    names = {name for view in views for name in view} - set(out)
-    return sum(all(name in view and view[name].is_available for view in views) for name in names)
-
-
 def serves_on_all(views: Iterable[Mapping[str, ServerState] | None], server: str) -> bool | None:
     """Whether it is available in every view (a backend on a load balancer; None: could not be asked).
 
@@ -170,8 +164,3 @@ def serves_on_all(views: Iterable[Mapping[str, ServerState] | None], server: str
         if view is not None and not (server in view and view[server].is_available):
             return False
     return None if not found or None in found else True
-
-
-def needed_besides(boxes: Iterable[Mapping[str, ServerState]], share: Share) -> int:
-    """How many must stay UP besides the one taken out: of all the backend's servers, rounded up."""
-    return share.up(len({name for view in boxes for name in view}))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vesemir.domain.traffic import AdminState, ServerState
+from vesemir.domain.traffic_place import Place
 
 NOT_BY_IT = "before this deployment, and not by it"
 LEFT_DRAINED = "is left drained on"
@@ -20,7 +21,7 @@ def left_as_it_was_in(output: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PriorState:
-    """One server on one load balancer. ``up`` says whether it really was; ``process_id`` tells a reload."""
+    """One server in one place. ``up`` says whether it really was; ``process_id`` tells a reload."""
 
     admin: AdminState
     user_weight: int
@@ -73,19 +74,19 @@ class PriorState:
 
 @dataclass(frozen=True, slots=True)
 class PriorTraffic:
-    """One server on every load balancer; ``boxes`` are by name, and one that was added since is missing.
+    """One server everywhere it stands; a place that was added since is missing.
 
     Recorded before the server is touched, so that the one that takes the deployment over can go on from it.
     """
 
     server: str
-    boxes: Mapping[str, PriorState]
+    places: Mapping[Place, PriorState]
 
     @property
     def drained_by_others(self) -> bool:
-        """Taken out on every load balancer before, not by this deployment (contract section 5): it is worked on and
+        """Taken out in every place before, not by this deployment (contract section 5): it is worked on and
         left as it was."""
-        return bool(self.boxes) and all(state.is_taken_out for state in self.boxes.values())
+        return bool(self.places) and all(state.is_taken_out for state in self.places.values())
 
     @property
     def left_as_it_was(self) -> str:
@@ -96,13 +97,13 @@ class PriorTraffic:
     @property
     def taken_out(self) -> str:
         """``drain on lb1, ready at weight 0 on lb2``; empty where nobody had taken it out."""
-        return ", ".join(f"{state} on {name}" for name, state in self.boxes.items() if state.is_taken_out)
+        return ", ".join(f"{state} on {place}" for place, state in self.places.items() if state.is_taken_out)
 
     @classmethod
     def of_json(cls, recorded: Mapping[str, Any]) -> "PriorTraffic":
-        boxes = {name: PriorState.of_json(state) for name, state in recorded["boxes"].items()}
-        return cls(recorded["server"], boxes)
+        places = {Place.of(text): PriorState.of_json(state) for text, state in recorded["boxes"].items()}
+        return cls(recorded["server"], places)
 
     def as_json(self) -> dict[str, Any]:
         """As instances of every version read it."""
-        return {"server": self.server, "boxes": {name: state.as_json() for name, state in self.boxes.items()}}
+        return {"server": self.server, "boxes": {str(place): state.as_json() for place, state in self.places.items()}}

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from vesemir.domain.counters import BoxCounters, CounterTally, ServerCounters, total
+from vesemir.domain.counters import BoxCounters, CounterTally, ServerCounters, summed, total
 
 WAS = ServerCounters(100, server_errors=5, connection_errors=2, response_errors=1, averaged=98, response_ms=7)
 
@@ -36,3 +36,15 @@ def test_tallies() -> None:
     assert (CounterTally(10, 1, 2, 3).errors, CounterTally(10, 1, 2, 3).ratio) == (6, 0.6)
     assert (CounterTally(2, 2, 2, 0).errors, CounterTally(2, 2, 2, 0).ratio) == (2, 1.0)
     assert CounterTally().ratio == 0
+
+
+def test_backends_are_summed_server_by_server() -> None:
+    """The response time is that of all responses; one reading from before a reload makes none of them count."""
+    shop = BoxCounters(7, {"web1": ServerCounters(10, 1, averaged=10, response_ms=4), "web2": ServerCounters(3)})
+    admin = BoxCounters(7, {"web1": ServerCounters(30, 2, 1, averaged=30, response_ms=8)})
+    assert summed([shop, admin]) == BoxCounters(
+        7, {"web1": ServerCounters(40, 3, 1, averaged=40, response_ms=7), "web2": ServerCounters(3)}
+    )
+    assert summed([shop]) == shop
+    assert summed([shop, BoxCounters(8, admin.servers)]) is None
+    assert summed([]) is None

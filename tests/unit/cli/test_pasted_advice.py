@@ -100,6 +100,21 @@ def test_traffic_is_given_back_by_a_line_that_can_be_pasted(capsys: pytest.Captu
 
 
 @pytest.mark.usefixtures("terminal")
+def test_traffic_of_several_backends_is_given_back_in_all(capsys: pytest.CaptureFixture[str]) -> None:
+    view = a_view(
+        request={"haproxy": {"backend": ["shop", "admin"], "server": "{name}"}}, balancers=(BalancerView("lb1", None),)
+    )
+    prior = drained("web1", agent=False).traffic or {}
+    boxes = {"lb1/shop": prior["boxes"]["lb1"], "lb1/admin": {**prior["boxes"]["lb1"], "agent": True}}
+    target = replace(drained("web1"), traffic={"server": "web1", "boxes": boxes})
+    (found,) = commands(printed(capsys, out_of_traffic(view, [target])))
+    assert found == (
+        "echo 'set server shop/web1 state ready; set server admin/web1 state ready; enable agent admin/web1' "
+        "| socat - UNIX-CONNECT:/run/haproxy/admin.sock"
+    )
+
+
+@pytest.mark.usefixtures("terminal")
 @pytest.mark.parametrize("code", list(FailureCode))
 def test_what_to_do_about_each_failure_can_be_pasted(capsys: pytest.CaptureFixture[str], code: FailureCode) -> None:
     target = failed("web1", code.value, f"sudo: no: {SUDO}")

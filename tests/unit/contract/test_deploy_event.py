@@ -59,7 +59,7 @@ def test_the_contracts_example_becomes_the_request_it_describes(parse: Parse, ex
         requested_by="orchestrator",
         haproxy=TrafficRequest(
             targets=ChefSelector(tags=("shop-lb",)),
-            backend="shop",
+            backends=("shop",),
             server="{name}",
             drain_seconds=30,
             weights=(10,),
@@ -182,7 +182,7 @@ BAD_VALUES: list[tuple[str, list[Any]]] = [
     ("targets.chef.tags[0]", [{"chef": {"tags": [""]}}, {"chef": {"tags": ["a\nb"]}}, {"chef": {"tags": [1]}}]),
     ("targets.chef.query", [{"chef": {"query": ""}}, {"chef": {"query": "a:b", "tags": ["c"]}}]),
     ("targets.host", [{"host": ["web1"]}]),
-    ("haproxy.backend", ["", "a b", "a/b", "a;b", "a\nb", 1]),
+    ("haproxy.backend", ["", "a b", "a/b", "a;b", "a\nb", 1, "**", "shop-*", [], ["*"], ["a b"], ["a"] * 21]),
     ("haproxy.server", ["", "{host}", "{name", "a b", "a/{name}", None]),
     ("haproxy.drain_seconds", [-1, "30", True, None, 86401]),
     ("haproxy.on_drain_timeout", ["Fail", "kill", None]),
@@ -249,6 +249,7 @@ def test_an_unknown_field_is_refused_and_the_nearest_named(
         ({"rollout": {"analysis": {}}}, "rollout.analysis"),
         ({"rollout": {"canary": "0%", "approve_after": "canary"}}, "rollout.approve_after"),
         ({"haproxy__targets": {}}, "haproxy.targets"),
+        ({"haproxy__backend": ["shop", "admin", "shop"]}, "haproxy.backend[2]"),
     ],
 )
 def test_fields_that_need_each_other(parse: Parse, example: Json, changes: Json, field: str) -> None:
@@ -396,3 +397,20 @@ def test_what_was_accepted_by_the_release_before_keeps_its_defaults(example: Jso
         assert (rollout.min_available, rollout.min_healthy_seconds) == (kept, healthy)
         rollout = stored_request(written, defaults, caps=caps).rollout
         assert (rollout.min_available, rollout.min_healthy_seconds) == (Share(50, percent=True), 7)
+
+
+@pytest.mark.parametrize(
+    ("asked", "backends", "several"),
+    [
+        ("shop", ("shop",), False),
+        (["shop"], ("shop",), True),
+        (["shop", "admin"], ("shop", "admin"), True),
+        ("*", ("*",), True),
+    ],
+)
+def test_backends_are_a_name_a_list_or_every_one(
+    parse: Parse, example: Json, *, asked: object, backends: tuple[str, ...], several: bool
+) -> None:
+    traffic = accepted(parse(changed(example, haproxy__backend=asked))).haproxy
+    assert traffic is not None
+    assert (traffic.backends, traffic.several, traffic.every_backend) == (backends, several, asked == "*")

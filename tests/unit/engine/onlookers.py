@@ -12,7 +12,8 @@ from tests.unit.engine.world import DRAINED, READY, World
 from vesemir.domain.share import Share
 from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.step import Direction, StepKey
-from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState, available_besides, needed_besides
+from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
+from vesemir.domain.traffic_capacity import available_besides, needed_besides
 from vesemir.engine.ports.hosts import Ticket
 from vesemir.engine.ports.records import TargetRecord
 from vesemir.engine.traffic.watch import WATCH_SECONDS
@@ -25,15 +26,22 @@ COUNTING_SECONDS = 0.1
 
 
 class WatchedBalancer(FakeLoadBalancer):
-    """Takes a moment for everything; ``on_drain`` hears of each server that was ready and is not any more."""
+    """Takes a moment for everything; ``on_drain`` hears of each server that was available and is not ready any more.
+
+    One that came UP between being looked at and drained took nothing away when it was looked at.
+    """
 
     def __init__(self, inner: FakeLoadBalancer, on_drain: Callable[[str], None]) -> None:
         super().__init__(inner.name, list(inner.by_name.values()))
         self._on_drain = on_drain
+        self._absent: dict[str, float] = {}
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         await asyncio.sleep(COMMAND_SECONDS)
-        return await super().servers(backend)
+        shown = await super().servers(backend)
+        now = asyncio.get_running_loop().time()
+        self._absent.update({name: now for name, state in shown.items() if not state.is_available})
+        return shown
 
     async def process(self) -> HaproxyProcess:
         await asyncio.sleep(COMMAND_SECONDS)
@@ -41,7 +49,8 @@ class WatchedBalancer(FakeLoadBalancer):
 
     async def set_state(self, backend: str, server: str, state: AdminState) -> None:
         await asyncio.sleep(COMMAND_SECONDS)
-        drained = self.by_name[server].admin is AdminState.READY and state is not AdminState.READY
+        counted = self._absent.get(server, float("-inf")) < asyncio.get_running_loop().time() - COUNTING_SECONDS
+        drained = counted and self.by_name[server].admin is AdminState.READY and state is not AdminState.READY
         await super().set_state(backend, server, state)
         if drained:
             self._on_drain(server)

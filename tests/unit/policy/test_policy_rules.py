@@ -22,7 +22,7 @@ REQUEST = DeployRequest(
     targets=GroupSelector(("web",)),
     team="payments",
     requested_by="orchestrator",
-    haproxy=TrafficRequest(LB, "shop", "{name}"),
+    haproxy=TrafficRequest(LB, ("shop",), "{name}"),
 )
 NOW = 1_000.0
 _QUARTER, _HALF = Share(25, percent=True), Share(50, percent=True)
@@ -81,7 +81,7 @@ def test_a_star_is_any_text_and_nothing_else_is_special(pattern: str, fits: str,
         ({"teams": names("payments")}, {"team": None}, "team"),
         ({"requesters": names("orchestrator")}, {"requested_by": "anna"}, "requested_by"),
         ({"recipes": names("rel*")}, {"recipe": "package"}, "recipe"),
-        ({"backends": names("shop")}, {"haproxy": TrafficRequest(LB, "till", "{name}")}, "haproxy.backend"),
+        ({"backends": names("shop")}, {"haproxy": TrafficRequest(LB, ("till",), "{name}")}, "haproxy.backend"),
         (
             {"balancers": TargetPermission(groups=names("lb"))},
             {"haproxy": TrafficRequest(HostSelector(("lb1",)), "shop", "{name}")},
@@ -185,7 +185,7 @@ def test_without_haproxy_there_is_no_backend_to_judge() -> None:
 
 
 def moving(server: str) -> dict[str, Any]:
-    return {"haproxy": TrafficRequest(LB, "shop", server)}
+    return {"haproxy": TrafficRequest(LB, ("shop",), server)}
 
 
 WEB_OR_BLUE = names("web*", "blue-web1", "blue-web2")

@@ -1,7 +1,7 @@
-"""The load balancers of a backend, each asked over its runtime socket: a fresh channel per command, replies checked."""
+"""A deployment's load balancers, each asked over its runtime socket: a fresh channel per command, replies checked."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TypeVar
@@ -9,6 +9,7 @@ from typing import TypeVar
 from vesemir.adapters.haproxy.line import Line
 from vesemir.adapters.haproxy.reply import (
     parse_backend_number,
+    parse_backends,
     parse_counters,
     parse_process,
     parse_servers,
@@ -51,6 +52,10 @@ class HaproxyBox:
     @property
     def name(self) -> str:
         return self._name
+
+    async def backends(self) -> Mapping[str, Collection[str]]:
+        reply = await self._line.ask("show servers state")
+        return await _parsed(partial(parse_backends, reply, self._name), size=len(reply))
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         """As they are after the call; everybody who asks at the same time shares one reading."""

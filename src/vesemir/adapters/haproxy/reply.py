@@ -21,6 +21,9 @@ MOST_CELLS = 2_000_000
 _DIGITS = 19
 """Of the greatest number in 64 bits."""
 
+_WITHOUT_NAME = 0x20
+"""Of ``srv_admin_state``: in maint because its FQDN has no address, shown as ``MAINT (resolution)``."""
+_WITHOUT_ADDRESS = frozenset({"-", "0.0.0.0", "::"})  # noqa: S104 - no address to listen on: as HAProxy shows none
 _CHECK_RUNS = 0x02 | 0x04  # configured and enabled, of srv_check_state and srv_agent_state
 _CONFIGURED, _ENABLED = 0x02, 0x04
 _UNKNOWN = ("No such backend", "No such server", "Can't find backend", "No such proxy", "Require 'backend/server'")
@@ -129,6 +132,17 @@ def _no_backend(backend: str, box: str) -> FailedError:
     )
 
 
+def parse_backends(reply: str, box: str) -> dict[str, set[str]]:
+    """The names of all servers by backend, from ``show servers state`` without a name."""
+    backends: dict[str, set[str]] = {}
+    try:
+        for row in _state_rows(reply):
+            backends.setdefault(row["be_name"], set()).add(row["srv_name"])
+    except (KeyError, ValueError) as error:
+        raise _unreadable("show servers state", reply, box) from error
+    return backends
+
+
 def parse_servers(reply: str, backend: str, box: str) -> dict[str, ServerState]:
     """The answer to ``show servers state B;show stat N 6 -1``: every server of the backend by name."""
     if reply.lstrip().startswith(_UNKNOWN):
@@ -215,10 +229,11 @@ def _line_of(lines: Sequence[str], start: str) -> int:
 
 
 def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -> ServerState:
-    agent = _whole(state["srv_agent_state"])
+    agent, bits = _whole(state["srv_agent_state"]), _whole(state["srv_admin_state"])
+    admin = AdminState.from_bits(bits)
     return ServerState(
         name=stat["svname"],
-        admin=AdminState.from_bits(_whole(state["srv_admin_state"])),
+        admin=admin,
         status=stat["status"],
         weight=_whole(stat["weight"]),
         user_weight=_whole(state["srv_uweight"]),
@@ -234,6 +249,8 @@ def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -
         check_said=" ".join(filter(None, (stat.get("check_status"), stat.get("check_desc")))),
         tracks=stat.get("tracked") or "",
         algorithm=algorithm,
+        is_empty_slot=bool(bits & _WITHOUT_NAME)
+        or (admin is AdminState.MAINT and state["srv_addr"] in _WITHOUT_ADDRESS),
     )
 
 

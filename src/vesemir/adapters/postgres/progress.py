@@ -13,6 +13,7 @@ from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import FINAL, IllegalTransitionError, deployment_move, finishes_target
+from vesemir.domain.traffic_place import found_json
 from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
@@ -147,6 +148,7 @@ async def _start(connection: Connection, deployment_id: str, change: Start) -> N
         resolve_seconds=change.resolve_seconds,
         recipe_digest=digest,
         balancers=[box_json(box) for box in change.balancers],
+        found_backends=None if change.backends is None else found_json(change.backends),
     )
     if started is None:
         raise IllegalTransitionError(f"{deployment_id} has started already")

@@ -10,6 +10,7 @@ from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_place import found_of_json
 from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
@@ -133,6 +134,7 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         started=row["started"],
         targets=targets,
         balancers=tuple(Target(**box) for box in row["balancers"]),
+        backends=None if row["found_backends"] is None else found_of_json(row["found_backends"]),
         awaits_approval=row["awaits_approval"],
         approved_batch=row["approved_batch"],
         user_id=row["user_id"],

@@ -94,7 +94,6 @@ def _plan_body(
     deployment: Deployment, prepared: PreparedDeployment, unchecked: Mapping[str, Sequence[str]]
 ) -> Mapping[str, Any]:
     """``plan`` of ``deployment.finished``: the batches, and per target its address, server and steps in order."""
-    request = deployment.request
     return {
         "batches": [list(batch.names) for batch in prepared.plan.batches],
         "targets": [
@@ -102,9 +101,7 @@ def _plan_body(
                 "name": row.name,
                 "address": row.target.address,
                 "source": row.target.source,
-                "server": f"{request.haproxy.backend}/{request.haproxy.server_of(row.name)}"
-                if request.haproxy
-                else None,
+                "server": deployment.traffic.shown(row.name) if deployment.traffic else None,
                 "steps": _step_names(deployment, row, canary=row.name in prepared.plan.canaries),
                 "unchecked": list(unchecked.get(row.name, ())),
             }

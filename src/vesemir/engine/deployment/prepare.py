@@ -14,6 +14,7 @@ from vesemir.domain.render_values import RenderError
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
 from vesemir.domain.target import OWN_VARIABLES, Target
+from vesemir.domain.traffic_place import FoundBackends, names_found
 from vesemir.engine.clock import loop_time, wall_time
 from vesemir.engine.deployment.failures import unknown_recipe
 from vesemir.engine.limits import EngineLimits
@@ -31,6 +32,7 @@ from vesemir.engine.ports.records import DeploymentRecord, Json, TargetRecord
 from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
+from vesemir.engine.traffic.server_places import find_backends
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,20 @@ def _recipe(record: DeploymentRecord, request: DeployRequest, ports: EnginePorts
 
 
 class PreparedDeployment:
-    """The targets as rows, the plan over them, and the load balancer boxes."""
+    """The targets as rows, the plan over them, the load balancer boxes, and what ``haproxy.backend: "*"`` found."""
 
-    def __init__(self, plan: Plan, rows: Mapping[str, Row], balancers: Sequence[Target]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        rows: Mapping[str, Row],
+        balancers: Sequence[Target],
+        *,
+        backends: FoundBackends | None = None,
+    ) -> None:
         self.plan = plan
         self.rows = rows
         self.balancers = balancers
+        self.backends = backends
 
 
 def again(record: DeploymentRecord, request: DeployRequest) -> PreparedDeployment:
@@ -84,7 +94,7 @@ def again(record: DeploymentRecord, request: DeployRequest) -> PreparedDeploymen
     rows = [Row.of(each) for each in record.targets if each.direction is Direction.FORWARD]
     rows.sort(key=lambda row: row.position)
     plan = make_plan([row.target for row in rows], request.rollout)
-    return PreparedDeployment(plan, {row.name: row for row in rows}, record.balancers)
+    return PreparedDeployment(plan, {row.name: row for row in rows}, record.balancers, backends=record.backends)
 
 
 async def prepare(
@@ -110,12 +120,15 @@ async def prepare(
     ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
     _limit_targets(len(targets), limits)
     _permit(policy.judge_targets(request, user_id, [target.name for target in targets]))
+    backends = await _found_backends(request, targets, balancers, ports)
+    _permit(policy.judge_backends(request, user_id, names_found(backends or {})))
     plan = make_plan(targets, request.rollout)
     _check_rendering(recipe, request, targets, limits)
     records = _records(plan, targets)
     by_name = {target.name: target for target in targets}
     event = DeploymentStartedEvent([by_name[name] for name in plan.names], plan)
-    start = Start(records, seconds, tuple(balancers), *storable_texts(recipe, ports.redact))
+    texts = storable_texts(recipe, ports.redact)
+    start = Start(records, seconds, tuple(balancers), *texts, backends=backends)
     await recorder.write(start, Emit(event))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
@@ -123,7 +136,8 @@ async def prepare(
         seconds=seconds,
         batches=len(plan.batches),
     )
-    return PreparedDeployment(plan, {record.name: Row.of(record) for record in records}, balancers), seconds
+    rows = {record.name: Row.of(record) for record in records}
+    return PreparedDeployment(plan, rows, balancers, backends=backends), seconds
 
 
 async def _resolve(
@@ -134,6 +148,17 @@ async def _resolve(
     _check_trust(recipe, targets)
     balancers = await ports.inventory.resolve(request.haproxy.targets) if request.haproxy else []
     return [_known(box, recipe, request) for box in targets], [box.knowing(OWN_VARIABLES) for box in balancers]
+
+
+async def _found_backends(
+    request: DeployRequest, targets: Sequence[Target], balancers: Sequence[Target], ports: EnginePorts
+) -> FoundBackends | None:
+    """What ``"*"`` means now, for as long as the deployment lasts. Raises ``haproxy.unreachable``."""
+    traffic = request.haproxy
+    if traffic is None or not traffic.every_backend:
+        return None
+    async with ports.balancers.open(balancers) as boxes:
+        return await find_backends(boxes, [traffic.server_of(target.name) for target in targets])
 
 
 def _known(target: Target, recipe: Recipe, request: DeployRequest) -> Target:

@@ -163,6 +163,7 @@ class DeploymentRun:
                 up_seconds=self._limits.up_seconds,
                 ensure=self._lease.ensure,
                 critical=self._ports.store.section,
+                found=prepared.backends,
             )
         return Deployment(
             request,

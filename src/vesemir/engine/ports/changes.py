@@ -7,6 +7,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_place import FoundBackends
 from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.engine.ports.records import StepRecord, TargetRecord
 
@@ -41,6 +42,7 @@ class Start:
     ``balancers`` are the load balancer boxes, kept so that a later owner can put HAProxy right without the inventory.
     ``recipe_source`` is the text of the recipe as the release before reads it too, so that a later owner goes on with
     the same steps; ``recipe_full`` is the whole text where that one leaves something out.
+    ``backends`` is what ``haproxy.backend: "*"`` found; None for other requests.
     """
 
     targets: tuple[TargetRecord, ...]
@@ -48,6 +50,7 @@ class Start:
     balancers: tuple[Target, ...] = ()
     recipe_source: str = ""
     recipe_full: str = ""
+    backends: FoundBackends | None = None
 
 
 @dataclass(frozen=True, slots=True)

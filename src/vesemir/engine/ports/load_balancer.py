@@ -1,6 +1,6 @@
-"""The port to HAProxy: one load balancer box, and the set of them that serve a backend."""
+"""The port to HAProxy: one load balancer box, and the set of them that serve the same backends."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -18,6 +18,10 @@ class LoadBalancer(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    async def backends(self) -> Mapping[str, Collection[str]]:
+        """Every backend with servers, and the names of those, as they are now."""
+        ...
 
     async def servers(self, backend: str) -> Mapping[str, ServerState]:
         """Every server of the backend by name, as it is now."""

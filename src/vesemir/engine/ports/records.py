@@ -8,6 +8,7 @@ from vesemir.domain.failure import Failure
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
+from vesemir.domain.traffic_place import FoundBackends
 from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.wish import Wish
 
@@ -118,6 +119,8 @@ class DeploymentRecord:
     started: bool
     targets: tuple[TargetRecord, ...] = ()
     balancers: tuple[Target, ...] = ()
+    backends: FoundBackends | None = None
+    """What ``haproxy.backend: "*"`` found at the start."""
     awaits_approval: bool = False
     approved_batch: int = 0
     """The gates before this batch and all earlier ones were opened (``rollout.approve_after``)."""

@@ -74,7 +74,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class DrainedServer:
-    """A server that a result left drained. ``deployment_id`` names the deployment, in whose lane ``target`` is."""
+    """A server that a result left drained. ``deployment_id`` names the deployment, in whose lane ``target`` is.
+
+    ``backend`` is that of the places without one; empty where each place has its own.
+    """
 
     deployment_id: str
     target: str

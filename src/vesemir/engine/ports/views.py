@@ -188,12 +188,13 @@ class DeploymentView(DeploymentSummary):
         return found
 
     def server_of(self, target: str) -> str | None:
-        """BACKEND/SERVER in HAProxy; None where the request names no backend."""
+        """BACKEND/SERVER in HAProxy, with commas between where there are several backends; None without any."""
         haproxy = self.request.get("haproxy")
         if not haproxy:
             return None
-        pattern = str(haproxy.get("server") or "{name}")
-        return f"{haproxy['backend']}/{pattern.replace('{name}', target)}"
+        server = str(haproxy.get("server") or "{name}").replace("{name}", target)
+        asked = haproxy["backend"]
+        return ", ".join(f"{backend}/{server}" for backend in ([asked] if isinstance(asked, str) else asked))
 
 
 class InstanceState(StrEnum):

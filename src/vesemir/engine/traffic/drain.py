@@ -9,7 +9,8 @@ from vesemir.domain.traffic import AdminState, ServerState
 from vesemir.engine.clock import loop_time
 from vesemir.engine.traffic.last_seen import saw
 from vesemir.engine.traffic.reloads import Processes
-from vesemir.engine.traffic.server import ServerOnBox, boxes_of, read_all
+from vesemir.engine.traffic.server import ServerOnBox, places_of, read_all
+from vesemir.engine.traffic.server_places import boxes_among
 
 STATE_POLL_SECONDS = 0.2
 SHUTDOWN_SECONDS = 5.0
@@ -33,8 +34,8 @@ async def empty(servers: Sequence[ServerOnBox], request: TrafficRequest, process
                 await server.order(AdminState.MAINT)
         if all(state.admin is AdminState.MAINT for state in await read_all(servers)):
             seconds = loop_time() - started
-            return f"{servers[0].name} drained in {seconds:.1f} s{wording}, in maint on {boxes_of(servers)}"
-    text = f"HAProxy on {boxes_of(servers)} does not keep {servers[0].name} in maint: see what else sets its state"
+            return f"{servers[0].name} drained in {seconds:.1f} s{wording}, in maint on {places_of(servers)}"
+    text = f"HAProxy on {places_of(servers)} does not keep {servers[0].name} in maint: see what else sets its state"
     raise FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
 
 
@@ -62,7 +63,7 @@ async def _wait_for_unseen(servers: Sequence[ServerOnBox], request: TrafficReque
     """
     waited = False
     while True:
-        await processes.look([server.box for server in servers])
+        await processes.look(boxes_among(servers))
         ends = max(processes.unseen_until(server.box.name, request.drain_seconds) for server in servers)
         if loop_time() >= ends:
             return " (HAProxy was reloaded: its old process had time to finish)" if waited else ""
@@ -88,5 +89,5 @@ async def _busy_after(servers: Sequence[ServerOnBox], seconds: float) -> list[tu
 
 def _counts(busy: Sequence[tuple[ServerOnBox, ServerState]]) -> str:
     return ", ".join(
-        f"{state.current_sessions} current, {state.queued} queued on {server.box.name}" for server, state in busy
+        f"{state.current_sessions} current, {state.queued} queued on {server.place}" for server, state in busy
     )

@@ -1,4 +1,4 @@
-"""One server of a backend on every load balancer at once: read together, told one by one.
+"""One server in every backend and on every load balancer at once: read together, told one by one.
 
 Before anything is said to HAProxy the lease is asked; what is already as wanted is not said again, so that every
 method here may be called again after a takeover or a reload.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.traffic import AdminState, ServerState, weight_at
+from vesemir.domain.traffic_place import Place
 from vesemir.domain.traffic_prior import PriorState
 from vesemir.engine.ports.load_balancer import LoadBalancer
 
@@ -17,12 +18,18 @@ NAMES_SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class ServerOnBox:
-    """A server on one load balancer. ``ensure`` raises ``LeaseLostError``."""
+    """A server of one backend on one load balancer. ``ensure`` raises ``LeaseLostError``."""
 
     box: LoadBalancer
     backend: str
     name: str
     ensure: Callable[[], None]
+    place: Place
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its load balancer and its backend."""
+        return self.box.name, self.backend
 
     async def read(self) -> ServerState:
         """Raises ``FailedError`` (``haproxy.unknown_server``, ``haproxy.unreachable``)."""
@@ -136,10 +143,10 @@ def found(servers: Mapping[str, ServerState], name: str, backend: str, box: str)
 
 
 async def read_all(servers: Sequence[ServerOnBox]) -> list[ServerState]:
-    """One after the other: the boxes are few, and a first error is enough."""
+    """One after the other: the places are few, and a first error is enough."""
     return [await server.read() for server in servers]
 
 
-def boxes_of(servers: Sequence[ServerOnBox]) -> str:
-    """Their names, for a text."""
-    return ", ".join(server.box.name for server in servers)
+def places_of(servers: Sequence[ServerOnBox]) -> str:
+    """For a text: the load balancers, with the backends where a request has several."""
+    return ", ".join(str(server.place) for server in servers)

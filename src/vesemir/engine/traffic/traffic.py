@@ -1,19 +1,19 @@
 """How the targets of one deployment leave HAProxy and come back: the safe order of architecture.md, "Traffic".
 
-A server is out when it is out on every load balancer, and in when it is in on every one. HAProxy announces nothing, so
-waits read its state again and again; each reading also says again what a reload made it forget. Everything may be
-called again with the stored prior state, which is how a takeover goes on.
+A server is out when it is out in all its backends on every load balancer, and in when it is in in all. HAProxy
+announces nothing, so waits read its state again and again; each reading also says again what a reload made it forget.
+Everything may be called again with the stored prior state, which is how a takeover goes on.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from functools import partial
 
-from vesemir.domain.counters import BoxCounters
 from vesemir.domain.failure import FailedError
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, check_weights
+from vesemir.domain.traffic_place import FoundBackends
 from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
@@ -22,7 +22,8 @@ from vesemir.engine.traffic.capacity import Capacity
 from vesemir.engine.traffic.drain import empty
 from vesemir.engine.traffic.in_traffic import in_traffic
 from vesemir.engine.traffic.reloads import Processes
-from vesemir.engine.traffic.server import ServerOnBox, boxes_of, found, read_all
+from vesemir.engine.traffic.server import ServerOnBox, found, places_of, read_all
+from vesemir.engine.traffic.server_places import ServerPlaces, read_views
 from vesemir.engine.traffic.watch import watched
 
 STALE_SECONDS = 10.0
@@ -37,7 +38,8 @@ class Traffic:
 
     ``ensure`` raises ``LeaseLostError`` and is asked before every outside action. ``critical(key)`` is a section that
     one deployment at a time is in, across all instances. ``capacity_seconds`` and ``up_seconds`` are the deadlines of
-    ``haproxy.capacity`` and ``haproxy.not_up``. Every method raises ``FailedError`` (``haproxy.*``) unless it says so.
+    ``haproxy.capacity`` and ``haproxy.not_up``. ``found``: the backends that ``"*"`` found at the start. Every method
+    raises ``FailedError`` (``haproxy.*``) unless it says so.
     """
 
     def __init__(
@@ -45,30 +47,32 @@ class Traffic:
         balancers: Sequence[LoadBalancer],
         request: TrafficRequest,
         *,
-        min_available: Share,
+        min_available: Share | None,
         capacity_seconds: float,
         up_seconds: float,
         ensure: Callable[[], None],
         critical: Callable[[str], AbstractAsyncContextManager[None]],
+        found: FoundBackends | None = None,
     ) -> None:
         self._balancers = tuple(balancers)
         self._request = request
-        self._capacity = Capacity(
-            self._balancers, request.backend, min_available=min_available, seconds=capacity_seconds, critical=critical
-        )
+        self._capacity = Capacity(min_available=min_available, seconds=capacity_seconds, critical=critical)
         self._up_seconds = up_seconds
-        self._ensure = ensure
+        self._places = ServerPlaces(self._balancers, request, found=found, ensure=ensure)
+        self.counters = self._places.counters
         self._processes = Processes()
         self._back: dict[str, tuple[float, PriorTraffic]] = {}
         """Targets that came back lately and were left alone since: when, and what was there before."""
 
     async def check(self, names: Iterable[str]) -> None:
-        """Before anything starts: every server known on every load balancer, and every weight one that it can have."""
-        servers = [self._request.server_of(name) for name in names]
-        for box in self._balancers:
-            view = await box.servers(self._request.backend)
-            for server in servers:
-                check_weights(found(view, server, self._request.backend, box.name), self._request.weights)
+        """Before anything starts: capacity that can be, every server known in all its backends, and every weight one
+        that it can have."""
+        servers = [server for name in names for server in self._places.of(name)]
+        views = await read_views(servers)
+        self._capacity.refuse_impossible(views)
+        for server in servers:
+            state = found(views[server.key], server.name, server.backend, server.box.name)
+            check_weights(state, self._request.weights)
         await self._processes.look(self._balancers)  # the one that is replaced from now on is known to be
 
     async def check_rights(self) -> None:
@@ -78,16 +82,24 @@ class Traffic:
 
     async def observe(self, name: str) -> PriorTraffic:
         """What is there now."""
-        return await self._prior(name, await read_all(self._on_all(name)))
+        servers = self._on_all(name)
+        return await self._prior(servers, await read_all(servers))
 
     def server_of(self, name: str) -> str:
-        """The name of a target's server in the backend."""
+        """The name of a target's server in its backends."""
         return self._request.server_of(name)
 
-    async def _prior(self, name: str, states: Sequence[ServerState]) -> PriorTraffic:
+    def shown(self, name: str) -> str:
+        """BACKEND/SERVER, for people; one for each backend that is known to have it."""
+        shown = dict.fromkeys(f"{each.backend}/{each.name}" for each in self._places.known(name))
+        return ", ".join(shown) or self.server_of(name)
+
+    async def _prior(self, servers: Sequence[ServerOnBox], states: Sequence[ServerState]) -> PriorTraffic:
         ids = await self._processes.look(self._balancers)
-        seen = zip(self._balancers, states, ids, strict=True)
-        return PriorTraffic(self.server_of(name), {box.name: PriorState.of(state, pid) for box, state, pid in seen})
+        of_box = {box.name: process_id for box, process_id in zip(self._balancers, ids, strict=True)}
+        seen = zip(servers, states, strict=True)
+        places = {server.place: PriorState.of(state, of_box[server.box.name]) for server, state in seen}
+        return PriorTraffic(servers[0].name, places)
 
     async def take_out(
         self,
@@ -97,7 +109,7 @@ class Traffic:
         remember: Callable[[PriorTraffic], Awaitable[None]] | None = None,
         waiting: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> str:
-        """Out on every load balancer, with no session left. Returns the step's output.
+        """Out in all its backends on every load balancer, with no session left. Returns the step's output.
 
         What is there in the moment before the drain is given to ``remember``, to be recorded; ``prior`` is what an
         earlier try remembered. Waits for capacity happen within ``waiting()``: until they end nothing was touched, and
@@ -106,13 +118,13 @@ class Traffic:
         self._back.pop(name, None)
         await self._correct()
         servers, known = self._on_all(name), prior
-        for box, was in prior.boxes.items() if prior is not None else ():
-            self._processes.recall(box, was.process_id)
+        for place, was in prior.places.items() if prior is not None else ():
+            self._processes.recall(place.box, was.process_id)
 
         async def before(states: Sequence[ServerState]) -> None:
             nonlocal known
             if known is None:
-                known = await self._prior(name, states)
+                known = await self._prior(servers, states)
                 if remember is not None:
                     await remember(known)
 
@@ -199,21 +211,11 @@ class Traffic:
 
     async def in_traffic(self, names: Iterable[str], *, seconds: float) -> Mapping[str, bool | None]:
         """What HAProxy says of each now: whether it serves; None where it was not answered in time. Raises nothing."""
-        servers = {name: self._request.server_of(name) for name in names}
-        return await in_traffic(self._balancers, [self._request.backend], servers, seconds=seconds)
-
-    async def counters(self) -> Mapping[str, BoxCounters]:
-        """What the backend's servers have answered so far, on every load balancer that can be asked now."""
-        found: dict[str, BoxCounters] = {}
-        for box in self._balancers:
-            with suppress(FailedError):  # asked again soon; who moves traffic says that it is away
-                found[box.name] = await box.counters(self._request.backend)
-        return found
+        return await in_traffic({name: self._places.known(name) for name in names}, seconds=seconds)
 
     async def not_up(self, names: Iterable[str]) -> Mapping[str, str]:
         """Finished targets that ought to serve and do not, with why. Raises nothing."""
-        servers = {name: self.server_of(name) for name in names}
-        return await look_again.not_up(self._balancers, self._request.backend, servers)
+        return await look_again.not_up({name: self._places.known(name) for name in names})
 
     async def assert_in(self, name: str, prior: PriorTraffic) -> str:
         """Read again what was put back, and in again where something took it out since."""
@@ -224,7 +226,7 @@ class Traffic:
         self._back.pop(name, None)
         failed: list[FailedError] = []
         for server in self._on_all(name):
-            was = prior.boxes.get(server.box.name)
+            was = prior.places.get(server.place)
             try:
                 if was is not None:
                     await server.restore(was)
@@ -233,25 +235,26 @@ class Traffic:
         if failed:
             text = "; ".join(error.failure.message for error in failed)
             raise FailedError(failed[0].failure.code, text) from failed[0]
-        boxes = ", ".join(f"{was} on {box}" for box, was in prior.boxes.items())
-        return f"its server {self._request.server_of(name)} in HAProxy is as it was before ({boxes})"
+        places = ", ".join(f"{was} on {place}" for place, was in prior.places.items())
+        return f"its server {self._request.server_of(name)} in HAProxy is as it was before ({places})"
 
     async def leave_drained(self, name: str, prior: PriorTraffic | None = None) -> str:
-        """Drained on every load balancer. Returns the sentence for the failure, also when HAProxy cannot be told.
+        """Drained in all its backends on every load balancer. Returns the sentence for the failure, also when HAProxy
+        cannot be told.
 
         With ``prior``, maint that somebody else had set stays maint. Raises ``LeaseLostError`` only.
         """
         self._back.pop(name, None)
-        known = {} if prior is None else prior.boxes
+        known = {} if prior is None else prior.places
         done, failed = [], []
         for server in self._on_all(name):
-            was = known.get(server.box.name)
+            was = known.get(server.place)
             kept = was is not None and was.admin is AdminState.MAINT
             try:
                 await server.leave_drained(AdminState.MAINT if kept else AdminState.DRAIN)
-                done.append(server.box.name)
+                done.append(str(server.place))
             except FailedError as error:
-                failed.append(f"{server.box.name} ({error.failure.message})")
+                failed.append(f"{server.place} ({error.failure.message})")
         shown, reported = f"its server {self._request.server_of(name)}", []
         if done:
             reported.append(
@@ -264,18 +267,17 @@ class Traffic:
     # --- how ------------------------------------------------------------------------------------------------------
 
     def _on_all(self, name: str) -> list[ServerOnBox]:
-        server = self._request.server_of(name)
-        return [ServerOnBox(box, self._request.backend, server, self._ensure) for box in self._balancers]
+        return self._places.of(name)
 
     def _coming_back(self, name: str, prior: PriorTraffic) -> list[ServerOnBox]:
         """Where nobody else had taken it out."""
-        out = {box for box, was in prior.boxes.items() if was.is_taken_out}
-        return [server for server in self._on_all(name) if server.box.name not in out]
+        out = {place for place, was in prior.places.items() if was.is_taken_out}
+        return [server for server in self._on_all(name) if server.place not in out]
 
     async def _try_weights(self, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> None:
         """Only HAProxy knows whether a hash is static: asked while the server gets no traffic, before any work."""
         for server in servers:
-            was, state = prior.boxes.get(server.box.name), await server.read()
+            was, state = prior.places.get(server.place), await server.read()
             asked = self._request.weights and state.algorithm in HASH_ALGORITHMS
             if asked and state.admin is AdminState.DRAIN and was is not None and not was.is_taken_out:
                 await server.try_weight(self._request.weights[0])
@@ -284,7 +286,7 @@ class Traffic:
         """100 % where it comes back, exactly what was there where it does not, and the agent as before."""
         await weights.serve(servers, 100)
         for server in self._on_all(name):
-            was = prior.boxes.get(server.box.name)
+            was = prior.places.get(server.place)
             if was is not None and was.is_taken_out:
                 await server.restore(was)
             elif was is not None and was.agent:
@@ -292,14 +294,15 @@ class Traffic:
         return await self._reported(name, servers, prior)
 
     async def _reported(self, name: str, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> str:
-        parts = [f"{servers[0].name} ready at 100 % on {boxes_of(servers)}"] if servers else []
+        parts = [f"{servers[0].name} ready at 100 % on {places_of(servers)}"] if servers else []
         if prior.left_as_it_was:
             parts.append(f"{self._request.server_of(name)} {prior.left_as_it_was}")
-        reloaded = []
-        for box in self._balancers:
-            was = prior.boxes.get(box.name)
-            if was is not None and (await box.process()).process_id != was.process_id:
-                reloaded.append(box.name)
+        known = {place.box: was.process_id for place, was in prior.places.items()}
+        reloaded = [
+            box.name
+            for box in self._balancers
+            if box.name in known and (await box.process()).process_id != known[box.name]
+        ]
         if reloaded:
             parts.append(f"HAProxy on {', '.join(reloaded)} was reloaded meanwhile: its state was asserted again")
         return "; ".join(parts)

@@ -10,6 +10,7 @@ from vesemir.engine.traffic.drain import STATE_POLL_SECONDS
 from vesemir.engine.traffic.last_seen import saw
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, read_all
+from vesemir.engine.traffic.server_places import boxes_among
 from vesemir.engine.traffic.watch import watched
 
 CONFIRM_SECONDS = 5.0
@@ -54,7 +55,7 @@ async def hold(
 
     Raises ``haproxy.not_up`` as soon as the server is seen not to be UP: nobody has to wait for the end to know.
     """
-    boxes = [server.box for server in servers]
+    boxes = boxes_among(servers)
     reported = await processes.look(boxes)
     await serve(servers, percent)
 
@@ -105,4 +106,4 @@ def not_up(servers: Sequence[ServerOnBox], states: Sequence[ServerState], what: 
 
 
 def _seen(servers: Sequence[ServerOnBox], states: Sequence[ServerState]) -> str:
-    return ", ".join(f"{state.shown} on {server.box.name}" for server, state in zip(servers, states, strict=True))
+    return ", ".join(f"{state.shown} on {server.place}" for server, state in zip(servers, states, strict=True))

@@ -57,12 +57,13 @@ class DrainedServers:
 
 async def _in_traffic(server: DrainedServer, boxes: Sequence[LoadBalancer]) -> bool:
     """Put back wherever the deployment had taken it out; where it is no longer known, nobody waits for it."""
-    for box in boxes:
-        was = server.traffic.boxes.get(box.name)
-        if was is None or was.is_taken_out:
+    by_name = {box.name: box for box in boxes}
+    for place, was in server.traffic.places.items():
+        box = by_name.get(place.box)
+        if box is None or was.is_taken_out:
             continue
         try:
-            states = await box.servers(server.backend)
+            states = await box.servers(place.backend or server.backend)
         except FailedError as error:
             if error.failure.code is FailureCode.HAPROXY_UNKNOWN_SERVER:
                 continue

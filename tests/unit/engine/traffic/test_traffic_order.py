@@ -55,7 +55,7 @@ def moving(
 ) -> Traffic:
     return Traffic(
         boxes,
-        TrafficRequest(HostSelector(("lb1",)), "shop", "{name}", **asked),
+        TrafficRequest(HostSelector(("lb1",)), ("shop",), "{name}", **asked),
         min_available=min_available,
         capacity_seconds=capacity_seconds,
         up_seconds=0.1,

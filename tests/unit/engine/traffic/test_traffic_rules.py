@@ -11,11 +11,11 @@ from vesemir.domain.share import Share
 from vesemir.domain.traffic import (
     AdminState,
     ServerState,
-    available_besides,
     check_weights,
-    needed_besides,
     weight_at,
 )
+from vesemir.domain.traffic_capacity import available_besides, needed_besides
+from vesemir.domain.traffic_place import Place
 from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 
 UP = ServerState("web1", AdminState.READY, "UP", 100, 100, 100, check_health=4, rise=2, fall=3)
@@ -127,19 +127,21 @@ def test_what_must_stay_is_of_all_servers_and_rounded_up(share: Share, needed: i
 
 def test_the_prior_state_survives_its_record() -> None:
     boxes = {
-        "lb1": PriorState.of(replace(UP, status="DOWN 1/2", user_weight=40, agent_enabled=True), 17),
-        "lb2": PriorState.of(replace(UP, admin=AdminState.DRAIN, status="DRAIN"), 18),
+        Place("lb1"): PriorState.of(replace(UP, status="DOWN 1/2", user_weight=40, agent_enabled=True), 17),
+        Place("lb2"): PriorState.of(replace(UP, admin=AdminState.DRAIN, status="DRAIN"), 18),
     }
     prior = PriorTraffic("web1", boxes)
     assert PriorTraffic.of_json(prior.as_json()) == prior
-    assert (boxes["lb1"].up, boxes["lb2"].up) == (False, True)
+    assert (boxes[Place("lb1")].up, boxes[Place("lb2")].up) == (False, True)
     assert not prior.drained_by_others
     assert prior.left_as_it_was == "was drain on lb2 before this deployment, and not by it: left as it was"
 
 
 def test_the_record_of_the_prior_state_is_what_every_version_reads() -> None:
     """Also release 0.1, which may take the deployment over."""
-    prior = PriorTraffic("web1", {"lb1": PriorState(AdminState.MAINT, 40, 100, agent=True, up=False, process_id=17)})
+    prior = PriorTraffic(
+        "web1", {Place("lb1"): PriorState(AdminState.MAINT, 40, 100, agent=True, up=False, process_id=17)}
+    )
     state = {"admin": "maint", "user_weight": 40, "configured_weight": 100, "agent": True, "up": False}
     assert prior.as_json() == {"server": "web1", "boxes": {"lb1": {**state, "process_id": 17}}}
 
@@ -151,4 +153,4 @@ def test_a_weight_of_zero_that_somebody_set_counts_as_taken_out() -> None:
 
 
 def drained_by_others(*boxes: PriorState) -> bool:
-    return PriorTraffic("web1", {f"lb{number}": box for number, box in enumerate(boxes)}).drained_by_others
+    return PriorTraffic("web1", {Place(f"lb{number}"): box for number, box in enumerate(boxes)}).drained_by_others

@@ -34,7 +34,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def moving(*boxes: FakeLoadBalancer, ensure: Callable[[], None] = lambda: None, **asked: Any) -> Traffic:
     return Traffic(
         boxes,
-        TrafficRequest(HostSelector(("lb1",)), "shop", "{name}", **asked),
+        TrafficRequest(HostSelector(("lb1",)), ("shop",), "{name}", **asked),
         min_available=Share(0),
         capacity_seconds=1,
         up_seconds=0.1,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.fakes.loadbalancer import FakeLoadBalancers
+from tests.fakes.loadbalancer import FakeLoadBalancer, FakeLoadBalancers, FakeServer
 from tests.fakes.store import FakeStore
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import DRAINED, Lines, World
@@ -60,6 +60,24 @@ async def test_put_back_by_a_person_on_every_load_balancer(world: World) -> None
     assert world.record.seen_drained == {KEY: "host/9"}, "it says that it has seen it so"
     await put_back(world, 1)
     await until(lambda: not world.record.left_drained)
+
+
+async def test_of_several_backends_it_must_be_back_in_all() -> None:
+    async with World(1) as world:
+        world.lbs[0] = FakeLoadBalancer("lb1", [FakeServer("web1")], more={"admin": [FakeServer("web1")]})
+        world.instance()
+        world.hosts.steps["switch"] = BROKEN
+        await world.accept(traffic=True, haproxy={"backend": ["shop", "admin"]})
+        await world.result()
+        store = FakeStore(world.record, instance="host/9")
+        watch = DrainedServers(store, FakeLoadBalancers(*world.lbs), log=Lines(), seconds=10)
+        task = asyncio.create_task(watch.watch())
+        await put_back(world, 0)
+        await looked()
+        assert KEY in world.record.left_drained
+        await world.lbs[0].set_state("admin", "web1", AdminState.READY)
+        await until(lambda: not world.record.left_drained)
+        task.cancel()
 
 
 @pytest.mark.usefixtures("log")

@@ -31,7 +31,6 @@ NOT_YET: tuple[NotYet, ...] = (
     # Deploy event
     NotYet(5, "- A repeat from another identity is a repeat"),
     NotYet(4, "- The message's `content_encoding` may be `gzip`"),
-    NotYet(3, "default 1, but 0 for a backend of one server."),
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),
     NotYet(3, "holds at a weight and `min_healthy_seconds` (900)"),

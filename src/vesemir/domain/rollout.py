@@ -111,6 +111,11 @@ class RolloutTally:
         if new.pending and not old.pending:
             self._waiting[index].appendleft(name)  # it was started and had no turn: its next one is the first
 
+    @property
+    def halts(self) -> bool:
+        """Whether nothing more is begun: what is in work finishes, what only waits does not."""
+        return bool(self._failed) and self._plan.on_failure != "continue" and self._tripped() is not None
+
     def next_move(self) -> Move:
         tripped = self._tripped() if self._failed else None
         if tripped is not None and self._plan.on_failure != "continue":

@@ -59,8 +59,9 @@ _RESULTS = frozenset({_T.SUCCEEDED, _T.FAILED, _T.UNREACHABLE, _T.TIMED_OUT, _T.
 
 TARGET_TRANSITIONS: Mapping[TargetState, frozenset[TargetState]] = {
     _T.PENDING: frozenset({_T.RUNNING, _T.SKIPPED}),
-    # UNKNOWN from RUNNING: its instance died or lost the lease or the connection.
-    _T.RUNNING: _RESULTS | {_T.UNKNOWN},
+    # UNKNOWN from RUNNING: its instance died or lost the lease or the connection. SKIPPED from RUNNING: it only waited
+    # for capacity when the rollout ended.
+    _T.RUNNING: _RESULTS | {_T.UNKNOWN, _T.SKIPPED},
     # UNKNOWN is verified (RUNNING again), or final when that is impossible to the end.
     _T.UNKNOWN: frozenset({_T.RUNNING}),
     _T.SUCCEEDED: frozenset(),

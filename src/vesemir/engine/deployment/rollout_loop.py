@@ -60,7 +60,7 @@ class RolloutLoop:
         self._rows = rows
         self._canaries = plan.canaries
         self._tally = RolloutTally(plan, {name: rows[name].standing for name in plan.names})
-        self._in_work = 0
+        self._in_work: set[TargetSession] = set()
         self._changed = asyncio.Event()
         self._clock = DeploymentClock(
             limit=deployment.request.timeouts.deployment,
@@ -136,6 +136,7 @@ class RolloutLoop:
                 if self._changed.is_set():
                     continue  # a wish came while the last one was written: nothing starts before it is looked at
                 move = self._tally.next_move()
+                self._release_waiting()
                 if self._signal.reason is None and isinstance(move, Halt | Complete):
                     if self._looked_before_end(move, group):
                         return move
@@ -149,6 +150,12 @@ class RolloutLoop:
                 self._deployment.lease.lose()
                 continue
             await self._changed.wait()
+
+    def _release_waiting(self) -> None:
+        """What only waits for capacity is not in work: nothing more is begun once the rollout has failed."""
+        if self._tally.halts:
+            for session in self._in_work:
+                session.stop_waiting()
 
     def _looked_before_end(self, move: Halt | Complete, group: asyncio.TaskGroup) -> bool:
         """What is rolled back is not looked at: all of it gets the release before again."""
@@ -196,7 +203,7 @@ class RolloutLoop:
 
     def _start(self, group: asyncio.TaskGroup, row: Row) -> None:
         session = TargetSession(self._deployment, row, canaries=self._canaries)
-        self._in_work += 1
+        self._in_work.add(session)
         if not row.resumed:
             session.begin()
         self._note(row)
@@ -206,7 +213,7 @@ class RolloutLoop:
         try:
             await session.run()
         finally:
-            self._in_work -= 1
+            self._in_work.discard(session)
             self._note(row)
             self._changed.set()
 

@@ -13,7 +13,6 @@ from vesemir.domain.events import DeploymentCancellingEvent
 from vesemir.domain.failure import FailedError, Failure, LeaseLostError
 from vesemir.domain.hiding import Redactor
 from vesemir.domain.request import DeployRequest
-from vesemir.domain.share import Share
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.doing_writer import DoingWriter
@@ -158,7 +157,7 @@ class DeploymentRun:
             traffic = Traffic(
                 balancers,
                 request.haproxy,
-                min_available=request.rollout.min_available or Share(0),
+                min_available=request.rollout.min_available,
                 capacity_seconds=self._limits.capacity_seconds,
                 up_seconds=self._limits.up_seconds,
                 ensure=self._lease.ensure,

@@ -17,6 +17,9 @@ from vesemir.engine.deployment.way_back import go_back
 
 PhaseEnd = Halt | Ending | None
 
+_IMPOSSIBLE = frozenset({FailureCode.HAPROXY_WEIGHT_ROUNDS_TO_ZERO, FailureCode.HAPROXY_CAPACITY})
+"""What no target of the deployment can do, whatever its turn."""
+
 
 async def go_forward(started: StartedDeployment) -> Ending:
     """Until a phase ends it, or all are done. Raises ``FailedError``, ``LeaseLostError``, ``HandedOverError``."""
@@ -35,8 +38,9 @@ async def _after_halt(started: StartedDeployment, cause: Failure) -> Ending:
     return Ending.failed(cause)
 
 
-async def _refuse_weights(started: StartedDeployment) -> None:
-    """A share of traffic that HAProxy would round to nothing is refused before anything starts.
+async def _refuse_impossible(started: StartedDeployment) -> None:
+    """A share of traffic that HAProxy would round to nothing, and more servers UP than there can be, are refused before
+    anything starts.
 
     Anything else that is wrong with a server is that target's own failure, found when its turn comes.
     """
@@ -46,7 +50,7 @@ async def _refuse_weights(started: StartedDeployment) -> None:
     try:
         await traffic.check(started.prepared.plan.names)
     except FailedError as error:
-        if error.failure.code is FailureCode.HAPROXY_WEIGHT_ROUNDS_TO_ZERO:
+        if error.failure.code in _IMPOSSIBLE:
             raise
 
 
@@ -67,7 +71,7 @@ async def _roll_batches(started: StartedDeployment) -> PhaseEnd:
 
 
 _PHASES: tuple[Callable[[StartedDeployment], Awaitable[PhaseEnd]], ...] = (
-    _refuse_weights,
+    _refuse_impossible,
     _roll_batches,
 )
 """In the order of contract section 2, "The lists of a recipe"."""

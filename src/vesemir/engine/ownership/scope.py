@@ -38,6 +38,10 @@ class Scope:
         self._timeout = asyncio.timeout(None)
         self._waits: float | None = None
         self._ending: asyncio.Handle | None = None
+        self._idle = False
+        self._released = False
+        self.ended_idle = False
+        """Whether it was idle when it was ended."""
 
     @property
     def reason(self) -> StopReason | None:
@@ -50,11 +54,12 @@ class Scope:
         if self._signal.reason is not None:
             self._end(self._signal.reason)
         self._end_waiting()
+        self._end_idle()
 
     def _end(self, reason: StopReason) -> None:
         """At the next await of the work. The first reason stays."""
         if self._reason is None:
-            self._reason = reason
+            self._reason, self.ended_idle = reason, self._idle
             if not self._timeout.expired():
                 self._timeout.reschedule(loop_time())
 
@@ -78,6 +83,31 @@ class Scope:
         if self._signal.handing_over and self._waits is not None and self._ending is None:
             loop = asyncio.get_running_loop()
             self._ending = loop.call_later(self._waits, self._end, StopReason.HANDED_OVER)
+
+    @contextmanager
+    def idle(self) -> Iterator[None]:
+        """A wait for capacity: nothing was begun. The budget does not run, and whatever ends the work, also
+        ``release``, ends it at once; nothing of what would follow the wait is then begun."""
+        with self.standing_still():
+            self._idle = True
+            self._end_idle()
+            try:
+                yield
+            finally:
+                self._idle = False
+        if self._reason is not None:
+            raise StoppedError(self._reason)
+
+    def release(self) -> None:
+        """Nothing new is begun any more: what is idle, now or later, ends."""
+        self._released = True
+        self._end_idle()
+
+    def _end_idle(self) -> None:
+        if self._idle and self._signal.handing_over:
+            self._end(StopReason.HANDED_OVER)
+        if self._idle and self._released:
+            self._end(StopReason.NOT_BEGUN)
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:

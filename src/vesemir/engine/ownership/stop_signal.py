@@ -23,6 +23,7 @@ class StopReason(StrEnum):
     DEPLOYMENT_TIMED_OUT = "deployment_timed_out"
     LEASE_LOST = "lease_lost"
     HANDED_OVER = "handed_over"
+    NOT_BEGUN = "not_begun"
 
 
 LEFT_ALONE = frozenset({StopReason.LEASE_LOST, StopReason.HANDED_OVER})

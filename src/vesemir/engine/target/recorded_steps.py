@@ -222,9 +222,10 @@ class RecordedSteps:
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text)
 
     def _put_ended(self, name: str, attempt: int, seconds: float, *, redone: bool = False) -> None:
-        """The step was ended from outside. One that the next owner will verify is not said to have ended."""
+        """The step was ended from outside. One that the next owner will verify is not said to have ended, nor one that
+        only waited."""
         reason = self._scope.reason
-        if reason is None or reason in LEFT_ALONE:
+        if reason is None or reason in LEFT_ALONE or self._scope.ended_idle:
             return
         late = reason in {StopReason.BUDGET, StopReason.DEPLOYMENT_TIMED_OUT}
         status = StepStatus.TIMED_OUT if late else StepStatus.CANCELLED

@@ -65,6 +65,15 @@ class TargetSession:
             changes.append(Emit(TargetStartedEvent(row.name, row.batch, row.direction)))
         self._begun = self._deployment.recorder.put(*changes)
 
+    def stop_waiting(self) -> None:
+        """The rollout begins nothing more: a target that waits for capacity, now or later, is skipped."""
+        self._scope.release()
+
+    @property
+    def _skipped(self) -> bool:
+        """It only waited for capacity when the rollout ended: nothing was begun, so nothing has failed."""
+        return self._scope.ended_idle
+
     async def run(self) -> None:
         """Bring the target to a final state, recorded with its event; or leave it for the next owner to verify."""
         with self._log.context(target=self._row.name):
@@ -84,7 +93,7 @@ class TargetSession:
             return
         row.duration_seconds = loop_time() - started
         row.in_traffic = (await self._deployment.in_traffic(row.name))[row.name]
-        state = target_state_of(failure, row.direction)
+        state = TargetState.SKIPPED if self._skipped else target_state_of(failure, row.direction)
         await self._finish(state, self._wording(failure))
 
     async def _recorded(self) -> None:
@@ -100,6 +109,8 @@ class TargetSession:
         except StoppedError as stop:
             if stop.reason in LEFT_ALONE:
                 raise
+            if self._skipped:
+                return None
             return message_of_stop(
                 stop.reason.value, self._row.name, self._deployment.request.timeouts.target, self._steps.doing
             )
@@ -208,7 +219,7 @@ class TargetSession:
         if self._steps.succeeded("drain"):
             await traffic.assert_out(self._server)
             return
-        started, still = loop_time(), self._scope.standing_still
+        started, still = loop_time(), self._scope.idle
         await self._steps.own(
             "drain", lambda: traffic.take_out(self._server, row.traffic, remember=self._remember, waiting=still)
         )
@@ -243,8 +254,10 @@ class TargetSession:
     async def _settle(self, failure: Failure | None) -> None:
         """Leave HAProxy as contract section 5 says, and say so in the failure."""
         traffic, row = self._traffic, self._row
-        if failure is None or traffic is None or row.traffic is None:
+        if (failure is None and not self._skipped) or traffic is None or row.traffic is None:
             return
+        if self._skipped and row.direction is Direction.BACK:
+            return  # it serves as the way forward left it
         prior = row.traffic
         work: Callable[[], Awaitable[str | None]]
         self._left_drained = row.changed and not prior.drained_by_others
@@ -293,6 +306,8 @@ class TargetSession:
         """Which servers are left out of traffic is remembered beyond this deployment."""
         if self._left_drained:
             return [LeftDrained(self._row.name)]
+        if self._skipped:
+            return []
         row = self._row
         if failure is not None or self._traffic is None or row.traffic is None or row.traffic.drained_by_others:
             return []

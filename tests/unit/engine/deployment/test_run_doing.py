@@ -14,6 +14,7 @@ from tests.unit.engine.world import ONE_STEP, World, one_instance, words
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.recipe import Check, HttpCheck, Parameter, Recipe, Step
 from vesemir.domain.template import Template
+from vesemir.domain.traffic import AdminState
 from vesemir.engine.deployment import doing_writer
 from vesemir.engine.ports.hosts import HttpAnswer
 from vesemir.engine.ports.store import Claim, StoreAwayError
@@ -140,9 +141,10 @@ async def test_a_step_that_is_tried_again_tells_which_try_it_is_and_why() -> Non
 
 async def test_a_wait_for_capacity_says_what_it_waits_for() -> None:
     async with one_instance(2) as world:
-        await world.accept(recipe="one-step", traffic=True, rollout={"min_available": 2})
+        world.server("web2").admin = AdminState.DRAIN
+        await world.accept(recipe="one-step", traffic=True, targets={"hosts": ["web1"]}, rollout={"min_available": 1})
         doing = await told_of(world, "drain")
-        assert "min_available 2" in str(doing.last_error)
+        assert "and 1 must stay (min_available 1; the backend has 2)" in str(doing.last_error)
 
 
 async def test_the_way_back_is_told_as_such() -> None:

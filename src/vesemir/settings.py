@@ -265,7 +265,8 @@ class InventorySettings(StaticInventorySettings):
 
 class HaproxySettings(SettingsSection):
     socket: str = "/run/haproxy/admin.sock"
-    """Path of the runtime socket on a load balancer; its inventory variable ``haproxy_socket`` overrides it."""
+    """Path of the runtime socket on a load balancer, or its ``host:port`` there (``127.0.0.1:9999``, through SSH); its
+    inventory variable ``haproxy_socket`` overrides it."""
     up_deadline_seconds: Seconds = 60
     """How long a server may take to pass a fresh health check before ``haproxy.not_up``."""
     capacity_deadline_seconds: Seconds = 300

@@ -24,6 +24,7 @@ _CONFIGURATION = """
 global
     stats socket {socket} mode 600 level admin expose-fd listeners
     stats socket {socket}.operator mode 600 level operator
+    {more_sockets}
     hard-stop-after 5s
     {state_file}
 defaults
@@ -122,6 +123,8 @@ class HaproxyServer:
         self.folder = folder
         self.socket = folder / f"{name}.sock"
         self.port = _free_port()
+        self.address = f"127.0.0.1:{_free_port()}"
+        self.master = folder / f"{name}.master"
         self._keep_state = keep_state
         self._process: asyncio.subprocess.Process | None = None
 
@@ -131,15 +134,23 @@ class HaproxyServer:
         return Target(self.name, "127.0.0.1", variables={"haproxy_socket": str(self.socket)})
 
     async def start(
-        self, servers: Mapping[str, str], *, algorithm: str = "roundrobin", options: str = "", more: str = ""
+        self,
+        servers: Mapping[str, str],
+        *,
+        algorithm: str = "roundrobin",
+        options: str = "",
+        more: str = "",
+        tcp: bool = False,
     ) -> None:
-        """``servers``: what follows each name in a ``server`` line. ``more``: further sections."""
+        """``servers``: what follows each name in a ``server`` line. ``more``: further sections. ``tcp``: with a runtime
+        socket at an ``address``, and a ``master`` socket."""
         state = self.folder / f"{self.name}.state"
         state.touch()
         file = self.folder / f"{self.name}.cfg"
         file.write_text(
             _CONFIGURATION.format(
                 socket=self.socket,
+                more_sockets=f"stats socket ipv4@{self.address} level admin" if tcp else "",
                 port=self.port,
                 state_file=f"server-state-file {state}" if self._keep_state else "",
                 load_state="load-server-state-from-file global" if self._keep_state else "",
@@ -152,7 +163,7 @@ class HaproxyServer:
         log = await asyncio.to_thread((self.folder / f"{self.name}.log").open, "wb")
         with log:
             self._process = await asyncio.create_subprocess_exec(
-                "haproxy", "-W", "-f", str(file), stdout=log, stderr=log
+                "haproxy", "-W", *(["-S", str(self.master)] if tcp else []), "-f", str(file), stdout=log, stderr=log
             )
         await eventually(self._answers)
 
@@ -276,11 +287,12 @@ class Haproxies:
         algorithm: str = "roundrobin",
         options: str = "",
         more: str = "",
+        tcp: bool = False,
         keep_state: bool = True,
     ) -> HaproxyServer:
         server = HaproxyServer(self._folder, name, keep_state=keep_state)
         self._stack.push_async_callback(server.stop)
-        await server.start(servers, algorithm=algorithm, options=options, more=more)
+        await server.start(servers, algorithm=algorithm, options=options, more=more, tcp=tcp)
         return server
 
 

@@ -42,8 +42,8 @@ class FinishedTarget:
 
 @dataclass(frozen=True, slots=True)
 class PlannedHost:
-    """``server`` is BACKEND/SERVER in HAProxy, one for each backend with commas between; ``unchecked`` is what could not
-    be looked at, and why."""
+    """``server`` is BACKEND/SERVER in HAProxy, one for each backend with commas between; ``unchecked`` is what could
+    not be looked at, and why."""
 
     name: str
     address: str

@@ -101,7 +101,12 @@ def _set_ready(server: str, target: TargetView, box: BalancerView) -> str:
     commands = []
     for name, agent in list(_places(server, target, box)) or [(server, False)]:
         commands += [f"set server {name} state ready", *([f"enable agent {name}"] if agent else [])]
-    return f"echo {quote('; '.join(commands))} | socat - {quote(f'UNIX-CONNECT:{box.socket or _SOCKET}')}"
+    return f"echo {quote('; '.join(commands))} | socat - {quote(_address(box.socket or _SOCKET))}"
+
+
+def _address(socket: str) -> str:
+    """As socat wants it."""
+    return f"UNIX-CONNECT:{socket}" if "/" in socket else f"TCP:{socket}"
 
 
 def _places(server: str, target: TargetView, box: BalancerView) -> Iterator[tuple[str, bool]]:

@@ -261,4 +261,9 @@ def _number(text: str | None) -> int | None:
 def _unreadable(command: str, reply: str, box: str) -> FailedError:
     start = words_of_host(reply, longest=200) or "nothing"
     text = f"HAProxy on {box} answered {command} with what cannot be read ({start}): is it its runtime socket?"
+    if reply.startswith("Unknown command") and "show proc" in reply:
+        text = (
+            f"HAProxy on {box} answered on its master socket, which knows no {command}: name the socket of a "
+            "'stats socket' line of its configuration in haproxy_socket, not that of -S"
+        )
     return FailedError(FailureCode.HAPROXY_UNREACHABLE, text)

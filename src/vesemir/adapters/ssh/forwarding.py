@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from vesemir.engine.ports.hosts import HttpAnswer
 BODY_LIMIT: Final = 64 * 1024
 ASK_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a load balancer's answer: about 10,000 servers of one backend."""
+_ADDRESS: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>[0-9]{1,5})")
 READ_AT_ONCE: Final = 64 * 1024
 HTTP_READ_AT_ONCE: Final = 4096
 """Even in the smallest chunks that is little work."""
@@ -80,12 +82,24 @@ async def _exchange(
     return HttpAnswer(status, bytes(body[:BODY_LIMIT]))
 
 
+def address_of(socket: str) -> tuple[str, int] | None:
+    """Host and port of ``127.0.0.1:9999`` and ``[::1]:9999``; None for the path of a UNIX socket."""
+    found = _ADDRESS.fullmatch(socket)
+    return None if found is None else (found["six"] or found["host"], int(found["port"]))
+
+
 async def ask(connection: asyncssh.SSHClientConnection, socket: str, line: str) -> str:
-    """``direct-streamlocal`` (OpenSSH's PROTOCOL, 2.4). Raises ``ConnectionError``; the caller bounds the time."""
-    writer = None
+    """``direct-streamlocal`` (OpenSSH's PROTOCOL, 2.4), or ``direct-tcpip`` where the socket is an address.
+
+    Says that no more is asked: HAProxy's master socket answers and goes on listening otherwise. Raises
+    ``ConnectionError``; the caller bounds the time.
+    """
+    writer, address = None, address_of(socket)
     try:
-        reader, writer = await connection.open_unix_connection(socket)
+        opened = connection.open_unix_connection(socket) if address is None else connection.open_connection(*address)
+        reader, writer = await opened
         writer.write(line.encode() + b"\n")
+        writer.write_eof()
         answer = bytearray()
         while piece := await reader.read(READ_AT_ONCE):
             answer += piece

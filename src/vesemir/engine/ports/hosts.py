@@ -101,10 +101,12 @@ class Look(Protocol):
 
 
 class Relay(Protocol):
-    """A connection to a load balancer box, for talking to UNIX sockets there; nothing is run on it."""
+    """A connection to a load balancer box, for talking to sockets there; nothing is run on it."""
 
     async def ask(self, socket: str, line: str, *, timeout: float) -> str:
-        """Send one line to a UNIX socket over a fresh channel and return all that it answers until it closes.
+        """Send one line to a socket over a fresh channel and return all that it answers until it closes.
+
+        The socket is a path, or ``host:port`` as seen from the box.
 
         Raises ``FailedError`` (``haproxy.unreachable``) when the socket or the connection is not to be had.
         """

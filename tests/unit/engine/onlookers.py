@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 from tests.fakes.loadbalancer import FakeLoadBalancer
+from tests.unit.engine.virtual_time import BEGINNING
 from tests.unit.engine.world import DRAINED, READY, World
 
 from vesemir.domain.share import Share
@@ -14,6 +15,7 @@ from vesemir.domain.states import FAILURES, TargetState
 from vesemir.domain.step import Direction, StepKey
 from vesemir.domain.traffic import AdminState, HaproxyProcess, ServerState
 from vesemir.domain.traffic_capacity import available_besides, needed_besides
+from vesemir.engine.deployment.look_again import AGAIN_SECONDS
 from vesemir.engine.ports.hosts import Ticket
 from vesemir.engine.ports.records import TargetRecord
 from vesemir.engine.traffic.watch import WATCH_SECONDS
@@ -109,6 +111,12 @@ class Watch:
         self.before = {target.name: world.shown(target.name) for target in world.targets}
         self._forgotten: set[str] = set()
         self._reloaded_at = float("-inf")
+        self._died: dict[str, float] = {}
+
+    def died(self, name: str) -> None:
+        """Its application, after it was done; HAProxy has seen it, and its check fails."""
+        self._died[name] = asyncio.get_running_loop().time()
+        self._capacity.died(name)
 
     def reloaded(self) -> None:
         """A HAProxy without a server-state file was: what nothing works on is as its configuration has it now."""
@@ -134,7 +142,11 @@ class Watch:
         row = self.world.row()
         if ticket.epoch != row.epoch:
             self.broken.append(f"{key.step} on {target} by epoch {ticket.epoch} while {row.epoch} owns it")
-        if row.final or row.targets[key.direction, target].finished:
+        if row.final:
+            self.broken.append(f"{key.step} on {target} although the deployment has ended")
+        if key.step.endswith(".again"):
+            return  # a look at a target that serves; it changes nothing
+        if row.targets[key.direction, target].finished:
             self.broken.append(f"{key.step} on {target} although it is finished")
         settled = asyncio.get_running_loop().time() > self._reloaded_at + 2 * WATCH_SECONDS
         shown = self.world.shown(target)
@@ -181,6 +193,7 @@ class Watch:
         if moves_traffic:
             for name in self.before.keys() - self._forgotten:
                 self._check_left(name)
+            self._check_looked_again(events[-1])
         self.look()
         assert not self.broken, self.broken
 
@@ -192,11 +205,25 @@ class Watch:
         canaries = planned[: self._rollout["canary"]]
         failed: list[str] = []
         for event in events:
-            if event["event"] == "target.finished" and event["status"] in FAILURES:
+            if event["event"] == "target.regressed" or (
+                event["event"] == "target.finished" and event["status"] in FAILURES
+            ):
                 failed.append(event["target"])
             if event["event"] == "target.started" and event["direction"] == "forward":
                 assert len(failed) <= self._rollout["max_failures"], f"{event['target']} after {failed}"
                 assert not set(failed) & set(canaries), f"{event['target']} after the canary of {failed}"
+
+    def _check_looked_again(self, result: dict[str, Any]) -> None:
+        """Nothing that was DOWN for long when the deployment ended, and ought to serve, is said to have succeeded."""
+        row = self.world.row()
+        went_back = any(direction is BACK for direction, _ in row.targets)
+        given_up = result["failure"] is not None and result["failure"]["code"] == "internal.error"
+        if went_back or given_up or result["status"] not in {"succeeded", "failed"}:
+            return
+        for name, at in self._died.items():
+            known = self._reloaded_at < at < row.finished_at - BEGINNING - 2 * AGAIN_SECONDS
+            if known and all(now == READY for now in self.world.shown(name)):
+                assert row.targets[FORWARD, name].state is TargetState.FAILED, f"{name} died and has succeeded"
 
     def _check_left(self, name: str) -> None:
         """Contract section 5. Where somebody else had taken it out on one load balancer, that one stays as it was."""
@@ -210,6 +237,9 @@ class Watch:
             return
         if last is None or last.state in {TargetState.SKIPPED, TargetState.SUCCEEDED, TargetState.ROLLED_BACK}:
             assert shown == [READY] * len(shown), f"{name} is {last and last.state}, and {shown}"
+        elif last.failure is not None and "is not UP any more" in last.failure.message:
+            assert shown == [READY] * len(shown), f"{name} regressed, and is {shown}"
+            assert "is left ready" in last.failure.message
         elif last.touched or last.direction is BACK:
             assert shown == [DRAINED] * len(shown), f"{name} {last.state} later, and is {shown}"
             assert last.failure is not None
@@ -227,6 +257,7 @@ def check_order(events: list[dict[str, Any]]) -> None:
     paused = cancelled = turned = False
     started: set[tuple[str, str]] = set()
     finished: set[tuple[str, str]] = set()
+    regressed: set[tuple[str, str]] = set()
     for event in events:
         match event["event"]:
             case "deployment.paused":
@@ -244,6 +275,11 @@ def check_order(events: list[dict[str, Any]]) -> None:
                 assert turned == (event["direction"] == "back")
                 assert key not in started
                 started.add(key)
+            case "target.regressed":
+                assert (event["target"], "forward") in finished - regressed
+                assert not turned, "looked at again while it is rolled back"
+                assert not cancelled, "looked at again after the cancel"
+                regressed.add((event["target"], "forward"))
             case "target.finished":
                 key = event["target"], event["direction"]
                 assert key in started - finished

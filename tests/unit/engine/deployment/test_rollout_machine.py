@@ -1,10 +1,11 @@
 """Whole deployments with everything that can happen to them, in any order: what may never be, is not.
 
 Hosts fail, hang, are lost; instances die between any two commits, are cut off from the record, hand over; people
-cancel, pause and resume. ``watching.Watch`` holds the promises.
+cancel, pause and resume; applications die after their targets were done. ``watching.Watch`` holds the promises.
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, note, settings
@@ -13,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.fakes.hosts import HANGS, SUCCEEDED, failed
 from tests.unit.engine.onlookers import Watch
 from tests.unit.engine.virtual_time import VirtualLoop, on_virtual_time, until
-from tests.unit.engine.world import Instance, World
+from tests.unit.engine.world import RELEASE, Instance, World, words
 
 from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.recipe import Check, Recipe, Step
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.traffic import AdminState
 
@@ -34,6 +36,7 @@ ROLLOUTS = st.fixed_dictionaries(
         "pause_seconds": st.sampled_from([0, 0, 5]),
         "approve_after": st.sampled_from([None, None, "batch"]),
         "order_by": st.sampled_from([None, "zone"]),
+        "min_healthy_seconds": st.sampled_from([0, 0, 3]),
     }
 )
 TRAFFIC = st.fixed_dictionaries(
@@ -45,6 +48,11 @@ TRAFFIC = st.fixed_dictionaries(
 )
 FATES = st.sampled_from(
     ["fine", "fine", "fine", "fails", "fails once", "hangs", "lost", "unreachable", "sick", "foreign"]
+)
+
+
+CHECKED = replace(
+    RELEASE, steps=(*RELEASE.steps[:-1], Step("verify", Check(words("verify"), interval=1.0, deadline=20.0)))
 )
 
 
@@ -64,6 +72,7 @@ class RolloutMachine(RuleBasedStateMachine):
         traffic=st.none() | TRAFFIC,
         min_available=st.sampled_from([0, 1, "50%"]),
         seconds=st.sampled_from([3600, 3600, 15]),
+        recipe=st.sampled_from([RELEASE, CHECKED]),
         data=st.data(),
     )
     def begin(
@@ -74,10 +83,11 @@ class RolloutMachine(RuleBasedStateMachine):
         traffic: dict[str, Any] | None,
         min_available: int | str,
         seconds: int,
+        recipe: Recipe,
         data: st.DataObject,
     ) -> None:
         self.traffic = traffic
-        self.world = World(count, balancers=balancers, zones=2)
+        self.world = World(count, recipes=(recipe,), balancers=balancers, zones=2)
         if traffic:
             rollout = {**rollout, "min_available": min_available}
         self.watch = Watch(self.world, rollout)
@@ -181,6 +191,18 @@ class RolloutMachine(RuleBasedStateMachine):
     def a_connection_is_lost(self, number: int) -> None:
         target = self.world.targets[number % len(self.world.targets)]
         self.world.hosts.break_sessions(target.name, LOST)
+
+    @rule(number=st.integers(0, 4))
+    def an_application_dies_later(self, number: int) -> None:
+        name = self.world.targets[number % len(self.world.targets)].name
+        if self.world.statuses_now().get(name) == "succeeded":
+            self._run(self._die(name))
+
+    async def _die(self, name: str) -> None:
+        self.watch.died(name)
+        self.world.hosts.steps[f"{name}:verify.again"] = failed(1, b"refused")
+        for lb in self.world.lbs:
+            lb.by_name[name].healthy, lb.by_name[name].health = False, 0
 
     @precondition(lambda self: self.traffic)
     @rule(number=st.integers(0, 1), keep_state=st.booleans())

@@ -207,7 +207,7 @@ def event(group: str, *, recipe: str = "five-steps", concurrency: int | str = "1
         "version": "1.0.0",
         "recipe": recipe,
         "targets": {"inventory": {"groups": [group]}},
-        "rollout": {"concurrency": concurrency},
+        "rollout": {"concurrency": concurrency, "min_healthy_seconds": 0},
         **more,
     }
 

@@ -95,6 +95,8 @@ class Lab(Mapping[str, Any]):
                 "lab", "event", "--dir", str(self.folder), "--version", version, "--recipe", recipe, *needed
             )
             self._printed[key] = json.loads(printed)
+        if "rollout" in changes:
+            changes["rollout"] = {"min_healthy_seconds": 0, **changes["rollout"]}
         return copy.deepcopy(self._printed[key]) | {"deployment_id": f"acc-{secrets.token_hex(8)}"} | changes
 
     def script(self, script: str, *boxes: str, parameters: Mapping[str, Any] | None = None, **changes: Any) -> Event:

@@ -40,7 +40,7 @@ def test_stop_continue_and_roll_back(
     for policy, (version, boxes) in asked.items():
         event = lab.event(application=f"shop-{policy}", targets={"hosts": list(boxes)}) | {"version": version}
         event["parameters"] = {f"artifact_{part}": artifacts[version][part] for part in ("url", "sha256")}
-        event["rollout"] = {"concurrency": 1, "on_failure": policy}
+        event["rollout"] = {"concurrency": 1, "on_failure": policy, "min_healthy_seconds": 0}
         event["timeouts"] = {"step": 30}
         names[policy] = event["deployment_id"]
         requester.publish(event)

@@ -54,7 +54,9 @@ def test_a_rollback_is_finished_by_another_instance_with_the_recipe_that_it_bega
     event = lab.event(application="turning", haproxy=lab.haproxy_part) | {"recipe": "turning"}
     name = event["deployment_id"]
     event |= {"targets": {"hosts": ["web1", "web2", "web3", "web4"]}, "parameters": {"mark": name}}
-    event["rollout"] = {"concurrency": 1, "on_failure": "rollback", "min_available": 2}
+    event["rollout"] = {
+        "concurrency": 1, "on_failure": "rollback", "min_available": 2, "min_healthy_seconds": 0,
+    }  # fmt: skip
     held.let_go("web3")
     requester.publish(event)
     held.wait("web1")

@@ -62,6 +62,7 @@ def deployment(lab: Lab, script: str, **changes: object) -> Event:
     """Each box writes a line each time that it does it."""
     event = lab.script(f'{script}\necho done >> "$BOX_ROOT/done-$1"', *BOXES, **changes)
     event["parameters"]["argument"] = event["deployment_id"]
+    event["rollout"].pop("min_healthy_seconds", None)  # the release before does not know it
     return event
 
 

@@ -17,7 +17,8 @@ async def haproxy_reloaded(arena: Arena, blow: Try) -> None:
     """State is asserted again: in the end everything is ready, and nobody out was enabled by the reload for long."""
     await arena.crew(2)
     socket = arena.lab.described["haproxy_socket"]
-    made = arena.event(boxes=3, seconds=1.5, haproxy=_haproxy(arena), lane="traffic")
+    rollout = {"concurrency": 1, "min_healthy_seconds": 0}
+    made = arena.event(boxes=3, seconds=1.5, haproxy=_haproxy(arena), rollout=rollout, lane="traffic")
     blow.look_at(made)
     await arena.requester.deploy(made.event)
     await arena.running(made)

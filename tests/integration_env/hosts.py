@@ -133,7 +133,7 @@ def event(application: str, version: str, *, hosts: list[str]) -> dict[str, Any]
         "recipe": recipe,
         "parameters": parameters,
         "targets": {"hosts": hosts},
-        "rollout": {"concurrency": 3, "on_failure": "rollback"},
+        "rollout": {"concurrency": 3, "on_failure": "rollback", "min_healthy_seconds": 0},
     }
 
 

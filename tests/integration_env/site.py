@@ -125,7 +125,13 @@ class Site:
                 "server": "{name}",
                 "drain_seconds": 10,
             },
-            "rollout": {"concurrency": 1, "canary": 1, "min_available": 1, "on_failure": "rollback"},
+            "rollout": {
+                "concurrency": 1,
+                "canary": 1,
+                "min_available": 1,
+                "on_failure": "rollback",
+                "min_healthy_seconds": 0,
+            },
         }
 
 

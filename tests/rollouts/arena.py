@@ -80,7 +80,7 @@ async def roll_out(lab: Lab, cell: Cell) -> Outcome:
         "weight": list(cell.weights),
         "degradation_seconds": cell.hold_seconds,
     }
-    event["rollout"] = {"concurrency": cell.concurrency, "min_available": "50%"}
+    event["rollout"] = {"concurrency": cell.concurrency, "min_available": "50%", "min_healthy_seconds": 0}
     urls = [balancer["http_url"] for balancer in balancers]
     async with load(urls, **CLIENTS) as seen, _watched(balancers) as watch:
         began = time.monotonic()

@@ -78,7 +78,8 @@ async def broken_release(lab: Lab, case: Case) -> Broken:
     event = lab.event() | {"version": case.artifact["version"]}
     event["parameters"] = {f"artifact_{part}": case.artifact[part] for part in ("url", "sha256")}
     event["haproxy"] |= {"weight": [10, 50], "degradation_seconds": 1}
-    event["rollout"] = {"concurrency": case.concurrency, "on_failure": case.on_failure, "min_available": "50%"}
+    event["rollout"] = {"concurrency": case.concurrency, "on_failure": case.on_failure}
+    event["rollout"] |= {"min_available": "50%", "min_healthy_seconds": 0}
     urls = [balancer["http_url"] for balancer in lab["balancers"]]
     async with load(urls, **CLIENTS) as seen:
         result = await deployed(lab, event)

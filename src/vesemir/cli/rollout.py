@@ -98,6 +98,9 @@ class RolloutProgress:
                 self._finish(event)
             case "target.started" | "step.finished" | "target.finished":
                 self._progress(name, event, now=now)
+            case "target.regressed":
+                target = self._target(event["target"])
+                target.status, target.failure = "failed", event["failure"]
         return True
 
     def _start(self, event: Json) -> None:
@@ -193,11 +196,18 @@ def _of_target(name: str, event: Json) -> str:
             exited = f", exit status {event['exit_status']}" if event["exit_status"] else ""
             took = seconds_text(event["duration_seconds"])
             return f"step {event['step']} {event['status']} ({took}{exited}){_after(': ', _verdict(event))}"
+        case "target.regressed":
+            return f"regressed{_reason(event)}"
+        case "target.finished":
+            unserved = ", gets no traffic" if event.get("in_traffic") is False and not event["failure"] else ""
+            return f"{event['status']} ({seconds_text(event['duration_seconds'])}){unserved}{_reason(event)}"
         case _:
-            failure = event["failure"]
-            reason = f": {failure['message']} [{failure['code']}]" if failure else ""
-            unserved = ", gets no traffic" if event.get("in_traffic") is False and not failure else ""
-            return f"{event['status']} ({seconds_text(event['duration_seconds'])}){unserved}{reason}"
+            return f"{name.partition('.')[2].replace('_', ' ')}{_reason(event)}"
+
+
+def _reason(event: Json) -> str:
+    failure = event.get("failure")
+    return f": {failure['message']} [{failure['code']}]" if failure else ""
 
 
 def _verdict(event: Json) -> str:

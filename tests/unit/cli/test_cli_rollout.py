@@ -108,6 +108,18 @@ def test_the_verdict_on_a_canary_is_told_with_its_numbers() -> None:
     assert folded(ACCEPTED, STARTED, WEB1_STARTED, failed).targets["web1"].step == "analysis failed"
 
 
+def test_one_that_regressed_is_told_and_shown_as_failed() -> None:
+    told = event("target.regressed", 6, target="web1", failure=failure("health.failed"), in_traffic=False)
+    assert line_of(told) == "web1: regressed: step restart ended with 1 [health.failed]"
+    web1 = folded(*ALL[:5], told).targets["web1"]
+    assert (web1.status, web1.failure) == ("failed", told["failure"])
+    assert "web1" in shown(folded(*ALL[:5], told), now=1.0)
+
+
+def test_an_event_of_a_target_that_is_not_known_is_a_line_too() -> None:
+    assert line_of(event("target.moved", 6, target="web1")) == "web1: moved"
+
+
 def test_the_live_table_ticks() -> None:
     text = shown(folded(*ALL[:4], now=10.0), now=22.0)
     assert "d-1: running · 1 running, 1 pending" in text

@@ -16,7 +16,7 @@ from vesemir.cli.advice import INDENT
 from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import paragraph, show, text
 from vesemir.cli.prose import lines_of
-from vesemir.domain.failure import FailureCode, commands_in
+from vesemir.domain.failure import FailureCode, commands_in, left_ready
 from vesemir.domain.states import TargetState
 from vesemir.domain.target import Target
 from vesemir.engine.ports.views import BalancerView, FailureView, TargetView
@@ -97,6 +97,12 @@ def test_traffic_is_given_back_by_a_line_that_can_be_pasted(capsys: pytest.Captu
     assert [lines[lines.index(INDENT + found[number]) - 1] for number in (0, 3)] == ["on lb1:", "on lb2:"]
     assert lines[-1] == "… and the other 2 in the same way", "what is left out is said"
     check_shell(*found)
+
+
+def test_one_that_regressed_is_left_ready_and_needs_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    view = a_view(request={"haproxy": {"backend": "shop", "server": "{name}"}})
+    told = FailureView.of_json(failure("health.failed", f"web1 is not UP any more; {left_ready('web1')}"))
+    assert printed(capsys, out_of_traffic(view, [replace(drained("web1"), failure=told)])) == []
 
 
 @pytest.mark.usefixtures("terminal")

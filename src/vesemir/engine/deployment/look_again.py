@@ -120,6 +120,11 @@ class LookAgain:
 
     def _begin(self, rows: Sequence[Row], group: asyncio.TaskGroup) -> None:
         self._task = group.create_task(self._look(rows), name="look again")
+        self._task.add_done_callback(self._end)
+
+    def _end(self, _task: asyncio.Task[None]) -> None:
+        self._task, self._ended_at = None, loop_time()
+        self._on_change()
 
     async def _look(self, rows: Sequence[Row]) -> None:
         try:
@@ -129,9 +134,6 @@ class LookAgain:
                 await self._look_twice([row for row in rows if row.name in suspects])
         except LeaseLostError:
             self._deployment.lease.lose()
-        finally:
-            self._task, self._ended_at = None, loop_time()
-            self._on_change()
 
     async def _look_twice(self, suspects: Sequence[Row]) -> None:
         failures = await not_well(self._deployment, suspects)

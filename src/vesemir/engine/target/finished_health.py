@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError, with_left_behind
+from vesemir.domain.failure import FailedError, Failure, FailureCode, LeaseLostError, left_ready, with_left_behind
 from vesemir.domain.render import hidden_values
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.host_session import open_host
@@ -53,11 +53,7 @@ async def _checked(deployment: Deployment, row: Row) -> str | None:
 def _not_up(deployment: Deployment, name: str, shown: str) -> Failure:
     text = f"{name} was deployed and is not UP any more: {shown}; look at the application's log on the target"
     server = name if deployment.traffic is None else deployment.traffic.server_of(name)
-    left = (
-        f"its server {server} is left ready: HAProxy's checks keep it out of traffic while it is DOWN and take it back "
-        "when it recovers"
-    )
-    return with_left_behind(Failure(FailureCode.HEALTH_FAILED, text), left)
+    return with_left_behind(Failure(FailureCode.HEALTH_FAILED, text), left_ready(server))
 
 
 def _check_failed(name: str, reason: str) -> Failure:

@@ -33,7 +33,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(4, "- The message's `content_encoding` may be `gzip`"),
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),
-    NotYet(3, "holds at a weight and `min_healthy_seconds` (900)"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),
     NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),
     NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),
@@ -45,8 +44,6 @@ NOT_YET: tuple[NotYet, ...] = (
         ("rollout:max_unreachable", "rollout:only_outdated", "rollout:new_hosts"),
     ),
     NotYet(3, "- `prepare`: `target` (default: each target"),
-    NotYet(3, "- `min_healthy_seconds` (0–3600, default 2)"),  # noqa: RUF001 - the page's own dash
-    NotYet(3, "- *A finished target is looked at again*"),
     NotYet(8, "- `max_unreachable`: a number or percentage"),
     NotYet(8, "- `only`, `except`: host names that narrow"),
     NotYet(8, "- `retry_of`: the id of a finished deployment"),
@@ -121,7 +118,6 @@ NOT_YET: tuple[NotYet, ...] = (
     # 5. What is left behind
     NotYet(3, "| failed, was cancelled or timed out in `prepare`"),
     NotYet(3, "| was left drained by an earlier deployment"),
-    NotYet(3, "| failed after it had succeeded (`target.regressed`)"),
     NotYet(3, "| was in drain or maint before otherwise"),
     # 6. Command line
     NotYet(3, "`fleet` · `reconcile` · `ready` · `drain`", ("ready", "drain")),
@@ -138,7 +134,6 @@ NOT_YET: tuple[NotYet, ...] = (
     # 7. The lab
     NotYet(4, "- `vesemir lab up --ha` has a cluster"),
     NotYet(7, "- `lab.json` has `tokens`"),
-    NotYet(3, "min_healthy_seconds 0, no weight"),
 )
 
 

@@ -19,6 +19,7 @@ from vesemir.domain.states import (
     deployment_move,
     finishes_target,
     target_move,
+    target_regression,
 )
 
 
@@ -77,3 +78,12 @@ def test_the_diagrams_in_the_documentation_are_made_from_the_tables() -> None:
     script = Path(__file__).parents[3] / "docs" / "make_states.py"
     made = runpy.run_path(str(script))
     assert (script.parent / "states.md").read_text(encoding="utf-8") == made["page"]()
+
+
+@pytest.mark.parametrize("old", list(TargetState))
+def test_only_what_succeeded_regresses(old: TargetState) -> None:
+    if old is TargetState.SUCCEEDED:
+        assert target_regression(old) is TargetState.FAILED
+    else:
+        with pytest.raises(IllegalTransitionError, match="cannot regress"):
+            target_regression(old)

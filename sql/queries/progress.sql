@@ -203,3 +203,9 @@ SELECT target, direction, step, attempt, status, exit_status, duration_seconds,
        CASE WHEN step = 'analysis' THEN output ELSE '' END AS output, output_bytes, output_truncated, redone
 FROM step WHERE deployment_id = :deployment_id AND target = :target AND direction = :direction
 ORDER BY step_id;
+
+-- name: succeeded_steps
+-- By target, what has succeeded on the way forward of one deployment.
+SELECT target, array_agg(DISTINCT step) AS steps
+FROM step WHERE deployment_id = :deployment_id AND direction = 'forward' AND status = 'succeeded'
+GROUP BY target;

@@ -257,6 +257,7 @@ def limits_of(settings: Settings) -> EngineLimits:
         approval_seconds=limits.approval_seconds,
         pause_seconds=limits.pause_seconds,
         caps=caps_of(settings),
+        sessions=settings.ssh.max_sessions,
         python=settings.ssh.python,
         artifacts=ArtifactLimits(
             settings.artifacts.max_bytes, settings.artifacts.max_entries, settings.artifacts.max_unpacked_bytes

@@ -19,8 +19,6 @@ class NotYet:
 
 NOT_YET: tuple[NotYet, ...] = (
     # 1. Vocabulary and 2. AMQP
-    NotYet(3, "a `prepare` step, `drain`, a recipe step"),
-    NotYet(3, "| prepare | steps of a recipe that change nothing that serves"),
     NotYet(6, "| run-once step | a step of a recipe's list"),
     NotYet(8, "| fleet | the hosts of a lane"),
     NotYet(5, "| identity | who asks, as proved"),
@@ -43,7 +41,6 @@ NOT_YET: tuple[NotYet, ...] = (
         "`max_unreachable`, `only_outdated`, `new_hosts`. An instance",
         ("rollout:max_unreachable", "rollout:only_outdated", "rollout:new_hosts"),
     ),
-    NotYet(3, "- `prepare`: `target` (default: each target"),
     NotYet(8, "- `max_unreachable`: a number or percentage"),
     NotYet(8, "- `only`, `except`: host names that narrow"),
     NotYet(8, "- `retry_of`: the id of a finished deployment"),
@@ -72,9 +69,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(8, "| `deployment.extended` |", ("deployment.extended",)),
     NotYet(6, "| `once.started` |", ("once.started",)),
     NotYet(6, "| `once.finished` |", ("once.finished",)),
-    NotYet(3, "`phase` (`prepare`, `target` or `rollback`)", ("step.finished:phase",)),
     NotYet(6, "`once`: list of `{phase, step, host, batch, status, failure}`", ("deployment.finished:once",)),
-    NotYet(3, '- With `prepare: "all"`, `step.finished` of phase'),
     # Control message
     NotYet(5, '(`resume` may have `once`); or `"command": "lock"'),
     NotYet(5, "While a lane is locked its deploy events are refused"),
@@ -116,7 +111,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(7, "- Roles are of HTTP only"),
     NotYet(7, "- On loopback, reading without identity is possible"),
     # 5. What is left behind
-    NotYet(3, "| failed, was cancelled or timed out in `prepare`"),
     NotYet(3, "| was left drained by an earlier deployment"),
     NotYet(3, "| was in drain or maint before otherwise"),
     # 6. Command line

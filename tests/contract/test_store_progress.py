@@ -28,7 +28,7 @@ from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.failure import Failure, FailureCode, LeaseLostError
 from vesemir.domain.states import TARGET_TRANSITIONS, DeploymentState, IllegalTransitionError, TargetState
-from vesemir.domain.step import Direction
+from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
 from vesemir.domain.traffic import AdminState
 from vesemir.domain.traffic_place import Place
@@ -376,6 +376,18 @@ async def test_a_paused_one_may_be_rolled_back_or_ended(store: Store) -> None:
 
     record = await loaded(store)
     assert (record.state, record.failure) == (DeploymentState.ROLLED_BACK, FAILURE)
+
+
+async def test_what_has_succeeded_is_known_by_target(store: Store) -> None:
+    claimed = await started(store, a_target("web1"), a_target("web2", position=1))
+    assert await store.succeeded_steps("d1") == {}
+    back = replace(a_step(step="undone"), direction=Direction.BACK)
+    failed_step = replace(a_step("web2", step="unpack"), status=StepStatus.FAILED)
+    done = [a_step(step="fetch"), a_step(step="fetch"), a_step(step="unpack"), a_step("web2", step="fetch")]
+    await store.commit(claimed, [AddTargets((a_target("web1", direction=Direction.BACK),))])
+    await store.commit(claimed, [RecordStep(step) for step in (*done, failed_step, back)])
+
+    assert await store.succeeded_steps("d1") == {"web1": {"fetch", "unpack"}, "web2": {"fetch"}}
 
 
 async def test_steps_are_kept_in_order(store: Store) -> None:

@@ -24,7 +24,7 @@ from vesemir.domain.states import (
     finishes_target,
     target_regression,
 )
-from vesemir.domain.step import Direction
+from vesemir.domain.step import Direction, StepStatus
 from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
@@ -374,6 +374,14 @@ class FakeStore(FakeOutbox):
         steps = self.record.rows[deployment_id].steps
         found = [s for s in steps if s.target == target and s.direction is direction]
         return [s if s.step == "analysis" else replace(s, output="") for s in found]
+
+    async def succeeded_steps(self, deployment_id: str) -> Mapping[str, frozenset[str]]:
+        await self.turn()
+        done: dict[str, set[str]] = {}
+        for step in self.record.rows[deployment_id].steps:
+            if step.direction is Direction.FORWARD and step.status is StepStatus.SUCCEEDED:
+                done.setdefault(step.target, set()).add(step.step)
+        return {target: frozenset(steps) for target, steps in done.items()}
 
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         now = await self.turn()

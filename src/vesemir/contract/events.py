@@ -13,6 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, model_validat
 
 from vesemir.contract.fields import DeploymentId, Message, Name, Version
 from vesemir.domain.control import CommandName
+from vesemir.domain.doing import PhaseName
 from vesemir.domain.failure import FailureCode
 
 DeploymentStatus = Literal["succeeded", "failed", "cancelled", "timed_out", "rolled_back"]
@@ -150,6 +151,7 @@ class StepFinished(Event):
     event: Literal["step.finished"]
     target: str
     step: str
+    phase: PhaseName | None = Field(default=None, description="missing in events of release 0.1")
     status: StepStatus
     exit_status: int | None
     duration_seconds: Duration

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from vesemir.domain.doing import PhaseName
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.step import Command
 
@@ -97,7 +98,7 @@ Action = RunAction | PutAction | FetchAction | CheckAction
 @dataclass(frozen=True, slots=True)
 class RenderedStep:
     """``failures`` maps exit statuses to codes; any other failure of the step is ``failure``. ``on_failure_show`` is
-    run when it has failed for good, for its output."""
+    run when it has failed for good, for its output. ``phase`` is the part of the deployment that it belongs to."""
 
     name: str
     action: Action
@@ -107,3 +108,4 @@ class RenderedStep:
     timeout: float
     failure: FailureCode = FailureCode.STEP_FAILED
     on_failure_show: Command | None = None
+    phase: PhaseName = "target"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from vesemir.domain.doing import PhaseName
 from vesemir.domain.failure import Failure
 from vesemir.domain.plan import Plan
 from vesemir.domain.states import DeploymentState, TargetState
@@ -60,6 +61,7 @@ class StepFinishedEvent:
     name: ClassVar[str] = "step.finished"
     target: str
     step: str
+    phase: PhaseName
     status: StepStatus
     exit_status: int | None
     duration_seconds: float
@@ -70,6 +72,7 @@ class StepFinishedEvent:
         return {
             "target": self.target,
             "step": self.step,
+            "phase": self.phase,
             "status": self.status.value,
             "exit_status": self.exit_status,
             "duration_seconds": round(self.duration_seconds, 3),

@@ -170,13 +170,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """``rollback`` is empty for a recipe that has no way back. ``plan`` is what a dry run does on a target, and nothing
-    else: commands and scripts that look and change nothing."""
+    """``rollback`` is empty for a recipe that has no way back. What ``prepare`` does changes nothing that serves: it is
+    done while the target has its traffic, and again when it was interrupted. ``plan`` is what a dry run does on a
+    target, and nothing else: commands and scripts that look and change nothing."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
     variables: Mapping[str, Variable] = field(default_factory=dict)
+    prepare: tuple[Step, ...] = ()
     steps: tuple[Step, ...] = ()
     rollback: tuple[Step, ...] = ()
     plan: tuple[Step, ...] = ()
@@ -184,6 +186,11 @@ class Recipe:
     """The text it was read from, which is recorded with a deployment that begins with it."""
     older_source: str = field(default="", compare=False, repr=False)
     """The same as the release before can read it; empty where it reads ``source``."""
+
+    @property
+    def lists(self) -> Mapping[str, tuple[Step, ...]]:
+        """Every list of steps by its name in the file."""
+        return {"prepare": self.prepare, "steps": self.steps, "rollback": self.rollback, "plan": self.plan}
 
 
 def check_parameters(recipe: Recipe, given: Mapping[str, object]) -> tuple[dict[str, ParameterValue], list[Problem]]:

@@ -16,6 +16,7 @@ from vesemir.domain.action import (
     RunAction,
     TcpProbe,
 )
+from vesemir.domain.doing import PhaseName
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.hiding import told_by_name
 from vesemir.domain.recipe import (
@@ -44,22 +45,26 @@ _MAX_PORT = 65535
 
 
 def render_steps(recipe: Recipe, direction: Direction, scope: RenderScope) -> list[RenderedStep]:
-    """The steps of one direction for one target. Raises ``RenderError``."""
-    return _rendered(recipe, recipe.steps if direction is Direction.FORWARD else recipe.rollback, scope)
+    """The steps of one direction for one target, those of ``prepare`` first. Raises ``RenderError``."""
+    renderer = _renderer(recipe, scope)
+    if direction is Direction.BACK:
+        return [renderer.step(step, "rollback") for step in recipe.rollback]
+    prepare = [renderer.step(step, "prepare") for step in recipe.prepare]
+    return [*prepare, *(renderer.step(step, "target") for step in recipe.steps)]
 
 
 def render_plan(recipe: Recipe, scope: RenderScope) -> list[RenderedStep]:
     """What a dry run does on one target. Raises ``RenderError``."""
-    return _rendered(recipe, recipe.plan, scope)
+    renderer = _renderer(recipe, scope)
+    return [renderer.step(step, "target") for step in recipe.plan]
 
 
-def _rendered(recipe: Recipe, steps: Iterable[Step], scope: RenderScope) -> list[RenderedStep]:
+def _renderer(recipe: Recipe, scope: RenderScope) -> "_Renderer":
     request = request_values(recipe, scope)
     parameters = parameter_values(recipe, scope, request)
     known = request | {"target_name": scope.target.name, "target_address": scope.target.address}
     variables = variable_values(recipe, scope.target, known)
-    renderer = _Renderer(recipe.name, scope, known, parameters, variables)
-    return [renderer.step(step) for step in steps]
+    return _Renderer(recipe.name, scope, known, parameters, variables)
 
 
 def hidden_values(steps: Iterable[RenderedStep]) -> set[str]:
@@ -105,7 +110,7 @@ class _Renderer:
             **{f"VAR_{name.upper()}": value for name, value in variables.items()},
         }
 
-    def step(self, step: Step) -> RenderedStep:
+    def step(self, step: Step, phase: PhaseName) -> RenderedStep:
         timeout = min(step.timeout or self._scope.step_seconds, self._scope.step_seconds)
         placing = isinstance(step.work, Put | Fetch)
         health = isinstance(step.work, Check) and step.work.health
@@ -118,6 +123,7 @@ class _Renderer:
             timeout=timeout,
             failure=FailureCode.HEALTH_FAILED if health else FailureCode.STEP_FAILED,
             on_failure_show=None if step.on_failure_show is None else self._show(step, step.on_failure_show),
+            phase=phase,
         )
 
     def _action(self, step: Step, timeout: float) -> Action:

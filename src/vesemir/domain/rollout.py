@@ -52,16 +52,24 @@ class Begin:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """Prepare these; none of them is begun by that (``domain.preparation``)."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     """Nothing to start until a target in work finishes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Halt:
-    """Tripped, and nothing is in work any more."""
+    """Tripped, and nothing is in work any more. ``goes_back``: what follows is for ``on_failure`` to say."""
 
     code: FailureCode
     message: str
+    goes_back: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Complete:
     message: str = ""
 
 
-Move = Begin | Wait | Halt | Complete
+Move = Begin | Prepare | Wait | Halt | Complete
 
 
 def next_move(plan: Plan, standings: Mapping[str, Standing]) -> Move:
@@ -96,6 +104,11 @@ class RolloutTally:
         for name, standing in self._standings.items():
             self._count(name, _PENDING, standing)
 
+    @property
+    def standings(self) -> Mapping[str, Standing]:
+        """Of every target, in the plan's order."""
+        return self._standings
+
     def note(self, name: str, standing: Standing) -> None:
         """A target stands otherwise now."""
         old, self._standings[name] = self._standings[name], standing
@@ -114,10 +127,10 @@ class RolloutTally:
     @property
     def halts(self) -> bool:
         """Whether nothing more is begun: what is in work finishes, what only waits does not."""
-        return bool(self._failed) and self._plan.on_failure != "continue" and self._tripped() is not None
+        return bool(self._failed) and self._plan.on_failure != "continue" and self.tripped() is not None
 
     def next_move(self) -> Move:
-        tripped = self._tripped() if self._failed else None
+        tripped = self.tripped()
         if tripped is not None and self._plan.on_failure != "continue":
             return Wait() if self._in_work else Halt(*tripped)
         first = next((index for index, left in enumerate(self._unfinished) if left), None)
@@ -125,7 +138,10 @@ class RolloutTally:
             return Complete(*tripped) if tripped else Complete()
         return self._begin(first)
 
-    def _tripped(self) -> tuple[FailureCode, str] | None:
+    def tripped(self) -> tuple[FailureCode, str] | None:
+        """Why no more may begin; None while it may."""
+        if not self._failed:
+            return None
         of_canary = self._in_order(self._failed & self._canaries)
         for failure in (self._standings[name].failure for name in of_canary):
             if failure is not None and failure.code is FailureCode.CANARY_REGRESSED:

@@ -21,6 +21,7 @@ class Failpoint(StrEnum):
 
     BEFORE_INSERT = "intake.before_insert"
     BEFORE_ACKNOWLEDGE = "intake.before_acknowledge"
+    PREPARED = "target.prepared"
     BEFORE_SEND = "step.before_send"
     BEFORE_RECORD = "step.before_record"
     AFTER_COMMIT = "recorder.after_commit"

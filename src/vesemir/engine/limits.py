@@ -75,6 +75,8 @@ class EngineLimits:
     approval_seconds: float
     pause_seconds: float
     caps: Timeouts
+    sessions: int = 100
+    """Hosts that are worked on at once, where nothing else bounds it."""
     python: str = "python3"
     artifacts: ArtifactLimits = USUAL_LIMITS
     analysis: AnalysisRules = field(default_factory=AnalysisRules)

@@ -115,6 +115,7 @@ def test_a_field_that_the_contract_does_not_know_is_a_mistake_of_ours(name: str)
         ("target.started", {"direction": "backwards"}),
         ("step.finished", {"output": "x" * 4097}),
         ("step.finished", {"status": "ok"}),
+        ("step.finished", {"phase": "forward"}),
         ("target.finished", {"status": "running"}),
         ("target.finished", {"failure": {**FAILURE, "code": "step.exploded"}}),
         ("target.finished", {"failure": {**FAILURE, "runbook": "#step-failed"}}),

@@ -49,7 +49,7 @@ DRY_PLAN: dict[str, Any] = {"batches": [["web1"]], "targets": [], "load_balancer
 EXAMPLES: list[ProgressEvent] = [
     DeploymentStartedEvent([WEB], PLAN),
     TargetStartedEvent("web1", 1, Direction.FORWARD),
-    StepFinishedEvent("web1", "restart", StepStatus.FAILED, 1, 0.12345, "no", output_truncated=True),
+    StepFinishedEvent("web1", "restart", "target", StepStatus.FAILED, 1, 0.12345, "no", output_truncated=True),
     TargetFinishedEvent("web1", Direction.BACK, TargetState.FAILED, FAILURE, 1.23456),
     TargetFinishedEvent("web1", Direction.FORWARD, TargetState.SKIPPED, None, None),
     TargetRegressedEvent("web1", FAILURE, in_traffic=False),

@@ -179,6 +179,39 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, line: in
     assert str(problem).startswith(f"{tmp_path}/mine.toml:")
 
 
+PREPARE = '[[prepare]]\nname = "build"\ncommand = ["make", "{version}"]\n'
+
+
+def test_prepare_is_a_list_of_its_own_beside_the_steps(tmp_path: Path) -> None:
+    recipe = load(tmp_path, PREPARE + STEP)
+    assert {name: [step.name for step in steps] for name, steps in recipe.lists.items()} == {
+        "prepare": ["build"],
+        "steps": ["one"],
+        "rollback": [],
+        "plan": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (PREPARE + PREPARE + STEP, 2, "prepare[0].name: more than one step is named build"),
+        (PREPARE.replace("build", "one") + STEP, 5, "steps[0].name: more than one step is named one"),
+        (PREPARE.replace("build", "drain") + STEP, 2, "prepare[0].name: drain is the name of a step of Vesemir's own"),
+        (PREPARE + "idempotent = false\n" + STEP, 4, "prepare[0].idempotent: a prepare step is done again"),
+        (PREPARE + 'idempotent = "{version}"\n' + STEP, 4, "prepare[0].idempotent: a prepare step is done again"),
+        (PREPARE + "sudo = 1\n" + STEP, 4, "prepare[0].sudo"),
+        (PREPARE, None, "steps: "),
+    ],
+)
+def test_what_is_wrong_in_prepare_is_told(tmp_path: Path, text: str, line: int | None, reason: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(RecipeFileError) as caught:
+        load_recipes([tmp_path])
+    assert any(each.line == line and reason in str(each) for each in caught.value.problems), caught.value
+
+
 def test_all_broken_files_are_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("= 1")
     (tmp_path / "b.toml").write_bytes(b"description = 'x'\n# \xff\n")

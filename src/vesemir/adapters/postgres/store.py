@@ -204,6 +204,11 @@ class PostgresStore(Reader):
             )
         return [step_of(row) for row in rows]
 
+    async def succeeded_steps(self, deployment_id: str) -> Mapping[str, frozenset[str]]:
+        async with self._database.connection() as connection:
+            rows = await statements().succeeded_steps.rows(connection, deployment_id=deployment_id)
+        return {row["target"]: frozenset(row["steps"]) for row in rows}
+
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         """After ``StoreAwayError`` the write may be there or not: load the deployment before writing again."""
         token = _token()

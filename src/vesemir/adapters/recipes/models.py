@@ -181,6 +181,7 @@ class RecipeTable(_RecipeTomlTable):
     description: str = ""
     parameters: dict[Annotated[str, Field(pattern=f"^{NAME}$")], ParameterTable] = {}
     variables: dict[Annotated[str, Field(pattern=f"^{NAME}$")], VariableTable] = {}
+    prepare: list[StepTable] = []
     steps: list[StepTable] = Field(min_length=1)
     rollback: list[StepTable] = []
     plan: list[StepTable] = []

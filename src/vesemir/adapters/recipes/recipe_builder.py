@@ -48,11 +48,13 @@ class RecipeBuilder:
         self._check_collisions()
         self._check_step_names()
         self._check_plan()
+        self._check_prepare()
         return Recipe(
             name=self._name,
             description=self._table.description,
             parameters=dict(self._parameters()),
             variables=dict(self._variables()),
+            prepare=self._steps("prepare", self._table.prepare),
             steps=self._steps("steps", self._table.steps),
             rollback=self._steps("rollback", self._table.rollback),
             plan=self._steps("plan", self._table.plan),
@@ -71,14 +73,26 @@ class RecipeBuilder:
                 self._problem(("variables", name), f"{name} is a parameter too; choose another name")
 
     def _check_step_names(self) -> None:
-        for kind in ("steps", "rollback", "plan"):
-            steps: Sequence[StepTable] = getattr(self._table, kind)
-            times = Counter(step.name for step in steps)
-            for index, step in enumerate(steps):
-                if step.name in RESERVED_STEPS:
-                    self._problem((kind, index, "name"), f"{step.name} is the name of a step of Vesemir's own")
-                if times[step.name] > 1:
-                    self._problem((kind, index, "name"), f"more than one step is named {step.name}")
+        table = self._table
+        forward = ("prepare", table.prepare), ("steps", table.steps)
+        for way in (forward, (("rollback", table.rollback),), (("plan", table.plan),)):
+            times = Counter(step.name for _, steps in way for step in steps)
+            for kind, steps in way:
+                self._check_names_of(kind, steps, times)
+
+    def _check_names_of(self, kind: str, steps: Sequence[StepTable], times: Mapping[str, int]) -> None:
+        """``times``: how often each name is used on the same way."""
+        for index, step in enumerate(steps):
+            if step.name in RESERVED_STEPS:
+                self._problem((kind, index, "name"), f"{step.name} is the name of a step of Vesemir's own")
+            if times[step.name] > 1:
+                self._problem((kind, index, "name"), f"more than one step is named {step.name}")
+
+    def _check_prepare(self) -> None:
+        for index, step in enumerate(self._table.prepare):
+            if step.idempotent is not True:
+                reason = "a prepare step is done again when it was interrupted, so it is idempotent or belongs to steps"
+                self._problem(("prepare", index, "idempotent"), reason)
 
     def _check_plan(self) -> None:
         """A dry run changes nothing, and what it looks at is not tried again."""

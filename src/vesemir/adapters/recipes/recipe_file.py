@@ -78,7 +78,7 @@ def _sudo_problems(recipe: Recipe) -> list[tuple[tuple[str | int, ...], str]]:
     reason = "recipes of this folder may not use sudo (recipes.sudo_folders in the settings)"
     return [
         ((kind, index, "sudo"), reason)
-        for kind, steps in (("steps", recipe.steps), ("rollback", recipe.rollback), ("plan", recipe.plan))
+        for kind, steps in recipe.lists.items()
         for index, step in enumerate(steps)
         if step.sudo is not False
     ]

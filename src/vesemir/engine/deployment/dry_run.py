@@ -113,8 +113,9 @@ def _plan_body(
 
 def _step_names(deployment: Deployment, row: Row, *, canary: bool) -> list[str]:
     steps = steps_for(deployment.recipe, deployment.request, row.target, Direction.FORWARD, deployment.limits)
-    names = [step.name for step in steps]
+    prepare = [step.name for step in steps if step.phase == "prepare"]
+    names = [step.name for step in steps if step.phase != "prepare"]
     if deployment.traffic is None:
-        return names
+        return [*prepare, *names]
     judged = canary and deployment.request.rollout.analysis is not None
-    return ["drain", *names, "health", "enable", *(["analysis"] if judged else [])]
+    return [*prepare, "drain", *names, "health", "enable", *(["analysis"] if judged else [])]

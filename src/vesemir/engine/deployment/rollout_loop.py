@@ -12,13 +12,14 @@ from functools import partial
 from vesemir.domain.events import DeploymentCancellingEvent, DeploymentPausedEvent, DeploymentResumedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.plan import Plan
-from vesemir.domain.rollout import Begin, Complete, Halt, Move, RolloutTally
+from vesemir.domain.rollout import Begin, Complete, Halt, Move, Prepare, RolloutTally
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.failures import stop_failure
 from vesemir.engine.deployment.look_again import LookAgain
 from vesemir.engine.deployment.pauses import BatchGate, DeploymentClock, PauseLimit
+from vesemir.engine.deployment.prepare_all import PrepareAll
 from vesemir.engine.deployment.progress import DeploymentProgress
 from vesemir.engine.ownership.stop_signal import StopReason
 from vesemir.engine.ports.changes import Emit, MoveDeployment
@@ -39,7 +40,8 @@ class RolloutLoop:
     """One direction of one deployment, until ``Halt``, ``Complete`` or a stop. ``run`` once.
 
     ``elapsed``: of the deployment's time, under earlier owners. ``earlier`` is the deployment as it was loaded, for its
-    pauses and approvals; None on the way back, which has none.
+    pauses and approvals; None on the way back, which has none. ``prepared`` are the targets that an earlier owner has
+    prepared, if all are to be before the first begins; else None.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class RolloutLoop:
         *,
         elapsed: float,
         earlier: DeploymentRecord | None = None,
+        prepared: frozenset[str] | None = None,
     ) -> None:
         self._deployment = deployment
         self._progress = progress
@@ -61,6 +64,12 @@ class RolloutLoop:
         self._canaries = plan.canaries
         self._tally = RolloutTally(plan, {name: rows[name].standing for name in plan.names})
         self._in_work: set[TargetSession] = set()
+        self._preparation = None
+        if prepared is not None:
+            resumed = earlier is not None and earlier.started
+            self._preparation = PrepareAll(
+                deployment, rows, self._tally, prepared=prepared, resumed=resumed, on_end=self._ended
+            )
         self._changed = asyncio.Event()
         self._clock = DeploymentClock(
             limit=deployment.request.timeouts.deployment,
@@ -135,14 +144,14 @@ class RolloutLoop:
                 await self._obey()
                 if self._changed.is_set():
                     continue  # a wish came while the last one was written: nothing starts before it is looked at
-                move = self._tally.next_move()
+                move = self._next_move()
                 self._release_waiting()
                 if self._signal.reason is None and isinstance(move, Halt | Complete):
                     if self._looked_before_end(move, group):
                         return move
                 elif self._signal.ending:
                     self._stop_looking()
-                    if not self._in_work:
+                    if not self._in_work and not (self._preparation and self._preparation.in_work):
                         return None
                 else:
                     await self._go_on(group, move)
@@ -157,6 +166,10 @@ class RolloutLoop:
             for session in self._in_work:
                 session.stop_waiting()
 
+    def _next_move(self) -> Move:
+        move = None if self._preparation is None else self._preparation.next_move()
+        return move or self._tally.next_move()
+
     def _looked_before_end(self, move: Halt | Complete, group: asyncio.TaskGroup) -> bool:
         """What is rolled back is not looked at: all of it gets the release before again."""
         turns = isinstance(move, Halt) and self._deployment.request.rollout.on_failure == "rollback"
@@ -167,6 +180,8 @@ class RolloutLoop:
             self._look_in_pause(group)
         elif isinstance(move, Begin):
             await self._begin(group, move)
+        elif isinstance(move, Prepare) and self._preparation is not None:
+            self._preparation.begin(group, move)
 
     def _look_in_pause(self, group: asyncio.TaskGroup) -> None:
         if self._looks is not None:
@@ -214,8 +229,11 @@ class RolloutLoop:
             await session.run()
         finally:
             self._in_work.discard(session)
-            self._note(row)
-            self._changed.set()
+            self._ended(row)
+
+    def _ended(self, row: Row) -> None:
+        self._note(row)
+        self._changed.set()
 
     def _note(self, row: Row) -> None:
         self._tally.note(row.name, row.standing)

@@ -11,6 +11,7 @@ from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.rollout import Halt
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.deployment.end import Ending
+from vesemir.engine.deployment.prepare_all import prepared_before
 from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.deployment.rollout_loop import RolloutLoop
 from vesemir.engine.deployment.way_back import go_back
@@ -26,14 +27,15 @@ async def go_forward(started: StartedDeployment) -> Ending:
     for phase in _PHASES:
         end = await phase(started)
         if isinstance(end, Halt):
-            return await _after_halt(started, Failure(end.code, end.message))
+            return await _after_halt(started, end)
         if end is not None:
             return end
     return Ending(DeploymentState.SUCCEEDED)
 
 
-async def _after_halt(started: StartedDeployment, cause: Failure) -> Ending:
-    if started.deployment.request.rollout.on_failure == "rollback":
+async def _after_halt(started: StartedDeployment, halt: Halt) -> Ending:
+    cause = Failure(halt.code, halt.message)
+    if halt.goes_back and started.deployment.request.rollout.on_failure == "rollback":
         return await go_back(started, cause)
     return Ending.failed(cause)
 
@@ -63,6 +65,7 @@ async def _roll_batches(started: StartedDeployment) -> PhaseEnd:
         started.prepared.rows,
         elapsed=record.clock_seconds,
         earlier=record,
+        prepared=await prepared_before(started),
     )
     end = await loop.run()
     if isinstance(end, Halt | Ending):

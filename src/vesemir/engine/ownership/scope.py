@@ -124,6 +124,11 @@ class Scope:
             if self._reason is None:
                 self._timeout.reschedule(loop_time() + left)
 
+    def begin_anew(self) -> None:
+        """The whole budget from now on, unless the work has been ended."""
+        if self._budget is not None and self.reason is None:
+            self._timeout.reschedule(loop_time() + self._budget)
+
     async def __aenter__(self) -> Self:
         await self._timeout.__aenter__()
         self._hearing.enter_context(self._signal.heard_by(self._hear))

@@ -101,7 +101,8 @@ def storable_texts(recipe: Recipe, redact: Callable[[str], str]) -> tuple[str, s
     """
     literals = (
         (name, part)
-        for step in (*recipe.steps, *recipe.rollback, *recipe.plan)
+        for steps in recipe.lists.values()
+        for step in steps
         for name, template in step.environment.items()
         for part in template.parts
         if isinstance(part, str)

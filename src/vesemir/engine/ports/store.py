@@ -277,6 +277,10 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
         """What is recorded for one target, in the order it happened; only the step ``analysis`` with its output."""
         ...
 
+    async def succeeded_steps(self, deployment_id: str) -> Mapping[str, frozenset[str]]:
+        """By target, the steps that have succeeded on the way forward; only targets that have one."""
+        ...
+
     async def commit(self, claim: Claim, changes: Sequence[Change]) -> None:
         """All or nothing, fenced. Raises ``LeaseLostError``."""
         ...

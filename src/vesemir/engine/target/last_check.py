@@ -51,9 +51,9 @@ class LastCheck:
 def last_check(
     deployment: Deployment, steps: Sequence[RenderedStep], *, target: str, direction: Direction
 ) -> LastCheck | None:
-    """None for steps without a check."""
+    """None for steps without a check; one of ``prepare`` tells nothing of what serves."""
     for step in reversed(steps):
-        if isinstance(step.action, CheckAction):
+        if isinstance(step.action, CheckAction) and step.phase != "prepare":
             key = StepKey(deployment.request.deployment_id, direction, f"{step.name}{_AGAIN}")
             return LastCheck(deployment, step.name, step.action, key=key, target=target)
     return None

@@ -33,5 +33,6 @@ async def ask_last_words(host: Host, key: StepKey, command: Command, redact: Red
 
 def shown_after_steps(steps: Sequence[RenderedStep]) -> Command | None:
     """What is shown when HAProxy does not see the application UP: that of the last check that has something to show."""
-    shown = [step.on_failure_show for step in steps if isinstance(step.action, CheckAction) and step.on_failure_show]
+    checks = [step for step in steps if isinstance(step.action, CheckAction) and step.phase != "prepare"]
+    shown = [step.on_failure_show for step in checks if step.on_failure_show]
     return shown[-1] if shown else None

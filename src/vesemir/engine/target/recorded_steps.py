@@ -6,7 +6,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 from vesemir.domain.action import CheckAction, RenderedStep
-from vesemir.domain.doing import phase_of
+from vesemir.domain.doing import PhaseName, phase_of
 from vesemir.domain.events import StepFinishedEvent
 from vesemir.domain.failure import FailedError, FailureCode, with_last_words
 from vesemir.domain.step import Command, StepKey, StepResult, StepStatus, Trace
@@ -55,9 +55,7 @@ class RecordedSteps:
         self.checked_at: float | None = None
 
     async def remember(self) -> None:
-        """Read what is recorded for this target, if it was in work before."""
-        if not self._row.resumed:
-            return
+        """Read what is recorded for this target, which was in work before."""
         records = await self._deployment.ports.store.finished_steps(
             self._deployment.request.deployment_id, self._row.name, self._row.direction
         )
@@ -78,14 +76,14 @@ class RecordedSteps:
 
     async def own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
         """One of Vesemir's own steps (drain, health, enable, analysis): its text is the step's output."""
-        with self._deployment.ports.log.context(step=name), self._running(name):
+        with self._deployment.ports.log.context(step=name), self._running(name, phase_of(self._row.direction)):
             await self._own(name, work)
 
     @contextmanager
-    def _running(self, name: str) -> Iterator[RunningStep]:
+    def _running(self, name: str, phase: PhaseName) -> Iterator[RunningStep]:
         """On the deployment's board, with what its waits see."""
         row = self._row
-        with self._deployment.board.running(row.name, name, phase_of(row.direction)) as entry, seen_by(entry.answered):
+        with self._deployment.board.running(row.name, name, phase) as entry, seen_by(entry.answered):
             yield entry
 
     async def _own(self, name: str, work: Callable[[], Awaitable[str]]) -> None:
@@ -126,7 +124,7 @@ class RecordedSteps:
         """A recipe's step. Raises ``FailedError`` with the step's own code when it failed at its last try."""
         if self.succeeded(step.name):
             return
-        with self._running(step.name) as entry:
+        with self._running(step.name, step.phase) as entry:
             await self._remote(host, step, entry, resumed=resumed)
 
     async def _remote(self, host: Host, step: RenderedStep, entry: RunningStep, *, resumed: bool) -> None:
@@ -164,7 +162,7 @@ class RecordedSteps:
         if resumed and not isinstance(step.action, CheckAction):
             adopted, redone = await self._find_out(host, key, step)
             if adopted is not None:
-                await self._put(step.name, attempt, adopted)
+                await self._put(step.name, attempt, adopted, phase=step.phase)
                 return adopted
         self._deployment.lease.ensure()
         self.began, self.doing = True, step.name
@@ -175,32 +173,35 @@ class RecordedSteps:
                 result = await runner.run(key, step)
             reach(Failpoint.BEFORE_RECORD)
         except asyncio.CancelledError:
-            self._put_ended(step.name, attempt, loop_time() - started, redone=redone)
+            self._put_ended(step.name, attempt, loop_time() - started, redone=redone, phase=step.phase)
             raise
         except FailedError as error:
             if error.failure.code is not FailureCode.SSH_CONNECTION_LOST:
                 text = error.failure.message.encode()
                 failed = StepResult(StepStatus.FAILED, None, text, len(text), loop_time() - started)
-                await self._put(step.name, attempt, failed, redone=redone)
+                await self._put(step.name, attempt, failed, redone=redone, phase=step.phase)
             raise
         if result.status is StepStatus.CANCELLED:
             # Nobody here asked for that: the host stopped hearing our beat. What it did is to be found out.
             raise FailedError(FailureCode.SSH_CONNECTION_LOST, f"{self._row.name} ended {step.name}: {result.reason}")
-        if result.status is not StepStatus.SUCCEEDED and attempt > step.retries and step.on_failure_show:
-            result = await self._shown(host, key, step.on_failure_show, result, redone=redone)
-        await self._put(step.name, attempt, result, redone=redone)
+        if result.status is not StepStatus.SUCCEEDED and attempt > step.retries:
+            result = await self._shown(host, key, step, result, redone=redone)
+        await self._put(step.name, attempt, result, redone=redone, phase=step.phase)
         host.recorded()
         return result
 
     async def _shown(
-        self, host: Host, key: StepKey, command: Command, result: StepResult, *, redone: bool
+        self, host: Host, key: StepKey, step: RenderedStep, result: StepResult, *, redone: bool
     ) -> StepResult:
         """The result with what the host shows of it. Ended meanwhile, the step has failed all the same."""
+        command = step.on_failure_show
+        if command is None:
+            return result
         try:
             return replace(result, shown=await self._last_words(host, command, key))
         except asyncio.CancelledError:
             if self._scope.reason not in {None, *LEFT_ALONE}:
-                self._put(key.step, key.attempt, result, redone=redone)
+                self._put(key.step, key.attempt, result, redone=redone, phase=step.phase)
             raise
 
     async def _find_out(self, host: Host, key: StepKey, step: RenderedStep) -> tuple[StepResult | None, bool]:
@@ -221,7 +222,9 @@ class RecordedSteps:
         )
         raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text)
 
-    def _put_ended(self, name: str, attempt: int, seconds: float, *, redone: bool = False) -> None:
+    def _put_ended(
+        self, name: str, attempt: int, seconds: float, *, redone: bool = False, phase: PhaseName | None = None
+    ) -> None:
         """The step was ended from outside. One that the next owner will verify is not said to have ended, nor one that
         only waited."""
         reason = self._scope.reason
@@ -229,9 +232,12 @@ class RecordedSteps:
             return
         late = reason in {StopReason.BUDGET, StopReason.DEPLOYMENT_TIMED_OUT}
         status = StepStatus.TIMED_OUT if late else StepStatus.CANCELLED
-        self._put(name, attempt, StepResult(status, None, duration_seconds=seconds), redone=redone)
+        self._put(name, attempt, StepResult(status, None, duration_seconds=seconds), redone=redone, phase=phase)
 
-    def _put(self, name: str, attempt: int, result: StepResult, *, redone: bool = False) -> asyncio.Future[None]:
+    def _put(
+        self, name: str, attempt: int, result: StepResult, *, redone: bool = False, phase: PhaseName | None = None
+    ) -> asyncio.Future[None]:
+        """``phase`` is that of a recipe's step."""
         row, redact = self._row, self._deployment.redact
         self.ended += 1
         truncated = result.output_bytes > len(result.output)
@@ -253,6 +259,7 @@ class RecordedSteps:
         event = StepFinishedEvent(
             target=row.name,
             step=name,
+            phase=phase or phase_of(row.direction),
             status=result.status,
             exit_status=result.exit_status,
             duration_seconds=result.duration_seconds,

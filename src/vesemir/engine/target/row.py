@@ -26,6 +26,8 @@ class Row:
     touched: bool
     resumed: bool
     """It was in work before this claim, so what happened on the host is to be found out first."""
+    prepared: bool = False
+    """Its prepare steps are known to be done, while nothing else of it was begun (``rollout.prepare``)."""
     failure: Failure | None = None
     traffic: PriorTraffic | None = None
     duration_seconds: float | None = None

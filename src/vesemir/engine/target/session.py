@@ -1,4 +1,4 @@
-"""One target from start to end: lock, out of traffic, the recipe's steps, back into traffic; and what is left.
+"""One target from start to end: lock, prepared, out of traffic, the recipe's steps, back into traffic; what is left.
 
 A failed host is a result, never an exception: only a lost lease or a hand-over ends a session without one. The session
 may begin in the middle, after a takeover or a lost connection: what is recorded is not done again, and what the host's
@@ -11,31 +11,26 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 
 from vesemir.domain.action import RenderedStep
 from vesemir.domain.events import TargetStartedEvent
-from vesemir.domain.failure import FailedError, Failure, FailureCode, FailureKind, LeaseLostError, with_left_behind
+from vesemir.domain.failure import FailedError, Failure, LeaseLostError, with_left_behind
 from vesemir.domain.render import hidden_values
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.traffic_prior import PriorTraffic
-from vesemir.domain.verdict import message_of_stop, target_state_of
+from vesemir.domain.verdict import target_state_of
 from vesemir.engine.clock import loop_time
+from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.ownership.scope import Scope, StoppedError
-from vesemir.engine.ownership.stop_signal import LEFT_ALONE
 from vesemir.engine.ports.changes import BackInTraffic, Change, Emit, LeftDrained, RecordTraffic, Touch
 from vesemir.engine.ports.hosts import Host
 from vesemir.engine.ports.observe import Phase
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.target.attempt import Attempt
 from vesemir.engine.target.back_in_traffic import TrafficReturn
 from vesemir.engine.target.context import Deployment
-from vesemir.engine.target.host_session import open_host
 from vesemir.engine.target.last_check import last_check
 from vesemir.engine.target.last_words import shown_after_steps
 from vesemir.engine.target.recorded_steps import RecordedSteps
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
-
-_RETRY_PAUSE_SECONDS = 1.0
-_MOST_LOSSES = 5
-"""Connections that may break in one step. A host that lets us in and hangs up, over and over, is not tried for ever."""
 
 
 class TargetSession:
@@ -49,11 +44,10 @@ class TargetSession:
         self._server = row.name
         self._settled = ""
         self._left_drained = False
-        self._losses = 0
-        self._ended_at_loss = 0
         self._begun: asyncio.Future[None] | None = None
         self._scope = Scope(deployment.request.timeouts.target, deployment.stop_signal)
         self._steps = RecordedSteps(deployment, row, self._scope)
+        self._attempt = Attempt(deployment, row, self._steps, self._scope, resumed=row.resumed)
         self._returning = TrafficReturn(deployment, row, self._steps, self._scope, canaries=canaries)
 
     def begin(self) -> None:
@@ -87,7 +81,7 @@ class TargetSession:
             if row.resumed:
                 self.begin()
                 await self._recorded()
-            failure = await self._attempt()
+            failure = await self._attempt.run(self._on_host)
             await self._settle(failure)
         except (LeaseLostError, StoppedError):
             return
@@ -101,88 +95,15 @@ class TargetSession:
         if self._begun is not None:
             await asyncio.shield(self._begun)
 
-    async def _attempt(self) -> Failure | None:
-        """None when it went well. Raises ``StoppedError`` and ``LeaseLostError`` when it is not ours to finish."""
-        try:
-            async with self._scope:
-                await self._work()
-        except StoppedError as stop:
-            if stop.reason in LEFT_ALONE:
-                raise
-            if self._skipped:
-                return None
-            return message_of_stop(
-                stop.reason.value, self._row.name, self._deployment.request.timeouts.target, self._steps.doing
-            )
-        except FailedError as error:
-            return error.failure
-        except LeaseLostError:
-            self._deployment.lease.lose()
-            raise
-        except StoreAwayError as error:
-            # What cannot be recorded must not be done: the next owner goes on from the record and the host.
-            self._deployment.lease.lose()
-            raise LeaseLostError(str(error)) from error
-        except Exception as error:
-            self._deployment.ports.log.exception("a bug")
-            text = f"Vesemir met an error of its own on {self._row.name}: {type(error).__name__}: {error}"
-            return Failure(FailureCode.INTERNAL_ERROR, text)
-        return None
-
-    async def _work(self) -> None:
-        """Connect and work; when the connection is lost in the middle, connect again and find out what happened."""
-        lost_at: float | None = None
-        while True:
-            try:
-                async with open_host(self._deployment, self._row.target) as host:
-                    self._row.connect_seconds = self._row.connect_seconds or host.connect_seconds
-                    self._deployment.ports.meters.phase_finished(Phase.CONNECT, seconds=host.connect_seconds)
-                    lost_at = None
-                    await self._on_host(host)
-                    return
-            except FailedError as error:
-                lost_at = self._give_up_or_wait(error, lost_at)
-            self._row.resumed = True
-            await asyncio.sleep(_RETRY_PAUSE_SECONDS)
-
-    def _give_up_or_wait(self, error: FailedError, lost_at: float | None) -> float:
-        """Since when the host is lost, if it is worth trying again; raises what the target failed with otherwise."""
-        now = loop_time()
-        lost_now = error.failure.code is FailureCode.SSH_CONNECTION_LOST
-        in_flight = self._row.resumed or lost_at is not None or self._row.touched
-        if not in_flight and not lost_now:
-            raise error
-        if error.failure.code.kind is not FailureKind.CONNECTION:
-            raise error
-        since = lost_at if lost_at is not None else now
-        patient = not lost_now or self._may_be_lost_again()
-        if patient and now - since < self._deployment.limits.lease.reconnect_seconds:
-            return since
-        if not self._row.touched:
-            raise error
-        tried = f"could not be reached again for {self._deployment.limits.lease.reconnect_seconds:g} s"
-        text = (
-            f"{self._row.name} was lost in the middle of its steps and "
-            f"{tried if patient else f'then {_MOST_LOSSES} times in the same step'} ({error.failure.message}); "
-            "what it runs now is not known: look at the host, then deploy again"
-        )
-        raise FailedError(FailureCode.TARGET_STATE_UNKNOWN, text) from error
-
-    def _may_be_lost_again(self) -> bool:
-        """Counts the losses since the last step that ended."""
-        if self._steps.ended > self._ended_at_loss:
-            self._losses = 0
-        self._ended_at_loss = self._steps.ended
-        self._losses += 1
-        return self._losses <= _MOST_LOSSES
-
     async def _on_host(self, host: Host) -> None:
         deployment, row = self._deployment, self._row
+        row.resumed = self._attempt.resumed
         await self._recorded()
         steps = steps_for(deployment.recipe, deployment.request, row.target, row.direction, deployment.limits)
         deployment.redact.add(hidden_values(steps))
         self._steps.show_with(host, shown_after_steps(steps))
-        await self._steps.remember()
+        if row.resumed:
+            await self._steps.remember()
         self._returning.refuse_known_regression()
         if self._steps.succeeded("enable"):
             await self._still_in_traffic()
@@ -191,13 +112,15 @@ class TargetSession:
             # It may serve at a share of its weight already: to take it out again would take capacity that others count.
             await self._back_into_traffic()
             return
+        await self._prepare(host, steps)
         await self._out_of_traffic()
         if not row.touched:
             row.touched = True
             await self._deployment.recorder.write(Touch(row.name, row.direction))
         async with self._kept_out():
             for step in steps:
-                await self._steps.remote(host, step, resumed=row.resumed)
+                if step.phase != "prepare":
+                    await self._steps.remote(host, step, resumed=row.resumed)
         await self._back_into_traffic()
         await self._keep_passing(host, steps)
 
@@ -211,6 +134,16 @@ class TargetSession:
         left = seconds if checked_at is None else checked_at + seconds - loop_time()
         with self._scope.waiting(), self._scope.standing_still():
             await check.keep_passing(host, left)
+
+    async def _prepare(self, host: Host, steps: Sequence[RenderedStep]) -> None:
+        """Still in traffic. What comes after it has the target's time for itself."""
+        prepare = [step for step in steps if step.phase == "prepare"]
+        if not prepare or self._row.prepared:
+            return
+        for step in prepare:
+            await self._steps.remote(host, step, resumed=self._row.resumed)
+        reach(Failpoint.PREPARED)
+        self._scope.begin_anew()
 
     async def _out_of_traffic(self) -> None:
         traffic, row = self._traffic, self._row

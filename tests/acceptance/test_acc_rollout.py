@@ -43,8 +43,8 @@ def test_a_dry_run_changes_nothing_and_tells_the_plan(lab: Lab, requester: Reque
     ]
     assert {target["server"] for target in plan["targets"]} == {f"shop/{name}" for name in lab.names}
     for target in plan["targets"]:
-        assert (target["steps"][0], target["steps"][-2:]) == ("drain", ["health", "enable"])
-        assert len(target["steps"]) > 3
+        assert (target["steps"][:3], target["steps"][-2:]) == (["fetch", "unpack", "drain"], ["health", "enable"])
+        assert len(target["steps"]) > 5
     told = {each.event for each in requester.events(event["deployment_id"])}
     assert not told & {"target.started", "step.finished"}
     assert lab.servers() == servers

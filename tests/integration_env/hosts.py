@@ -6,6 +6,7 @@ The machines have a supervisor of root's with rules for exactly what these recip
 
 import hashlib
 import subprocess
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def rules(release: Path) -> str:
     for name in ("package", "chef-client"):
         recipe = book.get(name)
         assert recipe is not None
-        for step in (*recipe.steps, *recipe.rollback):
+        for step in chain(*recipe.lists.values()):
             if step.sudo and isinstance(step.work, Script):
                 digest = hashlib.sha256(step.work.text.encode()).hexdigest()
                 lines.append(f"script {digest}  # {name}: {step.name}")

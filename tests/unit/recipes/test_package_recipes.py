@@ -20,7 +20,10 @@ from vesemir.shipped import recipes_folder
 
 RECORD = 'printf "%s" "${0##*/}" >> "$LOG"\nprintf " %s" "$@" >> "$LOG"\necho >> "$LOG"\n'
 INSTALLED = '[ -s "${LOG%/*}/installed" ] || exit 1\nprintf "installed %s" "$(cat "${LOG%/*}/installed")"\n'
-INSTALL = RECORD + 'case "$1 $*" in install*) for last; do :; done; echo "${last#*=}" > "${LOG%/*}/installed" ;; esac\n'
+INSTALL = (
+    RECORD
+    + 'case "$1 $*" in *--download-only*) ;; install*) for last; do :; done; echo "${last#*=}" > "${LOG%/*}/installed" ;; esac\n'
+)
 CONVERGE = RECORD + 'for last; do :; done\ncat "$last" >> "$LOG"\n'
 
 
@@ -32,7 +35,7 @@ class Host:
         self._folder = folder
         self.state = folder / "it's state"
         programs = {"apt-get": INSTALL, "dpkg-query": INSTALLED, "chef-client": CONVERGE}
-        for name in ("apt-get", "apt-mark", "dpkg", "dpkg-query", "systemctl", "chef-client"):
+        for name in ("apt-get", "apt-cache", "apt-mark", "dpkg", "dpkg-query", "systemctl", "chef-client"):
             program = folder / name
             program.write_text(f"#!/bin/sh\nLOG={folder}/log\n" + programs.get(name, RECORD))
             program.chmod(0o755)
@@ -83,13 +86,37 @@ def chef(tmp_path: Path) -> Host:
 
 
 def test_a_package_is_installed_in_exactly_the_version_and_its_service_restarted(packages: Host) -> None:
-    assert packages.carry_out({"package": "shop-server", "hold": True}) == [0, 0, 0, 0]
+    assert packages.carry_out({"package": "shop-server", "hold": True}) == [0, 0, 0, 0, 0]
     calls = packages.calls()
-    assert calls[0] == "dpkg --configure -a"
-    assert calls[1] == "apt-get update -q -o DPkg::Lock::Timeout=120"
-    assert calls[2].startswith("apt-get install -q -y --allow-downgrades ")
+    assert calls[:2] == ["dpkg --audit", "apt-get update -q -o DPkg::Lock::Timeout=120"]
+    assert calls[2].startswith("apt-get install -q -y --download-only --allow-downgrades ")
     assert calls[2].endswith(" -- shop-server=1.4.2")
-    assert calls[3:] == ["apt-mark hold -- shop-server", "systemctl restart shop", "systemctl is-active shop"]
+    assert calls[3:5] == ["dpkg --configure -a", "apt-cache show -- shop-server=1.4.2"]
+    assert calls[5].startswith("apt-get install -q -y --allow-downgrades ")
+    assert calls[5].endswith(" -- shop-server=1.4.2")
+    assert calls[6:] == ["apt-mark hold -- shop-server", "systemctl restart shop", "systemctl is-active shop"]
+
+
+def test_what_is_downloaded_before_the_drain_installs_nothing(packages: Host) -> None:
+    (download, *_) = packages.steps({"package": "shop-server"})
+    assert (download.name, download.phase) == ("download", "prepare")
+    assert carry_out(download, packages.state.parent, path=f"{packages.state.parent}:{PATH}").returncode == 0
+    assert packages.installed() == "1.3.0-1"
+
+
+def test_a_dpkg_that_was_interrupted_is_left_to_the_step_that_may_finish_it(packages: Host) -> None:
+    dpkg = packages.state.parent / "dpkg"
+    dpkg.write_text(dpkg.read_text() + 'echo "shop-server is half-configured"\n')
+    (download, *_) = packages.steps({"package": "shop-server"})
+    assert carry_out(download, packages.state.parent, path=f"{packages.state.parent}:{PATH}").returncode == 0
+    assert packages.calls() == ["dpkg --audit"]
+
+
+def test_lists_that_do_not_know_the_version_are_updated_once_more(packages: Host) -> None:
+    (packages.state.parent / "apt-cache").write_text("#!/bin/sh\nexit 100\n")
+    (install,) = [step for step in packages.steps({"package": "shop-server"}) if step.name == "install"]
+    carry_out(install, packages.state.parent, path=f"{packages.state.parent}:{PATH}")
+    assert "apt-get update -q -o DPkg::Lock::Timeout=120" in packages.calls()
 
 
 def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
@@ -105,7 +132,8 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
         others.write_text("others")
         for name in names:
             (host.state / name).symlink_to(others)
-        for step in host.steps({"package": "shop-server"} if recipe == "package" else {})[:1]:
+        steps = host.steps({"package": "shop-server"} if recipe == "package" else {})
+        for step in [step for step in steps if step.phase != "prepare"][:1]:
             assert carry_out(step, tmp_path, path=f"{tmp_path / recipe}:{PATH}").returncode == 0
         assert others.read_text() == "others"
         assert not (host.state / names[0]).exists()

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import tarfile
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -360,7 +361,7 @@ def programs() -> dict[str, str]:
     for name in book.names:
         recipe = book.get(name)
         assert recipe is not None
-        for step in (*recipe.steps, *recipe.rollback):
+        for step in chain(*recipe.lists.values()):
             if isinstance(step.work, Script):
                 texts = re.findall(r"<<'PROGRAM'\n(.*?\n)PROGRAM\n", step.work.text, re.DOTALL)
                 found |= {f"{name}: {step.name} {number}": text for number, text in enumerate(texts)}

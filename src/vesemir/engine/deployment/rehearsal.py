@@ -33,7 +33,7 @@ SUDO_REASON = "sudo:"
 
 
 @dataclass(slots=True)
-class Findings:
+class LookFindings:
     """``unchecked`` is what could not be looked at, and why."""
 
     obstacles: list[Failure] = field(default_factory=list)
@@ -49,9 +49,9 @@ class Rehearsal:
         self._look = look
         self._artifacts = artifacts
         self._root = True
-        self._findings = Findings()
+        self._findings = LookFindings()
 
-    async def findings(self) -> Findings:
+    async def findings(self) -> LookFindings:
         """Every obstacle, not only the first. Raises ``FailedError`` when the host is lost, ``LeaseLostError``."""
         deployment, target = self._deployment, self._target
         steps = steps_for(deployment.recipe, deployment.request, target, Direction.FORWARD, deployment.limits)

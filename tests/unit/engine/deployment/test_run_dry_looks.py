@@ -178,3 +178,11 @@ async def test_a_host_that_is_lost_meanwhile(file_url: str) -> None:
         world.hosts.without_sftp["web1"] = FailedError(FailureCode.SSH_CONNECTION_LOST, "lost")
         assert (await dry(world))["failure"]["code"] == "ssh.connection_lost"
         assert world.statuses() == {"web1": "unreachable"}
+
+
+async def test_steps_of_prepare_are_looked_at_too(file_url: str) -> None:
+    looked = recipe(file_url, sha256="0" * 64)
+    world = World(1, recipes=(Recipe("looked", prepare=looked.steps[:1], steps=looked.steps[1:]),))
+    world.instance()
+    async with world:
+        assert (await dry(world))["failure"]["code"] == "artifact.checksum_mismatch"

@@ -118,11 +118,19 @@ WHERE target.deployment_id = :deployment_id AND target.direction = seen.directio
 RETURNING target.direction, target.name;
 
 -- name: leave_drained!
--- Their servers stay out of traffic beyond this deployment. A target stands in one of the two tables.
-WITH left_now AS (
+-- Their servers stay out of traffic beyond this deployment. A target stands in one of the two tables. One that was to be
+-- healed stays with the earlier deployment, which knows how the server was when it was well.
+WITH asked AS (
     SELECT lane, name, deployment_id, coalesce(
         jsonb_typeof(request #> '{haproxy,backend}') = 'array' OR request #>> '{haproxy,backend}' = '*', false) AS several
     FROM deployment, unnest(:names::text[]) AS name WHERE deployment_id = :deployment_id
+), left_now AS (
+    SELECT * FROM asked
+    WHERE NOT EXISTS (
+        SELECT FROM target
+        JOIN (SELECT lane, target FROM left_drained UNION ALL SELECT lane, target FROM left_drained_several) AS earlier
+            ON earlier.lane = asked.lane AND earlier.target = asked.name
+        WHERE target.deployment_id = asked.deployment_id AND target.name = asked.name AND target.traffic ? 'healthy')
 ), moved AS (
     DELETE FROM left_drained USING left_now
     WHERE several AND left_drained.lane = left_now.lane AND left_drained.target = left_now.name

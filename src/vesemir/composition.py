@@ -35,8 +35,9 @@ from vesemir.engine.messages.intake import Intake, IntakeRules
 from vesemir.engine.messages.outbox_publisher import OutboxPublisher
 from vesemir.engine.ownership.leases import Leases
 from vesemir.engine.ownership.secret_parameters import Secrecy
-from vesemir.engine.ports.observe import Log
+from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.engine.target.context import EnginePorts
+from vesemir.engine.traffic.by_hand import ServersByHand
 from vesemir.engine.upkeep.drained_servers import DrainedServers
 from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.engine.upkeep.hint_relay import HintRelay
@@ -170,6 +171,24 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         cleanup=RecordCleanup(store, retention_of(settings), log=log),
         presence=Presence(store, name=instance, version=__version__, in_work=lambda: worker.in_work, log=log),
     )
+
+
+@asynccontextmanager
+async def built_servers_by_hand(settings: Settings, *, who: str) -> AsyncIterator[ServersByHand]:
+    """What ``vesemir ready`` and ``vesemir drain`` need: the record, and the load balancers over SSH."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(
+            PostgresStore.connected(settings.postgres, instance=f"cli/{who}", namespace=settings.amqp.namespace)
+        )
+        hosts = await stack.enter_async_context(SshHosts.started(settings.ssh))
+        yield ServersByHand(
+            store,
+            store.server_orders,
+            HaproxyBoxes(hosts, settings.haproxy),
+            limits=limits_of(settings),
+            read_request=partial(stored_request, caps=caps_of(settings)),
+            log=SilentLog(),
+        )
 
 
 def _ports(settings: Settings, outside: OutsideParts, *, seal: RecordSeal | None) -> EnginePorts:

@@ -35,7 +35,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),
     NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),
     NotYet(8, "Optional in `targets`: `only`, `except`.", ("targets:only", "targets:except")),
-    NotYet(3, "Also optional in `rollout`: `prepare`"),
     NotYet(
         8,
         "`max_unreachable`, `only_outdated`, `new_hosts`. An instance",
@@ -110,11 +109,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(9, "The console has a session cookie"),
     NotYet(7, "- Roles are of HTTP only"),
     NotYet(7, "- On loopback, reading without identity is possible"),
-    # 5. What is left behind
-    NotYet(3, "| was left drained by an earlier deployment"),
-    NotYet(3, "| was in drain or maint before otherwise"),
     # 6. Command line
-    NotYet(3, "`fleet` · `reconcile` · `ready` · `drain`", ("ready", "drain")),
     NotYet(5, "`lock` · `unlock` ·", ("lock", "unlock", "audit", "policy")),
     NotYet(6, "`recipe` · `policy` · `notify`", ("recipe",)),
     NotYet(

@@ -26,6 +26,7 @@ from vesemir.engine.ports.records import (
     TargetRecord,
     Wishes,
 )
+from vesemir.engine.ports.server_orders import ServerOrder
 from vesemir.engine.ports.store import InstanceReport, StoredEvent
 from vesemir.engine.ports.views import InstanceState, InstanceView
 
@@ -203,6 +204,8 @@ class Record:
     """By lane and target: the deployment that left it so."""
     seen_drained: dict[tuple[str, str], str] = field(default_factory=dict)
     """By lane and target: the instance that saw it so last."""
+    orders: list[ServerOrder] = field(default_factory=list)
+    """What people ordered for servers, the last one last."""
     kept: dict[str, StoredEvent] = field(default_factory=dict)
     """Results of what was cleaned up."""
     instances: dict[str, FakeInstance] = field(default_factory=dict)

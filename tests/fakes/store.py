@@ -401,21 +401,31 @@ class FakeStore(FakeOutbox):
     def _note_drained(self, row: Row, changes: Sequence[Change]) -> None:
         for change in changes:
             if isinstance(change, LeftDrained):
-                self.record.left_drained[row.lane, change.name] = row.new.deployment_id
+                traffic = row.targets[Direction.FORWARD, change.name].traffic
+                healing = traffic is not None and bool(traffic.healthy)
+                if not (healing and (row.lane, change.name) in self.record.left_drained):
+                    self.record.left_drained[row.lane, change.name] = row.new.deployment_id
             elif isinstance(change, BackInTraffic):
                 self.record.left_drained.pop((row.lane, change.name), None)
 
     async def left_drained(self) -> Sequence[DrainedServer]:
         await self.turn()
-        found = []
-        for (_, name), deployment_id in self.record.left_drained.items():
-            row = self.record.rows[deployment_id]
-            traffic = row.targets[Direction.FORWARD, name].traffic
-            if traffic is not None:
-                asked = row.new.request["haproxy"]["backend"]
-                backend = asked if isinstance(asked, str) and asked != EVERY_BACKEND else ""
-                found.append(DrainedServer(deployment_id, name, backend, traffic, row.balancers))
-        return found
+        found = (self._drained(name, by) for (_, name), by in self.record.left_drained.items())
+        return [each for each in found if each is not None]
+
+    async def earlier_drain(self, lane: str, target: str) -> DrainedServer | None:
+        await self.turn()
+        by = self.record.left_drained.get((lane, target))
+        return None if by is None else self._drained(target, by)
+
+    def _drained(self, name: str, deployment_id: str) -> DrainedServer | None:
+        row = self.record.rows[deployment_id]
+        traffic = row.targets[Direction.FORWARD, name].traffic
+        if traffic is None:
+            return None
+        asked = row.new.request["haproxy"]["backend"]
+        backend = asked if isinstance(asked, str) and asked != EVERY_BACKEND else ""
+        return DrainedServer(deployment_id, name, backend, traffic, row.balancers)
 
     async def seen_in_traffic(self, server: DrainedServer) -> None:
         await self.turn()

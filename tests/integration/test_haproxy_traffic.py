@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from tests.fakes.left_before import nothing_before
 from tests.integration.haproxy_server import (
     DirectHosts,
     Haproxies,
@@ -57,6 +58,7 @@ class Moving:
             up_seconds=up_seconds,
             ensure=lambda: None,
             critical=section,
+            before=nothing_before(),
         )
 
     async def state(self, name: str, box: int = 0) -> ServerState:

@@ -9,16 +9,12 @@ from rich.console import RenderableType
 from vesemir.cli.advice import INDENT, advice
 from vesemir.cli.output import paragraph, text
 from vesemir.domain.failure import commands_in
-from vesemir.domain.traffic_place import Place
-from vesemir.engine.ports.views import BalancerView, DeploymentView, FailureView, TargetView
+from vesemir.engine.ports.views import DeploymentView, FailureView, TargetView
 
 _CONSEQUENCES = frozenset({"rollout.too_many_failures"})
 """Codes that only say that targets failed: their own codes say what to do."""
 _WITH_OUTPUT = ("step.", "health.", "artifact.", "target.timed_out", "deployment.timed_out")
 """Codes whose cause stands in what a step printed."""
-_SOCKET = "/run/haproxy/admin.sock"
-"""The default of the setting ``haproxy.socket``, which an inventory variable may override."""
-_SHOWN = 3
 
 
 class FailedTarget(Protocol):
@@ -79,44 +75,17 @@ def _entries(failure: FailureView | None, of_targets: Mapping[str, FailureView])
 
 
 def out_of_traffic(view: DeploymentView, targets: Sequence[TargetView]) -> Iterator[RenderableType]:
-    """Servers that this deployment left drained and that still are, and the commands that give them their traffic."""
-    drained = {view.server_of(target.name): target for target in targets if _left_drained(view, target)}
-    servers = {server: target for server, target in drained.items() if server is not None}
-    if not servers:
+    """Servers that this deployment left drained and that still are, and the command that gives them their traffic."""
+    names = [target.name for target in targets if _left_drained(view, target)]
+    if not names:
         return
     yield paragraph(
-        text(f"Left drained on purpose: {', '.join(servers)}.", "bold"),
-        text(" The next deployment leaves it so. Once the application answers there, set it ready by hand:"),
+        text(f"Left drained on purpose: {', '.join(names)}.", "bold"),
+        text(" The next deployment that succeeds there puts each back. Or, once the application answers:"),
     )
-    for box in view.balancers:
-        yield text(f"on {box.name}:")
-        for server in list(servers)[:_SHOWN]:
-            yield text(f"{INDENT}{_set_ready(server, servers[server], box)}")
-    if len(servers) > _SHOWN:
-        yield text(f"… and the other {len(servers) - _SHOWN} in the same way")
-
-
-def _set_ready(server: str, target: TargetView, box: BalancerView) -> str:
-    """With its agent checks, where the deployment found them on and switched them off."""
-    commands = []
-    for name, agent in list(_places(server, target, box)) or [(server, False)]:
-        commands += [f"set server {name} state ready", *([f"enable agent {name}"] if agent else [])]
-    return f"echo {quote('; '.join(commands))} | socat - {quote(_address(box.socket or _SOCKET))}"
-
-
-def _address(socket: str) -> str:
-    """As socat wants it."""
-    return f"UNIX-CONNECT:{socket}" if "/" in socket else f"TCP:{socket}"
-
-
-def _places(server: str, target: TargetView, box: BalancerView) -> Iterator[tuple[str, bool]]:
-    """On one load balancer: (BACKEND/SERVER, whether its agent checks were on) in each of its backends."""
-    traffic = target.traffic or {}
-    for recorded, prior in traffic.get("boxes", {}).items():
-        place = Place.of(recorded)
-        if place.box == box.name:
-            name = f"{place.backend}/{traffic['server']}" if place.backend else server
-            yield name, bool((prior or {}).get("agent"))
+    yield text("after a fresh check of each:")
+    lane = f"--application {quote(view.application)} --environment {quote(view.environment)}"
+    yield text(f"{INDENT}vesemir ready {' '.join(map(quote, names))} {lane}")
 
 
 def _left_drained(view: DeploymentView, target: TargetView) -> bool:

@@ -44,6 +44,8 @@ COMMANDS: Mapping[str, HelpEntry] = {
     "cancel": HelpEntry("vesemir.cli.control", "cancel_command", "End a deployment: nothing more starts."),
     "pause": HelpEntry("vesemir.cli.control", "pause_command", "Let targets in work finish, and start no other."),
     "resume": HelpEntry("vesemir.cli.control", "resume_command", "Go on with a paused deployment, or approve it."),
+    "ready": HelpEntry("vesemir.cli.servers", "ready_command", "Put servers back that were left without traffic."),
+    "drain": HelpEntry("vesemir.cli.servers", "drain_command", "Take servers out of traffic until `vesemir ready`."),
     "rollback": HelpEntry("vesemir.cli.rollback", "rollback_command", "Deploy the previous good release again."),
     "history": HelpEntry("vesemir.cli.history", "history_command", "List deployments, newest first."),
     "stats": HelpEntry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),

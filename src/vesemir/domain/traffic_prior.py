@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vesemir.domain.traffic import AdminState, ServerState
@@ -76,17 +76,31 @@ class PriorState:
 class PriorTraffic:
     """One server everywhere it stands; a place that was added since is missing.
 
-    Recorded before the server is touched, so that the one that takes the deployment over can go on from it.
+    Recorded before the server is touched, so that the one that takes the deployment over can go on from it. ``places``
+    is what was found: it is given back after an early failure. ``healthy`` is what comes back after a success, in the
+    places where the earlier deployment ``left_by`` had left it drained (contract section 5).
     """
 
     server: str
     places: Mapping[Place, PriorState]
+    healthy: Mapping[Place, PriorState] = field(default_factory=dict)
+    left_by: str = ""
+
+    @property
+    def wanted(self) -> Mapping[Place, PriorState]:
+        """What it is to be after a success."""
+        return {**self.places, **self.healthy}
+
+    @property
+    def found_out(self) -> bool:
+        """Taken out in every place when it was found, by an earlier deployment or by somebody else."""
+        return bool(self.places) and all(state.is_taken_out for state in self.places.values())
 
     @property
     def drained_by_others(self) -> bool:
-        """Taken out in every place before, not by this deployment (contract section 5): it is worked on and
-        left as it was."""
-        return bool(self.places) and all(state.is_taken_out for state in self.places.values())
+        """Taken out in every place before, and not by a deployment of this lane (contract section 5): it is worked on
+        and left as it was."""
+        return bool(self.places) and all(state.is_taken_out for state in self.wanted.values())
 
     @property
     def left_as_it_was(self) -> str:
@@ -97,13 +111,31 @@ class PriorTraffic:
     @property
     def taken_out(self) -> str:
         """``drain on lb1, ready at weight 0 on lb2``; empty where nobody had taken it out."""
-        return ", ".join(f"{state} on {place}" for place, state in self.places.items() if state.is_taken_out)
+        return ", ".join(f"{state} on {place}" for place, state in self.wanted.items() if state.is_taken_out)
+
+    @property
+    def shown(self) -> str:
+        """As it was found: ``drain on lb1, maint on lb2``."""
+        return ", ".join(f"{state} on {place}" for place, state in self.places.items())
+
+    @property
+    def healing(self) -> str:
+        """The words for what an earlier deployment had left drained; empty where it had not."""
+        places = ", ".join(map(str, self.healthy))
+        return f"deployment {self.left_by} had left it drained on {places}: it comes back" if self.healthy else ""
 
     @classmethod
     def of_json(cls, recorded: Mapping[str, Any]) -> "PriorTraffic":
         places = {Place.of(text): PriorState.of_json(state) for text, state in recorded["boxes"].items()}
-        return cls(recorded["server"], places)
+        healthy = {Place.of(text): PriorState.of_json(state) for text, state in recorded.get("healthy", {}).items()}
+        return cls(recorded["server"], places, healthy, recorded.get("left_by", ""))
 
     def as_json(self) -> dict[str, Any]:
-        """As instances of every version read it."""
-        return {"server": self.server, "boxes": {str(place): state.as_json() for place, state in self.places.items()}}
+        """As instances of every version read it: one of 0.1 does not look at ``healthy``, and leaves such a server as
+        it was."""
+        found = {"server": self.server, "boxes": _as_json(self.places)}
+        return {**found, "healthy": _as_json(self.healthy), "left_by": self.left_by} if self.healthy else found
+
+
+def _as_json(places: Mapping[Place, PriorState]) -> dict[str, Any]:
+    return {str(place): state.as_json() for place, state in places.items()}

@@ -19,7 +19,7 @@ from vesemir.cli.prose import lines_of
 from vesemir.domain.failure import FailureCode, commands_in, left_ready
 from vesemir.domain.states import TargetState
 from vesemir.domain.target import Target
-from vesemir.engine.ports.views import BalancerView, FailureView, TargetView
+from vesemir.engine.ports.views import FailureView, TargetView
 from vesemir.settings import SshSettings
 from vesemir.shipped import runbook_file
 
@@ -79,45 +79,19 @@ def drained(name: str, *, agent: bool = True) -> TargetView:
 
 
 @pytest.mark.usefixtures("terminal")
-def test_traffic_is_given_back_by_a_line_that_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> None:
-    view = a_view(
-        request={"haproxy": {"backend": "shop-with-a-long-name", "server": "{name}.it's"}},
-        balancers=(BalancerView("lb1", None), BalancerView("lb2", "/run/a socket of a very long name/admin.sock")),
-    )
-    targets = [drained("web1"), *(drained(f"web{number}", agent=False) for number in range(2, 6))]
-    lines = printed(capsys, out_of_traffic(view, targets))
-    found = commands(lines)
-    assert len(found) == 6
-    assert found[0] == (
-        """echo 'set server shop-with-a-long-name/web1.it'"'"'s state ready; enable agent """
-        """shop-with-a-long-name/web1.it'"'"'s' | socat - UNIX-CONNECT:/run/haproxy/admin.sock"""
-    )
-    assert found[1].endswith("state ready' | socat - UNIX-CONNECT:/run/haproxy/admin.sock")
-    assert found[3].endswith("| socat - 'UNIX-CONNECT:/run/a socket of a very long name/admin.sock'")
-    assert [lines[lines.index(INDENT + found[number]) - 1] for number in (0, 3)] == ["on lb1:", "on lb2:"]
-    assert lines[-1] == "… and the other 2 in the same way", "what is left out is said"
-    check_shell(*found)
+def test_one_command_gives_all_of_them_their_traffic_back(capsys: pytest.CaptureFixture[str]) -> None:
+    view = a_view(request={"haproxy": {"backend": "shop", "server": "{name}"}})
+    lines = printed(capsys, out_of_traffic(view, [drained(f"web{number}") for number in range(1, 10)]))
+    (found,) = commands(lines)
+    names = " ".join(f"web{number}" for number in range(1, 10))
+    assert found == f"vesemir ready {names} --application shop --environment production"
+    check_shell(found)
 
 
 def test_one_that_regressed_is_left_ready_and_needs_no_command(capsys: pytest.CaptureFixture[str]) -> None:
     view = a_view(request={"haproxy": {"backend": "shop", "server": "{name}"}})
     told = FailureView.of_json(failure("health.failed", f"web1 is not UP any more; {left_ready('web1')}"))
-    assert printed(capsys, out_of_traffic(view, [replace(drained("web1"), failure=told)])) == []
-
-
-@pytest.mark.usefixtures("terminal")
-def test_traffic_of_several_backends_is_given_back_in_all(capsys: pytest.CaptureFixture[str]) -> None:
-    view = a_view(
-        request={"haproxy": {"backend": ["shop", "admin"], "server": "{name}"}}, balancers=(BalancerView("lb1", None),)
-    )
-    prior = drained("web1", agent=False).traffic or {}
-    boxes = {"lb1/shop": prior["boxes"]["lb1"], "lb1/admin": {**prior["boxes"]["lb1"], "agent": True}}
-    target = replace(drained("web1"), traffic={"server": "web1", "boxes": boxes})
-    (found,) = commands(printed(capsys, out_of_traffic(view, [target])))
-    assert found == (
-        "echo 'set server shop/web1 state ready; set server admin/web1 state ready; enable agent admin/web1' "
-        "| socat - UNIX-CONNECT:/run/haproxy/admin.sock"
-    )
+    assert printed(capsys, out_of_traffic(view, [replace(drained("web1"), failure=told, left_drained=None)])) == []
 
 
 @pytest.mark.usefixtures("terminal")

@@ -17,6 +17,7 @@ from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.record_reader import EventsAfter, Reader, events_after
 from vesemir.adapters.postgres.rows import deployment_of, drained_server_of, step_of, target_of, wishes_of
 from vesemir.adapters.postgres.sections import Sections
+from vesemir.adapters.postgres.server_orders import RecordedServers
 from vesemir.adapters.postgres.statements import statements
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
@@ -58,6 +59,7 @@ class PostgresStore(Reader):
         # Renewals never wait behind the writes of what they are for.
         self._leases_database = leases_database
         self._instance = instance
+        self.server_orders = RecordedServers(database)
         self._accepting = GroupedQuestions(self._accept_together)
         self._events = GroupedQuestions(self._events_together, at_once=4)
         self._advancing = GroupedQuestions(self._advance_together, at_once=4)  # different destinations: in no order
@@ -281,6 +283,11 @@ class PostgresStore(Reader):
         async with self._database.connection() as connection:
             rows = await statements().left_drained.rows(connection)
         return [drained_server_of(row) for row in rows]
+
+    async def earlier_drain(self, lane: str, target: str) -> DrainedServer | None:
+        async with self._database.connection() as connection:
+            row = await statements().earlier_drain.row(connection, lane=lane, target=target)
+        return None if row is None else drained_server_of(row)
 
     async def seen_in_traffic(self, server: DrainedServer) -> None:
         async with self._database.connection() as connection:

@@ -38,6 +38,7 @@ from vesemir.engine.ports.observe import Phase
 from vesemir.engine.ports.records import DeploymentRecord, Json
 from vesemir.engine.target.board import Board
 from vesemir.engine.target.context import Deployment, EnginePorts
+from vesemir.engine.traffic.left_before import LeftBefore
 from vesemir.engine.traffic.traffic import Traffic
 
 
@@ -162,6 +163,7 @@ class DeploymentRun:
                 up_seconds=self._limits.up_seconds,
                 ensure=self._lease.ensure,
                 critical=self._ports.store.section,
+                before=LeftBefore(self._ports.store, request.lane),
                 found=prepared.backends,
             )
         return Deployment(

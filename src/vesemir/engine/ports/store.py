@@ -289,6 +289,10 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
         """Every server that a result left drained and nobody has seen in traffic since."""
         ...
 
+    async def earlier_drain(self, lane: str, target: str) -> DrainedServer | None:
+        """The same of one target in a lane; None if no earlier deployment left its server drained."""
+        ...
+
     async def seen_in_traffic(self, server: DrainedServer) -> None:
         """Somebody put it back: it is left drained no more, unless a later deployment has left it so."""
         ...

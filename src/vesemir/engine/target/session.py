@@ -165,7 +165,7 @@ class TargetSession:
         """What was there before the deployment: recorded before it is touched, so that it can be given back."""
         row = self._row
         changes: list[Change] = [RecordTraffic(row.name, row.direction, prior)]
-        if not prior.drained_by_others:
+        if not prior.found_out:
             changes.append(BackInTraffic(row.name))
         await self._deployment.recorder.write(*changes)
         row.traffic = prior
@@ -245,4 +245,4 @@ class TargetSession:
         if failure is not None or self._traffic is None or row.traffic is None or row.traffic.drained_by_others:
             return []
         # A way back may begin at a server that the way forward left drained; a way forward has looked already.
-        return [BackInTraffic(row.name)] if row.direction is Direction.BACK else []
+        return [BackInTraffic(row.name)] if row.direction is Direction.BACK or row.traffic.healthy else []

@@ -54,7 +54,7 @@ class Capacity:
         """
         deadline = loop_time() + self._seconds
         while True:
-            async with self._alone(servers):
+            async with self.alone(servers):
                 own, lacking = await self._look(servers)
                 if not lacking:
                     await before(own)
@@ -68,7 +68,7 @@ class Capacity:
                 await asyncio.sleep(CAPACITY_POLL_SECONDS)
 
     @asynccontextmanager
-    async def _alone(self, servers: Sequence[ServerOnBox]) -> AsyncIterator[None]:
+    async def alone(self, servers: Sequence[ServerOnBox]) -> AsyncIterator[None]:
         """One section per backend and load balancer, in an order that all deployments share: two may have only some in
         common."""
         async with AsyncExitStack() as stack:

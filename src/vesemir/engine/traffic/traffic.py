@@ -13,7 +13,7 @@ from vesemir.domain.failure import FailedError
 from vesemir.domain.request import TrafficRequest
 from vesemir.domain.share import Share
 from vesemir.domain.traffic import HASH_ALGORITHMS, AdminState, ServerState, check_weights
-from vesemir.domain.traffic_place import FoundBackends
+from vesemir.domain.traffic_place import FoundBackends, Place
 from vesemir.domain.traffic_prior import PriorState, PriorTraffic
 from vesemir.engine.clock import loop_time
 from vesemir.engine.ports.load_balancer import LoadBalancer
@@ -21,6 +21,8 @@ from vesemir.engine.traffic import look_again, weights
 from vesemir.engine.traffic.capacity import Capacity
 from vesemir.engine.traffic.drain import empty
 from vesemir.engine.traffic.in_traffic import in_traffic
+from vesemir.engine.traffic.left_before import LeftBefore
+from vesemir.engine.traffic.left_behind import left_drained, restored
 from vesemir.engine.traffic.reloads import Processes
 from vesemir.engine.traffic.server import ServerOnBox, found, places_of, read_all
 from vesemir.engine.traffic.server_places import ServerPlaces, read_views
@@ -38,8 +40,9 @@ class Traffic:
 
     ``ensure`` raises ``LeaseLostError`` and is asked before every outside action. ``critical(key)`` is a section that
     one deployment at a time is in, across all instances. ``capacity_seconds`` and ``up_seconds`` are the deadlines of
-    ``haproxy.capacity`` and ``haproxy.not_up``. ``found``: the backends that ``"*"`` found at the start. Every method
-    raises ``FailedError`` (``haproxy.*``) unless it says so.
+    ``haproxy.capacity`` and ``haproxy.not_up``. ``found``: the backends that ``"*"`` found at the start. ``before``
+    knows what earlier deployments of the lane left drained. Every method raises ``FailedError`` (``haproxy.*``) unless
+    it says so.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class Traffic:
         up_seconds: float,
         ensure: Callable[[], None],
         critical: Callable[[str], AbstractAsyncContextManager[None]],
+        before: LeftBefore,
         found: FoundBackends | None = None,
     ) -> None:
         self._balancers = tuple(balancers)
         self._request = request
         self._capacity = Capacity(min_available=min_available, seconds=capacity_seconds, critical=critical)
         self._up_seconds = up_seconds
+        self._before = before
         self._places = ServerPlaces(self._balancers, request, found=found, ensure=ensure)
         self.counters = self._places.counters
         self._processes = Processes()
@@ -80,10 +85,14 @@ class Traffic:
         for box in self._balancers:
             await box.check_rights()
 
+    def backends_of(self, name: str) -> Mapping[Place, str]:
+        """In which its server stands, by place."""
+        return {server.place: server.backend for server in self._on_all(name)}
+
     async def observe(self, name: str) -> PriorTraffic:
         """What is there now."""
         servers = self._on_all(name)
-        return await self._prior(servers, await read_all(servers))
+        return await self._prior(name, servers, await read_all(servers))
 
     def server_of(self, name: str) -> str:
         """The name of a target's server in its backends."""
@@ -94,12 +103,12 @@ class Traffic:
         shown = dict.fromkeys(f"{each.backend}/{each.name}" for each in self._places.known(name))
         return ", ".join(shown) or self.server_of(name)
 
-    async def _prior(self, servers: Sequence[ServerOnBox], states: Sequence[ServerState]) -> PriorTraffic:
+    async def _prior(self, name: str, servers: Sequence[ServerOnBox], states: Sequence[ServerState]) -> PriorTraffic:
         ids = await self._processes.look(self._balancers)
         of_box = {box.name: process_id for box, process_id in zip(self._balancers, ids, strict=True)}
         seen = zip(servers, states, strict=True)
         places = {server.place: PriorState.of(state, of_box[server.box.name]) for server, state in seen}
-        return PriorTraffic(servers[0].name, places)
+        return await self._before.healed(name, servers, PriorTraffic(servers[0].name, places))
 
     async def take_out(
         self,
@@ -124,7 +133,7 @@ class Traffic:
         async def before(states: Sequence[ServerState]) -> None:
             nonlocal known
             if known is None:
-                known = await self._prior(servers, states)
+                known = await self._prior(name, servers, states)
                 if remember is not None:
                     await remember(known)
 
@@ -132,8 +141,8 @@ class Traffic:
         assert known is not None  # noqa: S101 - `before` has seen to it
         await self._try_weights(servers, known)
         text = await empty(servers, self._request, self._processes)
-        wording = known.left_as_it_was
-        return f"{text}; it {wording}" if wording else text
+        wording = [f"it {known.left_as_it_was}" if known.left_as_it_was else "", known.healing]
+        return "; ".join(filter(None, [text, *wording]))
 
     async def assert_out(self, name: str) -> str:
         """Read again, and out again where a reload put it back; what was drained before needs no capacity again."""
@@ -222,47 +231,19 @@ class Traffic:
         return await self._serve_fully(name, self._coming_back(name, prior), prior)
 
     async def restore(self, name: str, prior: PriorTraffic) -> str:
-        """As it was before the deployment, on each load balancer that can be reached; raises for those that cannot."""
+        """As it was found, on each load balancer that can be reached; raises for those that cannot."""
         self._back.pop(name, None)
-        failed: list[FailedError] = []
-        for server in self._on_all(name):
-            was = prior.places.get(server.place)
-            try:
-                if was is not None:
-                    await server.restore(was)
-            except FailedError as error:
-                failed.append(error)
-        if failed:
-            text = "; ".join(error.failure.message for error in failed)
-            raise FailedError(failed[0].failure.code, text) from failed[0]
-        places = ", ".join(f"{was} on {place}" for place, was in prior.places.items())
-        return f"its server {self._request.server_of(name)} in HAProxy is as it was before ({places})"
+        return await restored(self._on_all(name), prior)
 
     async def leave_drained(self, name: str, prior: PriorTraffic | None = None) -> str:
         """Drained in all its backends on every load balancer. Returns the sentence for the failure, also when HAProxy
-        cannot be told.
-
-        With ``prior``, maint that somebody else had set stays maint. Raises ``LeaseLostError`` only.
-        """
+        cannot be told. Raises ``LeaseLostError`` only."""
         self._back.pop(name, None)
-        known = {} if prior is None else prior.places
-        done, failed = [], []
-        for server in self._on_all(name):
-            was = known.get(server.place)
-            kept = was is not None and was.admin is AdminState.MAINT
-            try:
-                await server.leave_drained(AdminState.MAINT if kept else AdminState.DRAIN)
-                done.append(str(server.place))
-            except FailedError as error:
-                failed.append(f"{server.place} ({error.failure.message})")
-        shown, reported = f"its server {self._request.server_of(name)}", []
-        if done:
-            reported.append(
-                f"{shown} is left drained on {', '.join(done)}, agent checks off: mend it, then set it ready"
-            )
-        if failed:
-            reported.append(f"{shown} could not be drained on {', '.join(failed)} and may get traffic: look there")
-        return "; ".join(reported)
+        return await left_drained(self._on_all(name), prior, ready=self._before.ready_command(name))
+
+    def alone(self, name: str) -> AbstractAsyncContextManager[None]:
+        """The section in which deployments drain servers of the same backends."""
+        return self._capacity.alone(self._on_all(name))
 
     # --- how ------------------------------------------------------------------------------------------------------
 
@@ -271,13 +252,13 @@ class Traffic:
 
     def _coming_back(self, name: str, prior: PriorTraffic) -> list[ServerOnBox]:
         """Where nobody else had taken it out."""
-        out = {place for place, was in prior.places.items() if was.is_taken_out}
+        out = {place for place, was in prior.wanted.items() if was.is_taken_out}
         return [server for server in self._on_all(name) if server.place not in out]
 
     async def _try_weights(self, servers: Sequence[ServerOnBox], prior: PriorTraffic) -> None:
         """Only HAProxy knows whether a hash is static: asked while the server gets no traffic, before any work."""
         for server in servers:
-            was, state = prior.places.get(server.place), await server.read()
+            was, state = prior.wanted.get(server.place), await server.read()
             asked = self._request.weights and state.algorithm in HASH_ALGORITHMS
             if asked and state.admin is AdminState.DRAIN and was is not None and not was.is_taken_out:
                 await server.try_weight(self._request.weights[0])
@@ -286,7 +267,7 @@ class Traffic:
         """100 % where it comes back, exactly what was there where it does not, and the agent as before."""
         await weights.serve(servers, 100)
         for server in self._on_all(name):
-            was = prior.places.get(server.place)
+            was = prior.wanted.get(server.place)
             if was is not None and was.is_taken_out:
                 await server.restore(was)
             elif was is not None and was.agent:

@@ -58,7 +58,7 @@ class DrainedServers:
 async def _in_traffic(server: DrainedServer, boxes: Sequence[LoadBalancer]) -> bool:
     """Put back wherever the deployment had taken it out; where it is no longer known, nobody waits for it."""
     by_name = {box.name: box for box in boxes}
-    for place, was in server.traffic.places.items():
+    for place, was in server.traffic.wanted.items():
         box = by_name.get(place.box)
         if box is None or was.is_taken_out:
             continue

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
+from tests.fakes.left_before import nothing_before
 from tests.fakes.loadbalancer import FakeLoadBalancer, FakeServer
 
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
@@ -61,6 +62,7 @@ def moving(
         up_seconds=0.1,
         ensure=ensure,
         critical=sections or Sections(),
+        before=nothing_before(),
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from tests.fakes.left_before import nothing_before
 from tests.fakes.loadbalancer import FakeLoadBalancer, FakeServer
 
 from vesemir.domain.failure import FailedError, FailureCode, LeaseLostError
@@ -40,6 +41,7 @@ def moving(*boxes: FakeLoadBalancer, ensure: Callable[[], None] = lambda: None, 
         up_seconds=0.1,
         ensure=ensure,
         critical=lambda _key: nullcontext(),  # type: ignore[arg-type, return-value]
+        before=nothing_before(),
     )
 
 

@@ -43,7 +43,7 @@ class FinishedTarget:
 @dataclass(frozen=True, slots=True)
 class PlannedHost:
     """``server`` is BACKEND/SERVER in HAProxy, one for each backend with commas between; ``unchecked`` is what could
-    not be looked at, and why."""
+    not be looked at, and why; ``taken_out`` where somebody has taken it out of traffic."""
 
     name: str
     address: str
@@ -51,12 +51,20 @@ class PlannedHost:
     server: str | None
     steps: tuple[str, ...]
     unchecked: tuple[str, ...] = ()
+    taken_out: str = ""
 
     @classmethod
     def of_json(cls, target: Json) -> "PlannedHost":
-        """A plan of release 0.1 has no ``unchecked``."""
-        steps, unchecked = tuple(target["steps"]), tuple(target.get("unchecked", ()))
-        return cls(target["name"], target["address"], target["source"], target["server"], steps, unchecked)
+        """A plan of release 0.1 has neither ``unchecked`` nor ``taken_out``."""
+        return cls(
+            name=target["name"],
+            address=target["address"],
+            source=target["source"],
+            server=target["server"],
+            steps=tuple(target["steps"]),
+            unchecked=tuple(target.get("unchecked", ())),
+            taken_out=target.get("taken_out", ""),
+        )
 
 
 @dataclass(frozen=True, slots=True)

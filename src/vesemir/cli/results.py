@@ -125,9 +125,22 @@ def plan_parts(plan: FoundPlan) -> Iterator[RenderableType]:
         yield text(f"Steps on {on}: {', '.join(steps)}")
     if plan.load_balancers:
         yield text(f"Load balancers: {', '.join(plan.load_balancers)}")
+    yield from _without_traffic(ordered)
     for host in ordered:
         for what in host.unchecked:
             yield text(f"Could not be checked on {host.name}: {what}")
+
+
+def _without_traffic(hosts: Sequence[PlannedHost]) -> Iterator[RenderableType]:
+    """A release that is out where nothing serves helps no user: said before it is."""
+    out = [host for host in hosts if host.taken_out]
+    if not out:
+        return
+    named = ", ".join(f"{host.name} ({host.taken_out})" for host in out)
+    if len(out) == len(hosts):
+        yield text(f"No target gets traffic: every server is taken out of HAProxy already: {named}.", "bold")
+    else:
+        yield text(f"Taken out of HAProxy already: {named}.")
 
 
 def _by_steps(hosts: Iterable[PlannedHost]) -> Mapping[Sequence[str], list[str]]:

@@ -258,6 +258,9 @@ class PlannedTarget(PublishedModel):
     server: str | None
     steps: list[str]
     unchecked: list[str] = Field(default_factory=list, description="what the dry run could not look at, and why")
+    taken_out: str = Field(
+        default="", description="how and where its server is taken out of traffic already; empty where it is not"
+    )
 
 
 class PlanBody(PublishedModel):

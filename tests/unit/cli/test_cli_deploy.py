@@ -17,6 +17,9 @@ from tests.unit.cli.scripted import (
     finished,
 )
 
+from vesemir.cli.finished import FoundPlan
+from vesemir.cli.output import show
+from vesemir.cli.results import plan_parts
 from vesemir.engine.ports.broker import BrokerAwayError
 
 MIDDLE = [ACCEPTED, STARTED, WEB1_STARTED, WEB1_STEP, WEB1_FINISHED]
@@ -174,6 +177,27 @@ def test_plan_asks_for_a_dry_run_under_a_new_id(
     assert lines[-1] == (
         "Nothing stands in the way of 2.0.0 of shop in production on 2 targets (dry run, nothing was changed)."
     )
+
+
+ALL_OUT = (
+    "No target gets traffic: every server is taken out of HAProxy already: web2 (drain on lb1), web1 (drain on lb1)."
+)
+
+
+@pytest.mark.parametrize(
+    ("out", "lines"),
+    [
+        ((), []),
+        (("web1",), ["Taken out of HAProxy already: web1 (drain on lb1)."]),
+        (("web1", "web2"), [ALL_OUT]),
+    ],
+)
+def test_plan_says_what_gets_no_traffic(
+    out: tuple[str, ...], lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = [{**each, "taken_out": "drain on lb1" if each["name"] in out else ""} for each in PLAN["targets"]]
+    show(*plan_parts(FoundPlan.of_json({**PLAN, "targets": targets})))
+    assert [each for each in capsys.readouterr().out.splitlines() if "HAProxy already" in each] == lines
 
 
 @pytest.mark.parametrize("command", ["cancel", "pause", "resume"])

@@ -5,6 +5,7 @@ Every target is looked at, all at once within the limits of SSH, and everything 
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -27,27 +28,31 @@ RANKS = ("artifact", "haproxy")
 """The parts of failure codes that concern every target, the gravest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found out of targets, by name, beside what stands in their way. ``unchecked``: what could not be looked
+    at, and why. ``taken_out``: where somebody has taken the server out of traffic."""
+
+    unchecked: dict[str, list[str]] = field(default_factory=dict)
+    taken_out: dict[str, str] = field(default_factory=dict)
+
+
 async def dry_run(started: StartedDeployment) -> Ending:
     """Raises ``StoppedError``, ``LeaseLostError``."""
     deployment, prepared = started.deployment, started.prepared
     left = deployment.request.timeouts.deployment - started.progress.record.clock_seconds
     async with interruptible(deployment.lease, seconds=max(0.0, left)):
-        unchecked: dict[str, list[str]] = {}
-        failure = await _rehearse(deployment, prepared, unchecked)
+        looked = Looked()
+        failure = await _rehearse(deployment, prepared, looked)
     state = DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED
-    return Ending(state, failure, plan=_plan_body(deployment, prepared, unchecked))
+    return Ending(state, failure, plan=_plan_body(deployment, prepared, looked))
 
 
-async def _rehearse(
-    deployment: Deployment, prepared: PreparedDeployment, unchecked: dict[str, list[str]]
-) -> Failure | None:
-    """The gravest obstacle, the first of them in the plan's order, or None. Each target's own are recorded on its row.
-
-    What could not be looked at is put into ``unchecked``, by target.
-    """
+async def _rehearse(deployment: Deployment, prepared: PreparedDeployment, looked: Looked) -> Failure | None:
+    """The gravest obstacle, the first of them in the plan's order, or None. Each target's own stand on its row."""
     unseen = [row for row in prepared.rows.values() if not row.finished]
     artifacts = ArtifactLook(deployment.ports.artifact)
-    await for_each(unseen, partial(_look_at, deployment, artifacts, unchecked), name="rehearsal")
+    await for_each(unseen, partial(_look_at, deployment, artifacts, looked), name="rehearsal")
     return _gravest(row.failure for row in prepared.rows.values() if row.failure)
 
 
@@ -61,18 +66,18 @@ def _gravest(failures: Iterable[Failure]) -> Failure | None:
     return min(failures, key=rank, default=None)
 
 
-async def _look_at(deployment: Deployment, artifacts: ArtifactLook, unchecked: dict[str, list[str]], row: Row) -> None:
+async def _look_at(deployment: Deployment, artifacts: ArtifactLook, looked: Looked, row: Row) -> None:
     obstacles: list[Failure] = []
     try:
         async with asyncio.timeout(deployment.request.timeouts.target):
             async with deployment.ports.hosts.login(row.target, deployment.ticket()) as look:
                 findings = await Rehearsal(deployment, row, look, artifacts).findings()
             obstacles += findings.obstacles
-            unchecked[row.name] = [deployment.redact(text) for text in findings.unchecked]
+            looked.unchecked[row.name] = [deployment.redact(text) for text in findings.unchecked]
             if deployment.traffic is not None:
                 await deployment.traffic.check([row.name])
                 await deployment.traffic.check_rights()
-                await deployment.traffic.observe(row.name)
+                looked.taken_out[row.name] = (await deployment.traffic.observe(row.name)).taken_out
     except FailedError as error:
         obstacles.append(error.failure)
     except TimeoutError:
@@ -90,9 +95,7 @@ async def _record(deployment: Deployment, row: Row, obstacles: Sequence[Failure]
     await deployment.recorder.write(row.move(TargetState.RUNNING), row.move(state, finished=True, failure=failure))
 
 
-def _plan_body(
-    deployment: Deployment, prepared: PreparedDeployment, unchecked: Mapping[str, Sequence[str]]
-) -> Mapping[str, Any]:
+def _plan_body(deployment: Deployment, prepared: PreparedDeployment, looked: Looked) -> Mapping[str, Any]:
     """``plan`` of ``deployment.finished``: the batches, and per target its address, server and steps in order."""
     return {
         "batches": [list(batch.names) for batch in prepared.plan.batches],
@@ -103,7 +106,8 @@ def _plan_body(
                 "source": row.target.source,
                 "server": deployment.traffic.shown(row.name) if deployment.traffic else None,
                 "steps": _step_names(deployment, row, canary=row.name in prepared.plan.canaries),
-                "unchecked": list(unchecked.get(row.name, ())),
+                "unchecked": looked.unchecked.get(row.name, []),
+                "taken_out": looked.taken_out.get(row.name, ""),
             }
             for row in prepared.rows.values()
         ],

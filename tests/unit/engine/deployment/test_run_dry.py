@@ -6,6 +6,7 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import one_instance
 
 from vesemir.domain.step import Direction
+from vesemir.domain.traffic import AdminState
 
 
 async def test_a_dry_run_changes_nothing_and_tells_the_plan() -> None:
@@ -21,11 +22,21 @@ async def test_a_dry_run_changes_nothing_and_tells_the_plan() -> None:
             "server": "shop/web1",
             "steps": ["drain", "unpack", "switch", "verify", "health", "enable"],
             "unchecked": [],
+            "taken_out": "",
         }
         assert world.statuses() == {"web1": "skipped", "web2": "skipped"}
         assert {call.what for call in world.hosts.calls} == {"login"}
         assert world.lbs[0].told == []
         assert "dry run finished: succeeded, 0 of 2 targets in " in world.instances[0].log.of("info")[-1]
+
+
+async def test_a_dry_run_says_what_is_taken_out_of_traffic_already() -> None:
+    async with one_instance(2, balancers=2) as world:
+        for lb in world.lbs:
+            lb.by_name["web2"].admin = AdminState.DRAIN
+        await world.accept(traffic=True, dry_run=True)
+        targets = (await world.result())["plan"]["targets"]
+        assert [target["taken_out"] for target in targets] == ["", "drain on lb1, drain on lb2"]
 
 
 async def test_a_dry_run_says_what_is_in_the_way() -> None:

@@ -22,8 +22,12 @@ RECORD = 'printf "%s" "${0##*/}" >> "$LOG"\nprintf " %s" "$@" >> "$LOG"\necho >>
 INSTALLED = '[ -s "${LOG%/*}/installed" ] || exit 1\nprintf "installed %s" "$(cat "${LOG%/*}/installed")"\n'
 INSTALL = (
     RECORD
-    + 'case "$1 $*" in *--download-only*) ;; '
-    + 'install*) for last; do :; done; echo "${last#*=}" > "${LOG%/*}/installed" ;; esac\n'
+    + """\
+case "$1 $*" in
+    *--download-only*) ;;
+    install*) for last; do :; done; echo "${last#*=}" > "${LOG%/*}/installed" ;;
+esac
+"""
 )
 CONVERGE = RECORD + 'for last; do :; done\ncat "$last" >> "$LOG"\n'
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.fakes.hosts import HANGS, SUCCEEDED, failed
-from tests.unit.engine.onlookers import Watch
+from tests.unit.engine.onlookers import PREPARE, Watch
 from tests.unit.engine.virtual_time import VirtualLoop, on_virtual_time, until
 from tests.unit.engine.world import RELEASE, Instance, World, words
 
@@ -23,7 +23,8 @@ from vesemir.domain.traffic import AdminState
 
 LOST = FailedError(FailureCode.SSH_CONNECTION_LOST, "the connection is lost")
 UNREACHABLE = FailedError(FailureCode.SSH_UNREACHABLE, "no route to host")
-STEPS = ("unpack", "switch", "verify", "switch-back")
+FETCH = (Step(PREPARE, words("fetch")),)
+STEPS = (PREPARE, "unpack", "switch", "verify", "switch-back")
 MOST_INSTANCES = 3
 
 ROLLOUTS = st.fixed_dictionaries(
@@ -37,6 +38,7 @@ ROLLOUTS = st.fixed_dictionaries(
         "approve_after": st.sampled_from([None, None, "batch"]),
         "order_by": st.sampled_from([None, "zone"]),
         "min_healthy_seconds": st.sampled_from([0, 0, 3]),
+        "prepare": st.sampled_from([None, "all"]),
     }
 )
 TRAFFIC = st.fixed_dictionaries(
@@ -72,7 +74,7 @@ class RolloutMachine(RuleBasedStateMachine):
         traffic=st.none() | TRAFFIC,
         min_available=st.sampled_from([0, 1, "50%"]),
         seconds=st.sampled_from([3600, 3600, 15]),
-        recipe=st.sampled_from([RELEASE, CHECKED]),
+        recipe=st.sampled_from([replace(each, prepare=FETCH) for each in (RELEASE, CHECKED)]),
         data=st.data(),
     )
     def begin(

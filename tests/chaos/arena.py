@@ -51,6 +51,8 @@ class Arena:
     armed: int = 4
     """Instances that are to die at a failpoint, at a time."""
     instances: list[Instance] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of every instance that is started from now on."""
     _ordinary: list[Instance] = field(default_factory=list)
     _number: int = 0
 
@@ -77,7 +79,7 @@ class Arena:
     def environment(self, **own: str) -> dict[str, str]:
         lease = {"VESEMIR_LEASE__SECONDS": str(self.lease)}
         names = {"VESEMIR_AMQP__NAMESPACE": self.name, "VESEMIR_POSTGRES__DSN": self.dsn}
-        return {**self.lab.described["env"], **self.lab.bytecode, **lease, **names, **own}
+        return {**self.lab.described["env"], **self.lab.bytecode, **lease, **names, **self.variables, **own}
 
     async def start(self, **own: str) -> Instance:
         """One more instance, healthy, with these variables beside the usual ones."""

@@ -8,6 +8,7 @@ from tests.chaos import (
     faults_dying,
     faults_hosts,
     faults_messages,
+    faults_prepare,
     faults_record,
     faults_traffic,
 )
@@ -61,4 +62,12 @@ FAULTS = (
     Fault("32", "HAProxy reloaded in mid-deployment", faults_traffic.haproxy_reloaded),
     Fault("33", "host key changed", faults_hosts.host_key_changed, most=5),
     Fault("34", "disk full; login that prints", faults_hosts.full_disk_and_noise, alone=True, most=5),
+    Fault("48", "killed in prepare", faults_prepare.in_prepare),
+    Fault("48b", "killed between prepare and drain", faults_prepare.before_drain),
+    Fault(
+        "48c",
+        "killed while targets are prepared and drained, behind HAProxy",
+        faults_prepare.killed_somewhere,
+        alone=True,
+    ),
 )

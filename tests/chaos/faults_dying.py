@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from tests.chaos.arena import LEASE_SECONDS, Arena, Deployment
 from tests.chaos.instance import Instance
@@ -20,7 +21,7 @@ MOST_ROUNDS = 20
 REPUBLISHED_SECONDS = 15.0
 
 
-async def _die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1) -> None:
+async def die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1, **event: Any) -> None:
     """Deployments, a few at a time, until every armed instance has died at that place; two ordinary ones run on.
 
     An armed instance takes one deployment at a time, with one target at a time: nothing else of it is in flight.
@@ -44,7 +45,7 @@ async def _die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1) -
             if len(deaths) == arena.armed:
                 break
             known = len(deaths)
-            asked = [await arena.deploy(seconds=0.3) for _ in range(max(2, arena.armed))]
+            asked = [await arena.deploy(seconds=0.3, **event) for _ in range(max(2, arena.armed))]
             blow.look_at(*asked)
             await asyncio.gather(*(arena.result(each) for each in asked), return_exceptions=True)
             blow.recoveries += [time.time() - death for death in deaths[known:]]
@@ -56,20 +57,20 @@ async def _die_at(arena: Arena, blow: Try, place: Failpoint, *, most: int = 1) -
 
 
 async def before_insert(arena: Arena, blow: Try) -> None:
-    await _die_at(arena, blow, Failpoint.BEFORE_INSERT)
+    await die_at(arena, blow, Failpoint.BEFORE_INSERT)
 
 
 async def before_acknowledge(arena: Arena, blow: Try) -> None:
-    await _die_at(arena, blow, Failpoint.BEFORE_ACKNOWLEDGE)
+    await die_at(arena, blow, Failpoint.BEFORE_ACKNOWLEDGE)
 
 
 async def before_send(arena: Arena, blow: Try) -> None:
-    await _die_at(arena, blow, Failpoint.BEFORE_SEND)
+    await die_at(arena, blow, Failpoint.BEFORE_SEND)
     _nothing_redone(arena, blow)
 
 
 async def before_record(arena: Arena, blow: Try) -> None:
-    await _die_at(arena, blow, Failpoint.BEFORE_RECORD)
+    await die_at(arena, blow, Failpoint.BEFORE_RECORD)
     _nothing_redone(arena, blow)
 
 
@@ -80,11 +81,11 @@ def _nothing_redone(arena: Arena, blow: Try) -> None:
 
 
 async def after_commit(arena: Arena, blow: Try) -> None:
-    await _die_at(arena, blow, Failpoint.AFTER_COMMIT, most=6)
+    await die_at(arena, blow, Failpoint.AFTER_COMMIT, most=6)
 
 
 async def before_mark(arena: Arena, blow: Try) -> None:
-    await _die_at(arena, blow, Failpoint.BEFORE_MARK, most=6)
+    await die_at(arena, blow, Failpoint.BEFORE_MARK, most=6)
     # The result may be there before the survivor publishes to the other place again: its publisher's lease runs first.
     patience = time.monotonic() + REPUBLISHED_SECONDS
     while not (again := _published_again(arena, blow)) and time.monotonic() < patience:

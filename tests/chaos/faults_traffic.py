@@ -18,7 +18,7 @@ async def haproxy_reloaded(arena: Arena, blow: Try) -> None:
     await arena.crew(2)
     socket = arena.lab.described["haproxy_socket"]
     rollout = {"concurrency": 1, "min_healthy_seconds": 0}
-    made = arena.event(boxes=3, seconds=1.5, haproxy=_haproxy(arena), rollout=rollout, lane="traffic")
+    made = arena.event(boxes=3, seconds=1.5, haproxy=haproxy_part(arena), rollout=rollout, lane="traffic")
     blow.look_at(made)
     await arena.requester.deploy(made.event)
     await arena.running(made)
@@ -28,11 +28,11 @@ async def haproxy_reloaded(arena: Arena, blow: Try) -> None:
     await arena.result(made)
     out = await out_of_traffic(socket)
     blow.expect(not out, f"left out of traffic: {out}")
-    await _all_up(blow, socket)
+    await all_up(blow, socket)
     blow.tries = 1
 
 
-async def _all_up(blow: Try, socket: str) -> None:
+async def all_up(blow: Try, socket: str) -> None:
     try:
         async with asyncio.timeout(20):
             while set((await server_states(socket)).values()) != {"UP"}:
@@ -41,7 +41,7 @@ async def _all_up(blow: Try, socket: str) -> None:
         blow.expect(False, f"not all up: {await server_states(socket)}")  # noqa: FBT003
 
 
-def _haproxy(arena: Arena) -> dict[str, Any]:
+def haproxy_part(arena: Arena) -> dict[str, Any]:
     return {
         "targets": {"inventory": {"groups": ["shop-lb"]}},
         "backend": arena.lab.described["backend"],

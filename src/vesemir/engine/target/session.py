@@ -144,6 +144,9 @@ class TargetSession:
             await self._steps.remote(host, step, resumed=self._row.resumed)
         reach(Failpoint.PREPARED)
         self._scope.begin_anew()
+        if not self._row.touched:
+            with self._scope.idle():
+                pass  # nothing was begun yet: it is skipped if the rollout has failed meanwhile
 
     async def _out_of_traffic(self) -> None:
         traffic, row = self._traffic, self._row

@@ -335,6 +335,16 @@ async def test_a_target_that_an_older_instance_began_is_not_prepared_before_the_
         assert [world.shown(target.name) for target in world.targets] == [[READY]] * 3
 
 
+async def test_a_target_that_is_prepared_when_the_rollout_has_failed_is_not_drained() -> None:
+    async with prepared_world(2) as world:
+        world.hosts.steps["web1:fetch"] = failed(4)
+        await world.accept(traffic=True, rollout=AT_ONCE)
+        assert (await world.result())["status"] == "failed"
+        assert world.statuses() == {"web1": "failed", "web2": "skipped"}
+        assert not [event for event in world.told("step.finished") if event["step"] == "drain"]
+        assert not world.hosts.ran("switch")
+
+
 async def test_a_failure_after_prepare_leaves_the_server_drained_as_ever() -> None:
     async with prepared_world(1) as world:
         world.hosts.steps["switch"] = failed(1)

@@ -177,6 +177,6 @@ async def test_what_an_earlier_owner_recorded_is_told_in_the_result() -> None:
         await world.told_of("target.started", count=2)
         assert in_record(world) == {"web1": True, "web2": None}
         world.instances[0].kill()
-        world.server("web1").admin = AdminState.DRAIN  # by somebody, since
+        await world.lbs[0].set_state("shop", "web1", AdminState.DRAIN)
         world.instance()
         assert in_result(await world.result()) == {"web1": True, "web2": True}

@@ -246,12 +246,18 @@ def _server(state: Mapping[str, str], stat: Mapping[str, str], algorithm: str) -
         has_check=_whole(state["srv_check_state"]) & _CHECK_RUNS == _CHECK_RUNS,
         has_agent=bool(agent & _CONFIGURED),
         agent_enabled=bool(agent & _CONFIGURED and agent & _ENABLED),
-        check_said=" ".join(filter(None, (stat.get("check_status"), stat.get("check_desc")))),
+        check_said=_check_said(stat),
         tracks=stat.get("tracked") or "",
         algorithm=algorithm,
         is_empty_slot=bool(bits & _WITHOUT_NAME)
         or (admin is AdminState.MAINT and state["srv_addr"] in _WITHOUT_ADDRESS),
     )
+
+
+def _check_said(stat: Mapping[str, str]) -> str:
+    """The last check's result. While the next one runs HAProxy puts ``* `` before it (management.txt, 9.1)."""
+    status = (stat.get("check_status") or "").removeprefix("* ")
+    return " ".join(filter(None, (status, stat.get("check_desc"))))
 
 
 def _number(text: str | None) -> int | None:

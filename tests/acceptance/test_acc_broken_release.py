@@ -70,6 +70,7 @@ def check_stopped(lab: Lab, result: Event, before: Mapping[str, str]) -> None:
     assert broken["failure"]["runbook"] == "docs/runbook.md#health-failed"
     assert "drained" in broken["failure"]["message"]
     assert (spared["status"], spared["failure"]) == ("skipped", None)
+    assert (broken["in_traffic"], spared["in_traffic"]) == (False, True)
     assert lab.servers()["web1"].is_drained
     assert lab.servers()["web2"].is_back
     assert lab.current("web2") == before["web2"]

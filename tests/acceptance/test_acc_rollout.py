@@ -94,7 +94,8 @@ def test_a_server_in_maint_before_is_worked_on_and_left_so(lab: Lab, requester: 
     """And the end says so."""
     lab.haproxy(f"set server {lab['backend']}/web2 state maint")
     event = lab.script('touch "$BOX_ROOT/worked-on"', "web2", haproxy=lab.haproxy_part)
-    assert requester.deploy(event)["status"] == "succeeded"
+    result = requester.deploy(event)
+    assert (result["status"], result["targets"][0]["in_traffic"]) == ("succeeded", False)
     assert (lab.root("web2") / "worked-on").exists()
     assert lab.servers()["web2"].status == "MAINT"
     steps = [each.body for each in requester.events(event["deployment_id"], "step.finished")]

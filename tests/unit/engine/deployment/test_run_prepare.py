@@ -345,6 +345,34 @@ async def test_a_target_that_is_prepared_when_the_rollout_has_failed_is_not_drai
         assert not world.hosts.ran("switch")
 
 
+TEXT = replace(RECIPE, source="prepared")
+OLDER = replace(TEXT, prepare=(), steps=(*RECIPE.prepare, *RECIPE.steps))
+"""As the release before reads what is recorded: it prepares after the drain, and knows no prepare of all."""
+
+
+@EACH_OR_ALL
+@pytest.mark.parametrize("step", ["fetch", "unpack", "switch"])
+@pytest.mark.parametrize("first", [TEXT, OLDER], ids=["newer first", "older first"])
+async def test_releases_take_over_from_each_other_in_prepare_and_after_it(
+    prepare: str, step: str, first: Recipe
+) -> None:
+    async with World(3, recipes=[first]) as world:
+        world.instance()
+        await world.accept(traffic=True, rollout={"prepare": prepare, "concurrency": 2})
+        await until(lambda: world.hosts.begun("web1", step))
+        await asyncio.sleep(0.5)
+        world.instances[0].kill()
+        world.book.texts["release", "prepared"] = OLDER if first is TEXT else TEXT
+        world.instance()
+        if step == "switch":  # not idempotent, and it broke off
+            assert (await world.result())["targets"][0]["failure"]["code"] == "target.state_unknown"
+            return
+        assert (await world.result())["status"] == "succeeded"
+        assert [world.shown(target.name) for target in world.targets] == [[READY]] * 3
+        assert len(world.told("target.finished")) == 3
+        assert len(world.hosts.ran("switch")) == 3
+
+
 async def test_a_failure_after_prepare_leaves_the_server_drained_as_ever() -> None:
     async with prepared_world(1) as world:
         world.hosts.steps["switch"] = failed(1)

@@ -169,20 +169,12 @@ def with_left_behind(failure: Failure, wording: str) -> Failure:
     return Failure(failure.code, f"{failure.message}; {wording}") if wording else failure
 
 
-_LEFT_READY = "is left ready"
-
-
 def left_ready(server: str) -> str:
     """The words for the server of a target that failed after it had succeeded."""
     return (
-        f"its server {server} {_LEFT_READY}: HAProxy's checks keep it out of traffic while it is DOWN and take it back "
+        f"its server {server} is left ready: HAProxy's checks keep it out of traffic while it is DOWN and take it back "
         "when it recovers"
     )
-
-
-def is_left_ready(message: str) -> bool:
-    """Whether a failure says so: nothing has to be set ready by hand."""
-    return _LEFT_READY in message.partition(_LEFT_BEHIND)[2]
 
 
 def cause_of(failure: Failure) -> str:

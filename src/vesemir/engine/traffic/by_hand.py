@@ -78,7 +78,7 @@ class ServersByHand:
                 said = await place.traffic.assert_in(asked.host, wanted)
             await self._keep(asked, ServerCommand.READY, place)
         self._log.info("{host} was put back into traffic by {who}", host=asked.host, who=asked.requested_by)
-        return said
+        return f"was put back: {said}"
 
     async def drain(self, asked: AskedServer) -> str:
         """Take it out as a deployment does, and leave it drained."""

@@ -62,7 +62,8 @@ class Capacity:
                         await server.drain()
                     return
             if loop_time() >= deadline:
-                raise FailedError(FailureCode.HAPROXY_CAPACITY, f"{lacking}, for {self._seconds:g} s")
+                waited = f", for {self._seconds:g} s" if self._seconds else ""
+                raise FailedError(FailureCode.HAPROXY_CAPACITY, lacking + waited)
             saw(lacking)
             with waiting():
                 await asyncio.sleep(CAPACITY_POLL_SECONDS)

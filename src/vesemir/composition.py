@@ -134,7 +134,9 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         store=await stack.enter_async_context(
             PostgresStore.connected(settings.postgres, instance=instance, namespace=settings.amqp.namespace)
         ),
-        hosts=await stack.enter_async_context(SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place)),
+        hosts=await stack.enter_async_context(
+            SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place, log=log)
+        ),
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),
         systemd=Notifier.from_environment(log=log),
     )

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,16 @@ SSHD = shutil.which("sshd") or "/usr/sbin/sshd"
 PYTHON = next((name for name in ("/usr/bin/python3", "/usr/local/bin/python3") if Path(name).exists()), "python3")
 """By its path: a version manager's shell function would take longer than all the rest."""
 SFTP_SERVERS = ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server", "/usr/lib/ssh/sftp-server")
+
+
+@dataclass(frozen=True)
+class Account:
+    """An ordinary user with a login shell and a home of its own, in a server's namespace only; ``mount`` is mounted
+    there (a type and options of mount(8))."""
+
+    name: str
+    shell: str = "/bin/bash"
+    mount: str = ""
 
 
 @dataclass
@@ -52,6 +62,13 @@ class Sshd:
             }
         )
 
+    def account(self, account: Account) -> Target:
+        """Its state is where the settings say, in its home."""
+        return Target(name=account.name, address="127.0.0.1", port=self.port, user=account.name)
+
+    def home(self, account: Account) -> Path:
+        return self.folder / "homes" / account.name
+
     def log(self) -> str:
         return (self.folder / "sshd.log").read_text()
 
@@ -67,21 +84,38 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def in_private_namespace(folder: Path, home: Path, sudoers: str) -> list[str]:
+def in_private_namespace(folder: Path, home: Path, sudoers: str, accounts: Sequence[Account] = ()) -> list[str]:
     """A command prefix: a mount namespace whose ``/etc`` knows ``deploy``. The machine's own files are not touched."""
-    line = f"{DEPLOY}:x:{DEPLOY_ID}:{DEPLOY_ID}::{home}:/bin/bash\n"
-    (folder / "passwd").write_text(Path("/etc/passwd").read_text() + line)
-    (folder / "shadow").write_text(Path("/etc/shadow").read_text() + f"{DEPLOY}:*:19000:0:99999:7:::\n")
+    users, mounted = [(DEPLOY, home, "/bin/bash")], []
+    for account in accounts:
+        own = folder / "homes" / account.name
+        own.mkdir(parents=True)
+        os.chown(own, DEPLOY_ID, DEPLOY_ID)
+        users.append((account.name, own, account.shell))
+        if account.mount:
+            mounted.append(f"mount {account.mount} {own}")
+    lines = [f"{name}:x:{DEPLOY_ID}:{DEPLOY_ID}::{own}:{shell}\n" for name, own, shell in users]
+    (folder / "passwd").write_text(Path("/etc/passwd").read_text() + "".join(lines))
+    shadow = [f"{name}:*:19000:0:99999:7:::\n" for name, _, _ in users]
+    (folder / "shadow").write_text(Path("/etc/shadow").read_text() + "".join(shadow))
     (folder / "shadow").chmod(0o600)
     (folder / "sudoers").write_text("Defaults env_reset\nroot ALL=(ALL:ALL) ALL\n" + sudoers)
     (folder / "sudoers").chmod(0o440)
     mounts = [f"mount --bind {folder}/{name} /etc/{name}" for name in ("passwd", "shadow", "sudoers")]
-    script = " && ".join([*mounts, 'exec "$@"'])
+    script = " && ".join([*mounts, *mounted, 'exec "$@"'])
     return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh"]
 
 
 @contextlib.contextmanager
-def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str = "", sftp: str = "") -> Iterator[Sshd]:
+def sshd_running(
+    folder: Path,
+    *,
+    user: str = "",
+    extra: str = "",
+    sudoers: str = "",
+    sftp: str = "",
+    accounts: Sequence[Account] = (),
+) -> Iterator[Sshd]:
     """Start one; at the end it and its sessions are gone. ``sftp`` is its subsystem, if not the machine's own.
 
     Who logs in is the one who runs the tests, or ``DEPLOY``, an ordinary user that exists in this server's namespace
@@ -95,7 +129,7 @@ def sshd_running(folder: Path, *, user: str = "", extra: str = "", sudoers: str 
     home.mkdir(mode=0o755)
     prefix = []
     if user == DEPLOY:
-        prefix = in_private_namespace(folder, home, sudoers)
+        prefix = in_private_namespace(folder, home, sudoers, accounts)
         for owned in (state, home):
             os.chown(owned, DEPLOY_ID, DEPLOY_ID)
     host_key, client_key = make_key(folder / "host_key"), make_key(folder / "client_key")

@@ -38,14 +38,26 @@ async def refusal(settings: SshSettings, target: Target) -> tuple[FailureCode, s
     return failed.value.failure.code, failed.value.failure.message
 
 
-async def test_a_wrong_host_key(box: Sshd, tmp_path: Path) -> None:
-    other = public_key(make_key(tmp_path / "other")).split()
-    for known in (f"[127.0.0.1]:{box.port} {other[0]} {other[1]}\n", ""):
-        (tmp_path / "known_hosts").write_text(known)
-        code, text = await refusal(box.settings(known_hosts=tmp_path / "known_hosts"), box.target)
+@pytest.mark.parametrize(
+    ("pinned", "words"),
+    [
+        ("", ("no line of", "add one for [127.0.0.1]:{port}")),
+        ("ssh-ed25519", ("is not the one pinned in", "replace the line")),
+        ("ssh-rsa", ("of the kind ssh-rsa, and the host has only ssh-ed25519", "add a line")),
+    ],
+    ids=["not pinned", "another key", "another kind of key"],
+)
+async def test_a_wrong_host_key(box: Sshd, tmp_path: Path, pinned: str, words: tuple[str, ...]) -> None:
+    known = tmp_path / "known_hosts"
+    other = asyncssh.generate_private_key(pinned or "ssh-ed25519").export_public_key().decode()
+    known.write_text(f"[127.0.0.1]:{box.port} {other}" if pinned else "")
+    began = asyncio.get_running_loop().time()
+    code, text = await refusal(box.settings(known_hosts=known), box.target)
 
-        assert code is FailureCode.SSH_HOST_KEY_MISMATCH
-        assert f"`ssh-keygen -F '[127.0.0.1]:{box.port}' -f {tmp_path}/known_hosts`" in text
+    assert code is FailureCode.SSH_HOST_KEY_MISMATCH
+    assert not [word for word in words if word.format(port=box.port) not in text], text
+    assert f"`ssh-keygen -F '[127.0.0.1]:{box.port}' -f {known}`" in text or not pinned
+    assert asyncio.get_running_loop().time() - began < 5, "at once, not after the time of a login"
 
 
 async def test_a_key_that_is_pinned_by_the_hosts_name(box: Sshd, tmp_path: Path) -> None:

@@ -43,8 +43,7 @@ async def test_what_a_host_refuses_is_named(narrow: Sshd) -> None:
         command = place_look_command(fetch(locked / "app" / "file"), 1, python=PYTHON)
         place = await look.run(key("place"), command)
         root = await look.run(key("root"), ROOT)
-        with pytest.raises(FailedError) as forwarding:
-            await look.try_forwarding("127.0.0.1", narrow.port)
+        await look.try_forwarding("127.0.0.1", narrow.port)  # checks will connect from the host itself
         await look.try_sftp()
 
     assert (place.status, place.exit_status) == (StepStatus.FAILED, 1)
@@ -53,9 +52,25 @@ async def test_what_a_host_refuses_is_named(narrow: Sshd) -> None:
     )
     assert root.reason.startswith("sudo: ")
     assert commands_in(root.reason)
-    assert forwarding.value.failure.code is FailureCode.TARGET_UNSUPPORTED
-    assert "AllowTcpForwarding" in forwarding.value.failure.message
     assert list(narrow.state.iterdir()) == [], "a look leaves nothing on the host"
+
+
+async def test_without_sftp_forwarding_and_a_python_for_steps(narrow: Sshd) -> None:
+    """The supervisor has a Python, and the steps' PATH has none of that name."""
+    login = narrow.folder / "login"
+    (login / "mypython").symlink_to(PYTHON)
+    (login / ".bashrc").write_text(f'echo noise; mypython() {{ {PYTHON} "$@"; }}; exec() {{ "$@"; }}\n')
+    try:
+        settings = narrow.settings(python="mypython")
+        async with SshHosts.started(settings) as hosts, hosts.login(narrow.target, ticket()) as look:
+            with pytest.raises(FailedError, match=r"Max packet size exceeded.*mypython") as sftp:
+                await look.try_sftp()
+            with pytest.raises(FailedError, match=r"AllowTcpForwarding.*mypython") as forwarding:
+                await look.try_forwarding("127.0.0.1", narrow.port)
+    finally:
+        (login / ".bashrc").unlink()
+    for failed in (sftp, forwarding):
+        assert failed.value.failure.code is FailureCode.TARGET_UNSUPPORTED
 
 
 async def test_folders_of_a_release_that_belong_to_another_user(narrow: Sshd) -> None:
@@ -81,7 +96,7 @@ async def test_folders_of_a_release_that_belong_to_another_user(narrow: Sshd) ->
 
 
 async def test_with_sudo_it_looks_as_root(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """And SFTP that is not there is named at once."""
+    """And where SFTP is not there, files will go through the session."""
     folder, sudoers = reachable(tmp_path_factory), f"{DEPLOY} ALL=(root) NOPASSWD: ALL\n"
     with sshd_running(folder / "box", user=DEPLOY, sudoers=sudoers, sftp="/no/such/program") as box:
         async with SshHosts.started(box.settings()) as hosts, hosts.login(box.target, ticket()) as look:
@@ -90,10 +105,7 @@ async def test_with_sudo_it_looks_as_root(tmp_path_factory: pytest.TempPathFacto
             place = await look.run(key(), place_look_command(fetch(locked / "file", sudo=True), 1, python=PYTHON))
             root = await look.run(key(), ROOT)
             await look.try_forwarding("127.0.0.1", 1)  # nothing listens there, which does not matter
-            with pytest.raises(FailedError) as sftp:
-                await look.try_sftp()
+            await look.try_sftp()
 
-    assert sftp.value.failure.code is FailureCode.TARGET_UNSUPPORTED
-    assert "check Subsystem sftp" in sftp.value.failure.message
     assert (place.status, root.output) == (StepStatus.SUCCEEDED, b"root\n")
     assert list(box.state.iterdir()) == []

@@ -11,7 +11,7 @@ from rich.console import RenderableType
 from tests.fakes.views import a_drained_view, a_target_view, a_view
 from tests.unit.cli.scripted import failure
 
-from vesemir.adapters.ssh.trouble import translated
+from vesemir.adapters.ssh.trouble import LoginTry, translated
 from vesemir.cli.advice import INDENT
 from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import paragraph, show, text
@@ -116,7 +116,8 @@ def test_what_ends_a_pause_can_be_pasted(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("port", [22, 2201])
 def test_the_commands_of_a_host_key_that_does_not_fit(port: int) -> None:
     target = Target("web1", "10.0.0.1", port, "deploy", {}, "inventory")
-    told = translated(asyncssh.HostKeyNotVerifiable("no"), target, user="deploy", settings=SshSettings())
+    tried = LoginTry("deploy", pinned_as=None, pinned=["ssh-ed25519"])
+    told = translated(asyncssh.HostKeyNotVerifiable("no"), target, tried, SshSettings())
     assert told.failure.code is FailureCode.SSH_HOST_KEY_MISMATCH
     found = commands_in(told.failure.message)
     assert [each.split()[:2] for each in found] == [["ssh-keygen", "-F"], ["ssh-keygen", "-lf"]]

@@ -78,7 +78,8 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
         """Called once, when the channel is gone, with or without its connection."""
         if exc is None and not self.greeted.done():
             self.fail(self._no_greeting())
-        reason = str(exc or "") or self._complaints.decode("utf-8", "replace")
+        complaints = self._complaints.decode("utf-8", "replace").strip()
+        reason = ": ".join(filter(None, (str(exc or ""), complaints)))
         self.fail(connection_lost(self._target, words_of_host(reason) or "the supervisor on the host ended"))
         if self._next_beat is not None:
             self._next_beat.cancel()
@@ -109,16 +110,18 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
             self._take(rest)
 
     def _no_greeting(self) -> VesemirError:
-        if self._exit_status == 127:  # noqa: PLR2004 - "command not found" of every shell
-            return unsupported(
-                self._target, "it has no python3; install Python 3.6 or later, or set ssh.python to its path"
-            )
         words = words_of_host((self._complaints or bytes(self._noise))[-300:].decode("utf-8", "replace"))
         if self._exit_status == WRONG_PROTOCOL_STATUS or "can't open file" in words:
             text = f"{words}; install share/vesemir/onhost/supervisor.py of this release there, or unset ssh.supervisor"
             return unsupported(self._target, text)
         text = f"the supervisor did not start (exit status {self._exit_status}): {words or 'it printed nothing'}"
-        return unsupported(self._target, f"{text}; it needs Python 3.6 or later and a login shell that runs commands")
+        if self._exit_status in {126, 127}:  # "cannot run" and "command not found" of every shell, and of pyenv's shims
+            cure = "its Python is not there or cannot start: install Python 3.6 or later, or set ssh.python to its path"
+        else:
+            cure = (
+                "it needs Python 3.6 or later, a login shell that runs commands, and no ForceCommand in its sshd_config"
+            )
+        return unsupported(self._target, f"{text}; {cure}")
 
     def _take(self, data: bytes) -> None:
         try:

@@ -15,6 +15,7 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -22,8 +23,8 @@ import asyncssh
 
 from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.known_hosts import PinnedKeys
+from vesemir.adapters.ssh.trouble import LoginTry, host_key_failure, translated, unreachable
 from vesemir.adapters.ssh.trouble import place as place_of
-from vesemir.adapters.ssh.trouble import translated, unreachable
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
 from vesemir.settings import SshSettings
@@ -205,19 +206,18 @@ class Dialer:
                 await options.waiter
         except BaseException as error:
             connection.abort()
-            if isinstance(error, asyncssh.ConnectionLost) and "timeout" not in str(error).lower():
+            if not isinstance(error, Exception):
                 raise
-            if isinstance(error, ConnectionResetError | BrokenPipeError):
+            pins = pinned.kinds(target)
+            tried = LoginTry(options.username, options.host_key_alias, pins, banner=connection.banner)
+            if _hung_up(error):
+                offered, asked = connection.offered_host_keys(), connection.asked_host_keys()
+                if offered and not set(offered) & set(asked):
+                    tried = replace(tried, offered=offered)
+                    raise host_key_failure(target, tried, self._settings) from error
                 raise
-            if isinstance(error, Exception):  # bytes that are no SSH end in any error that a parser can have
-                raise translated(
-                    error,
-                    target,
-                    user=options.username,
-                    settings=self._settings,
-                    pinned_as=options.host_key_alias,
-                ) from error
-            raise
+            # Bytes that are no SSH end in any error that a parser can have.
+            raise translated(error, target, tried, self._settings) from error
         connection.logged_in = True
         return connection
 
@@ -246,6 +246,12 @@ class Dialer:
         reason = limit if isinstance(trouble, TimeoutError) else os.strerror(trouble.errno or 0)
         text = f"{reason}; check that it is up, that sshd listens there, and firewalls between"
         raise unreachable(target, text) from trouble
+
+
+def _hung_up(error: Exception) -> bool:
+    if isinstance(error, asyncssh.ConnectionLost):
+        return "timeout" not in str(error).lower()
+    return isinstance(error, ConnectionResetError | BrokenPipeError)
 
 
 async def close(connection: asyncssh.SSHClientConnection) -> None:

@@ -4,26 +4,23 @@ import asyncio
 import contextlib
 import re
 from typing import Final
-from urllib.parse import urlsplit
 
 import asyncssh
 import h11
 
+from vesemir.adapters.ssh.http_exchange import HttpExchange, HttpRequest
 from vesemir.domain.visible import words_of_host
 from vesemir.engine.ports.hosts import HttpAnswer
 
-BODY_LIMIT: Final = 64 * 1024
 ASK_LIMIT: Final = 8 * 1024 * 1024
 """Bytes of a load balancer's answer: about 10,000 servers of one backend."""
 _ADDRESS: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9.-]+)):(?P<port>[0-9]{1,5})")
 READ_AT_ONCE: Final = 64 * 1024
 HTTP_READ_AT_ONCE: Final = 4096
 """Even in the smallest chunks that is little work."""
-MOST_INFORMATIONAL: Final = 16
-"""Answers such as 100 and 103 before the real one (RFC 9110, section 15.2)."""
 
 
-def _refused(what: str, error: Exception) -> ConnectionError:
+def not_available(what: str, error: Exception) -> ConnectionError:
     return ConnectionError(f"{what} is not available: {words_of_host(str(error))}")
 
 
@@ -35,51 +32,29 @@ async def tcp_connect(connection: asyncssh.SSHClientConnection, host: str, port:
     except (asyncssh.Error, OSError) as error:
         if isinstance(error, TimeoutError):
             raise
-        raise _refused(f"{host}:{port}", error) from error
+        raise not_available(f"{host}:{port}", error) from error
     writer.channel.abort()
 
 
 async def http_get(connection: asyncssh.SSHClientConnection, url: str, *, timeout: float) -> HttpAnswer:
     """One GET on a connection of its own. Raises ``ConnectionError`` or ``TimeoutError``."""
-    parts = urlsplit(url)
-    if parts.scheme != "http" or not parts.hostname:
-        raise ConnectionError(f"{url} is no http:// address; a health check on the host itself needs no TLS")
-    writer = None
+    request, writer = HttpRequest.of(url), None
     try:
         async with asyncio.timeout(timeout):
-            reader, writer = await connection.open_connection(parts.hostname, parts.port or 80)
-            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            headers = [("Host", parts.netloc.rpartition("@")[2]), ("User-Agent", "vesemir"), ("Connection", "close")]
-            return await _exchange(reader, writer, h11.Request(method="GET", target=path, headers=headers))
+            reader, writer = await connection.open_connection(request.host, request.port)
+            writer.write(request.sent)
+            answer = HttpExchange()
+            while not answer.complete:
+                await asyncio.sleep(0)  # what is there already is read without a pause: others want to work too
+                answer.feed(await reader.read(HTTP_READ_AT_ONCE))
+            return answer.value
     except (asyncssh.Error, OSError, h11.ProtocolError) as error:
         if isinstance(error, TimeoutError):
             raise
-        raise _refused(url, error) from error
+        raise not_available(url, error) from error
     finally:
         if writer is not None:
             writer.channel.abort()
-
-
-async def _exchange(
-    reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes], request: h11.Request
-) -> HttpAnswer:
-    protocol = h11.Connection(h11.CLIENT)
-    writer.write((protocol.send(request) or b"") + (protocol.send(h11.EndOfMessage()) or b""))
-    status, body, informational = 0, bytearray(), 0
-    while len(body) < BODY_LIMIT and informational <= MOST_INFORMATIONAL:
-        event = protocol.next_event()
-        if event is h11.NEED_DATA:
-            await asyncio.sleep(0)  # what is there already is read without a pause: others want to work too
-            protocol.receive_data(await reader.read(HTTP_READ_AT_ONCE))
-        elif isinstance(event, h11.Response):
-            status = event.status_code
-        elif isinstance(event, h11.Data):
-            body += event.data
-        elif isinstance(event, h11.InformationalResponse):
-            informational += 1
-        else:
-            break
-    return HttpAnswer(status, bytes(body[:BODY_LIMIT]))
 
 
 def address_of(socket: str) -> tuple[str, int] | None:
@@ -107,7 +82,7 @@ async def ask(connection: asyncssh.SSHClientConnection, socket: str, line: str) 
                 raise ConnectionError(f"{socket} answers {line!r} with more than {ASK_LIMIT} bytes")
             await asyncio.sleep(0)
     except (asyncssh.Error, OSError) as error:
-        raise error if isinstance(error, TimeoutError) else _refused(socket, error) from error
+        raise error if isinstance(error, TimeoutError) else not_available(socket, error) from error
     finally:
         if writer is not None:
             with contextlib.suppress(OSError):

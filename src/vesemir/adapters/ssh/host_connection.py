@@ -9,9 +9,12 @@ import asyncio
 import contextlib
 import socket
 import time
+from collections.abc import Awaitable, Sequence
 from typing import Any, Final
 
 import asyncssh
+from asyncssh.constants import MSG_USERAUTH_BANNER
+from asyncssh.packet import PacketDecodeError, SSHPacket
 from asyncssh.public_key import SigningKey
 
 from vesemir.adapters.ssh.trouble import HostFloodError
@@ -29,6 +32,8 @@ LOGIN_BYTES: Final = 1024 * 1024
 UNSENT_BYTES: Final = 16 * 1024 * 1024
 """Replies and requests of ours that wait for a host to take them. An upload has 4 MB under way."""
 
+BANNER_BYTES: Final = 1024
+"""Of a banner that are kept."""
 _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
@@ -49,8 +54,12 @@ class LoopShare:
 class HostConnection(asyncssh.SSHClientConnection):
     """Logs in and begins a session without waiting more often than the protocol asks for.
 
-    Both methods are asyncssh's own, which calls them; should a later one not, it only waits as often as usual.
+    All but what it adds are asyncssh's own methods, which that calls; should a later one not, it only waits as often as
+    usual.
     """
+
+    banner = ""
+    """What the host says before the login (RFC 4252, section 5.4), for its words where it then refuses it."""
 
     eager = True
     """Whether what is received is acknowledged at once. sshd leaves Nagle's algorithm on until a session starts: it
@@ -113,6 +122,28 @@ class HostConnection(asyncssh.SSHClientConnection):
             self._force_close(HostFloodError(f"it sent more than {LOGIN_BYTES} bytes before the login was over"))
         elif self._transport is not None and self._transport.get_write_buffer_size() > UNSENT_BYTES:
             self._force_close(HostFloodError(f"it did not take {UNSENT_BYTES} bytes that were sent to it"))
+
+    def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
+        """A banner may be in any encoding: ssh(1) shows it, asyncssh would end the connection."""
+        if pkttype != MSG_USERAUTH_BANNER:
+            return super().process_packet(pkttype, pktid, packet)
+        self.banner = packet.get_string()[:BANNER_BYTES].decode("utf-8", "replace")
+        return True
+
+    def offered_host_keys(self) -> Sequence[str]:
+        """The kinds of host key that the host said it has (RFC 4253, section 7.1); none if it said none yet."""
+        try:
+            said = SSHPacket(self._server_kexinit)
+            said.get_byte()
+            said.get_bytes(16)
+            said.get_namelist()
+            return [name.decode("ascii", "replace") for name in said.get_namelist()]
+        except PacketDecodeError:
+            return []
+
+    def asked_host_keys(self) -> Sequence[str]:
+        """The kinds that this side takes: those that are pinned."""
+        return [name.decode("ascii", "replace") for name in self._server_host_key_algs or ()]
 
     async def send_userauth_request(
         self, method: bytes, *args: bytes, key: SigningKey | None = None, trivial: bool = True

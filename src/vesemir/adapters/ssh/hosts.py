@@ -23,7 +23,7 @@ from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
 from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
 from vesemir.engine.ports.hosts import Host, Look, Relay, Ticket
-from vesemir.engine.ports.observe import Meters, SilentMeters
+from vesemir.engine.ports.observe import Log, Meters, SilentLog, SilentMeters
 from vesemir.settings import SshSettings
 
 LEAVE_SECONDS: Final = 10.0
@@ -35,8 +35,9 @@ WELCOME_SECONDS: Final = 20.0
 class SshHosts:
     """Opens sessions; at most ``ssh.max_sessions`` supervised ones at once, of all deployments of this instance."""
 
-    def __init__(self, settings: SshSettings, dialer: Dialer, meters: Meters) -> None:
+    def __init__(self, settings: SshSettings, dialer: Dialer, meters: Meters, log: Log) -> None:
         self._settings = settings
+        self._log = log
         self._dialer = dialer
         self._meters = meters
         self._open = 0
@@ -48,12 +49,17 @@ class SshHosts:
     @classmethod
     @contextlib.asynccontextmanager
     async def started(
-        cls, settings: SshSettings, *, meters: Meters | None = None, refuse_place: RefusePlace | None = None
+        cls,
+        settings: SshSettings,
+        *,
+        meters: Meters | None = None,
+        refuse_place: RefusePlace | None = None,
+        log: Log | None = None,
     ) -> AsyncIterator["SshHosts"]:
         """``refuse_place`` is asked for each name that was resolved. Raises ``FailedError`` when the client key or the
         known hosts cannot be read."""
         async with Dialer.started(settings, refuse_place=refuse_place or anywhere) as dialer:
-            yield cls(settings, dialer, meters or SilentMeters())
+            yield cls(settings, dialer, meters or SilentMeters(), log or SilentLog())
 
     @contextlib.contextmanager
     def _counted(self, *, sessions: int = 0, handshakes: int = 0) -> Iterator[None]:
@@ -79,6 +85,8 @@ class SshHosts:
                 channel=channel,
                 state_folder=await self._welcomed(target, ticket, channel),
                 connect_seconds=connect_seconds,
+                python=self._settings.python,
+                log=self._log,
             )
 
     @contextlib.asynccontextmanager
@@ -196,8 +204,10 @@ class SshHosts:
                 channel=channel,
                 state_folder="",
                 connect_seconds=connect_seconds,
+                python=self._settings.python,
+                log=self._log,
             )
-            yield SshLook(target, host, connection)
+            yield SshLook(host)
 
 
 def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:

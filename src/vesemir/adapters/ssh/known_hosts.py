@@ -28,6 +28,14 @@ class PinnedKeys:
         """Whether a line has the target's name: plain or hashed, but not as a pattern, which means many hosts."""
         return any(self._named.match(target.name, "", _port(target))[:2])
 
+    def kinds(self, target: Target) -> list[str]:
+        """What is pinned for it, as people call it (``ssh-ed25519``, ``host CA``); empty: no line has this host."""
+        port = _port(target)
+        by_name = self._all.match(target.name, "", port) if self.has_name(target) else None
+        keys, authorities = (by_name or self._all.match(target.address, target.address, port))[:2]
+        found = [key.get_algorithm() for key in keys] + ["host CA"] * bool(authorities)
+        return list(dict.fromkeys(found))
+
     def lookup(self, target: Target) -> "SSHKnownHosts | Callable[[str, str, int | None], Sequence[Any]]":
         """For asyncssh's option ``known_hosts``."""
         if not self.has_name(target):

@@ -1,6 +1,9 @@
 """asyncssh's errors, and a supervisor's refusals, as failure codes with advice. The one place for it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from shlex import quote
+from typing import Final
 
 import asyncssh
 
@@ -8,6 +11,8 @@ from vesemir.domain.failure import EpochRefusedError, FailedError, FailureCode, 
 from vesemir.domain.target import Target
 from vesemir.domain.visible import words_of_host
 from vesemir.settings import SshSettings
+
+_CONSOLE: Final = "ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub"
 
 
 class HostFloodError(asyncssh.ProtocolError):
@@ -46,32 +51,70 @@ def known_hosts_name(target: Target) -> str:
     return target.address if target.port == asyncssh.DEFAULT_PORT else f"[{target.address}]:{target.port}"
 
 
-def translated(
-    error: Exception, target: Target, *, user: str, settings: SshSettings, pinned_as: str | None = None
-) -> FailedError:
-    """What went wrong between the first packet and the end of the login. ``pinned_as`` is the target's name where a
-    line of the known hosts has it."""
+@dataclass(frozen=True, slots=True)
+class LoginTry:
+    """One that failed: ``user``; ``pinned_as``, the target's name where a line of the known hosts has it; ``pinned``,
+    the kinds of keys that are pinned for it; ``offered``, those that it has; ``banner``, what it said."""
+
+    user: str
+    pinned_as: str | None
+    pinned: Sequence[str]
+    offered: Sequence[str] = ()
+    banner: str = ""
+
+
+def translated(error: Exception, target: Target, tried: LoginTry, settings: SshSettings) -> FailedError:
+    """What went wrong between the first packet and the end of the login."""
     if isinstance(error, HostFloodError):
         return violated(target, str(error))
     if isinstance(error, asyncssh.PermissionDenied):
         text = (
-            f"{place(target)} refuses the login of {user}: check that the public half of {settings.client_key} "
-            f"is in that user's authorized_keys there, and its sshd's log"
+            f"{place(target)} refuses the login of {tried.user}: check that the public half of {settings.client_key} "
+            "is in that user's authorized_keys there, that the account is not locked and its login shell exists, "
+            f"and its sshd's log{_banner(tried)}"
         )
         return FailedError(FailureCode.SSH_AUTH_FAILED, text)
-    no_common_key = isinstance(error, asyncssh.KeyExchangeFailed) and "host key" in str(error).lower()
-    if isinstance(error, asyncssh.HostKeyNotVerifiable) or no_common_key:
-        name, pinned = pinned_as or known_hosts_name(target), settings.known_hosts
-        text = (
-            f"the host key of {place(target)} is not the one pinned in {pinned}: look at it with "
-            f"`ssh-keygen -F {quote(name)} -f {quote(str(pinned))}`, compare with the key on the host's console "
-            "(`ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub`), and replace the line only if the change is explained"
-        )
-        return FailedError(FailureCode.SSH_HOST_KEY_MISMATCH, text)
+    if isinstance(error, asyncssh.HostKeyNotVerifiable):
+        return host_key_failure(target, tried, settings)
     if isinstance(error, TimeoutError | asyncssh.ConnectionLost):
         text = f"it accepts connections but does not finish a login within {settings.login_timeout_seconds:g} s"
         return unreachable(target, f"{text}; look at its load and its sshd's log")
-    return unreachable(target, f"{words_of_host(str(error))}; check that an OpenSSH server answers there")
+    words = f"{words_of_host(str(error))}; check that an OpenSSH server answers there{_banner(tried)}"
+    return unreachable(target, words)
+
+
+def _banner(tried: LoginTry) -> str:
+    return f"; it shows: {words_of_host(tried.banner)}" if tried.banner.strip() else ""
+
+
+def host_key_failure(target: Target, tried: LoginTry, settings: SshSettings) -> FailedError:
+    """Which of three it is: no line, a line for another kind of key, or another key."""
+    name, file = tried.pinned_as or known_hosts_name(target), settings.known_hosts
+    look = f"look at it with `ssh-keygen -F {quote(name)} -f {quote(str(file))}`"
+    compare = f"compare with the key on the host's console (`{_CONSOLE}`)"
+    if not tried.pinned:
+        text = (
+            f"no line of {file} pins a host key of {place(target)}: add one for {name}, with the key that the host's "
+            "console shows in /etc/ssh/ssh_host_ed25519_key.pub, or one for a host CA"
+        )
+    elif tried.offered:
+        offered = words_of_host(", ".join(kinds_of(tried.offered)))
+        text = (
+            f"{file} pins a key of {place(target)} of the kind {', '.join(tried.pinned)}, and the host has only "
+            f"{offered}: {look}, {compare}, and add a line with a key that it has only if the change is explained"
+        )
+    else:
+        text = (
+            f"the host key of {place(target)} is not the one pinned in {file}: {look}, {compare}, "
+            "and replace the line only if the change is explained"
+        )
+    return FailedError(FailureCode.SSH_HOST_KEY_MISMATCH, text)
+
+
+def kinds_of(algorithms: Sequence[str]) -> list[str]:
+    """Of keys: RSA has a name for each hash (RFC 8332), and certificates one of their own."""
+    kinds = ("ssh-rsa" if name.startswith("rsa-sha2-") else name for name in algorithms if "-cert-" not in name)
+    return list(dict.fromkeys(kinds))
 
 
 def refused(code: bytes, text: str, target: Target) -> VesemirError:

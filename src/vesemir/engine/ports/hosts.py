@@ -4,10 +4,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from vesemir.domain.step import Command, StepKey, StepResult, StepTrace
 from vesemir.domain.target import Target
+
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of an HTTP answer that are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,13 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class HttpAnswer:
-    """``body`` holds at most the first 64 KiB."""
+    """``body`` holds at most the first ``BODY_LIMIT`` bytes, and ``cut`` says whether there were more; ``coding`` is
+    what it is encoded with where that could not be undone."""
 
     status: int
     body: bytes
+    coding: str = ""
+    cut: bool = False
 
 
 class Host(Protocol):
@@ -63,7 +69,8 @@ class Host(Protocol):
         ...
 
     async def upload(self, source: Path, name: str) -> str:
-        """Send a local file by SFTP into the state folder's ``incoming/``, mode 0600, replacing what is there.
+        """Send a local file into the state folder's ``incoming/``, mode 0600, replacing what is there: by SFTP, or
+        through the session where that is not there.
 
         Returns its absolute path on the host. Raises ``FailedError`` (``artifact.unavailable``) if it cannot be read.
         """
@@ -74,11 +81,12 @@ class Host(Protocol):
         ...
 
     async def http_get(self, url: str, *, timeout: float) -> HttpAnswer:
-        """GET over a forwarded connection, as seen from the host. Raises ``ConnectionError`` or ``TimeoutError``."""
+        """GET as seen from the host: over a forwarded connection, or by the host itself where it forwards none. Raises
+        ``ConnectionError`` or ``TimeoutError``."""
         ...
 
     async def tcp_connect(self, host: str, port: int, *, timeout: float) -> None:
-        """Open and close a forwarded connection. Raises ``ConnectionError`` or ``TimeoutError``."""
+        """Open and close a connection, likewise. Raises ``ConnectionError`` or ``TimeoutError``."""
         ...
 
 
@@ -91,12 +99,12 @@ class Look(Protocol):
         ...
 
     async def try_sftp(self) -> None:
-        """Open and close an SFTP channel. Raises ``FailedError`` (``target.unsupported``)."""
+        """Whether a file could be sent. Raises ``FailedError`` (``target.unsupported``)."""
         ...
 
     async def try_forwarding(self, host: str, port: int) -> None:
-        """Open and close a forwarded connection; whether something answers there does not matter. Raises
-        ``FailedError`` (``target.unsupported``) when the host forwards none."""
+        """Whether a check could connect there; whether something answers does not matter. Raises ``FailedError``
+        (``target.unsupported``)."""
         ...
 
 

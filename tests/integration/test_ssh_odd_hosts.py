@@ -21,7 +21,6 @@ CONTENT = bytes(range(256)) * 3000
 """More than one piece."""
 SHIM = '#!/bin/sh\necho "pyenv: python3: command not found" >&2\nexit 127\n'
 NOISE = "echo Welcome to this host\n"
-SUDO = "ALL ALL=(root) NOPASSWD: ALL\nDefaults:tty requiretty\n"
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ HOSTS = (
     odd("notcp", match="AllowTcpForwarding no"),
     odd("nothing", match="DisableForwarding yes\nMaxSessions 1"),
     odd("banner", match="Banner {folder}/banner"),
-    odd("tty"),
     odd("noexec", mount=f"-t tmpfs -o noexec,mode=0700,uid={DEPLOY_ID} tmpfs"),
     odd("readonly", "Read-only file system", ".vesemir", mount=f"-t tmpfs -o ro,mode=0700,uid={DEPLOY_ID} tmpfs"),
     odd("full", "No space left on device", mount=f"-t tmpfs -o size=64k,mode=0700,uid={DEPLOY_ID} tmpfs"),
@@ -75,7 +73,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     matches = [f"Match User {odd.name}\n{odd.match}\n" for odd in HOSTS if odd.match]
     extra = "".join(matches).replace("{folder}", str(folder))
     accounts = [odd.account for odd in HOSTS]
-    with sshd_running(folder, user=DEPLOY, extra=extra, sudoers=SUDO, accounts=accounts) as running:
+    with sshd_running(folder, user=DEPLOY, extra=extra, accounts=accounts) as running:
         (folder / "banner").write_bytes(BANNER)
         (folder / "shim").write_text(SHIM)
         (folder / "shim").chmod(0o755)

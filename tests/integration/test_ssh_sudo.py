@@ -107,6 +107,18 @@ async def test_without_the_right_it_says_which_line_is_missing(tmp_path_factory:
     assert after.exit_status == 0
 
 
+async def test_sudo_that_wants_a_terminal(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The right is there: another line would change nothing."""
+    sudoers = f"{RIGHT}Defaults requiretty\n"
+    with sshd_running(reachable(tmp_path_factory) / "tty", user=DEPLOY, sudoers=sudoers) as box:
+        async with SshHosts.started(box.settings()) as hosts, hosts.open(box.target, ticket()) as host:
+            result = await host.run(key(), Command(("true",), sudo=True))
+
+    assert result.reason.startswith("sudo: ")
+    assert "you must have a tty" in result.reason
+    assert commands_in(result.reason) == (f"echo 'Defaults:{DEPLOY} !requiretty' >> /etc/sudoers.d/vesemir",)
+
+
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sshd, Path]]:
     """A host with a supervisor of root's and a sudo rule for that file alone; and the file of its rules."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vesemir.adapters.ssh.naming import file_name, marker_names
 from vesemir.adapters.ssh.onhost import kernel, records, wire
+from vesemir.adapters.ssh.onhost.nested import sudo_advice
 from vesemir.adapters.ssh.onhost.step import Order
 from vesemir.adapters.ssh.onhost.tree import end_tagged
 from vesemir.domain.step import Direction, StepKey
@@ -148,3 +149,15 @@ def test_the_tag_is_inherited_by_what_left_everything_else_behind() -> None:
 def test_an_order_without_words_is_refused() -> None:
     with pytest.raises(ValueError, match="without words"):
         Order([b"d", b"m", b"1.0", b"0", b"", b"10", b"0"])
+
+
+@pytest.mark.parametrize(
+    ("wording", "advice"),
+    [
+        ("sudo: sorry, you must have a tty to run sudo", "'Defaults:deploy !requiretty'"),
+        ("sudo: a password is required", "'deploy ALL=(root) NOPASSWD: ALL'"),
+        ("cannot run sudo: No such file or directory", "install sudo"),
+    ],
+)
+def test_what_sudo_says_decides_what_is_advised(wording: str, advice: str) -> None:
+    assert advice in sudo_advice(wording, "deploy", "ALL")

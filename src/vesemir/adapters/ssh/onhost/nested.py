@@ -161,10 +161,19 @@ def without_sudo(nested: Nested, installed: str) -> StepOutcome:
         outcome.reason = "sudo: the supervisor under sudo was killed; what the command had done by then is not known"
         return outcome
     user = os.environ.get("USER") or read_file("/proc/self/loginuid").decode("ascii", "replace") or str(os.getuid())
-    line = f"{user} ALL=(root) NOPASSWD: {installed or 'ALL'}"
-    advice = f"the sudoers file needs a line; as root: `echo '{line}' >> /etc/sudoers.d/vesemir`"
+    advice = sudo_advice(wording, user, installed or "ALL")
     outcome.reason = "sudo: {}: {}".format(wording or f"no answer within {SUDO_SECONDS:g} s", advice)
     return outcome
+
+
+def sudo_advice(wording: str, user: str, allowed: str) -> str:
+    """By the cause that sudo's sentence names; in another language than English it is the usual one."""
+    if wording.startswith("cannot run sudo"):
+        return "install sudo there"
+    line = f"{user} ALL=(root) NOPASSWD: {allowed}"
+    if "tty" in wording:
+        line = f"Defaults:{user} !requiretty"
+    return f"the sudoers file needs a line; as root: `echo '{line}' >> /etc/sudoers.d/vesemir`"
 
 
 def beat_nested(nested: Nested) -> None:

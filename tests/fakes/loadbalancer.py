@@ -37,6 +37,9 @@ class FakeServer:
     health: int = 4
     load: tuple[int, int] = (0, 0)
     response_ms: int = 5
+    interval_over: bool = True
+    """Whether a check comes; not with one each 30 s."""
+    check_said: str = ""
     answered: int = 0
     failed: int = 0
     slot: bool = False
@@ -54,7 +57,7 @@ class FakeServer:
 
     def check(self) -> None:
         """One check: a pass from up gives full health at once, a failure takes one away and below ``rise`` all."""
-        if not self.has_check or self.admin is AdminState.MAINT:
+        if not self.has_check or self.admin is AdminState.MAINT or not self.interval_over:
             return
         if self.healthy:
             self.health = self.top if self.health + 1 >= self.rise else self.health + 1
@@ -97,6 +100,7 @@ class FakeServer:
             has_check=self.has_check,
             has_agent=self.has_agent,
             agent_enabled=self.agent_enabled,
+            check_said=self.check_said,
             algorithm=algorithm,
             is_empty_slot=self.slot,
         )

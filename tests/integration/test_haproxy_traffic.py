@@ -162,6 +162,23 @@ async def test_a_dead_application_gets_no_traffic_back(
     assert (await moving.state("web1")).is_available
 
 
+async def test_a_server_that_is_checked_more_seldom_than_is_waited_for(
+    haproxies: Haproxies, moving_stack: AsyncExitStack
+) -> None:
+    apps = await haproxies.apps(1)
+    moving = Moving([await haproxies.haproxy(address_of(apps, more="inter 30s"))], moving_stack)
+
+    async def checked() -> bool:
+        return (await moving.state("web1")).last_check_passed
+
+    await eventually(checked)
+    traffic = await moving.traffic(up_seconds=0.5)
+    prior = await traffic.observe("web1")
+    await traffic.take_out("web1", prior)
+    with pytest.raises(FailedError, match=r"L7OK.*the last check passed.*two of them"):
+        await traffic.warm_up("web1", prior)
+
+
 async def test_weights_are_held_one_after_the_other(haproxies: Haproxies, moving_stack: AsyncExitStack) -> None:
     apps = await haproxies.apps(2)
     moving = Moving([await haproxies.haproxy(address_of(apps))], moving_stack)

@@ -16,6 +16,9 @@ STATIC_ALGORITHMS = frozenset({"static-rr", "first"})
 HASH_ALGORITHMS = frozenset({"source", "uri", "url_param", "hdr", "rdp-cookie", "hash"})
 """Static with ``hash-type map-based`` (the default), dynamic with ``consistent``; HAProxy does not tell which."""
 
+_CHECKS_PASSED = frozenset({"L4OK", "L6OK", "L7OK", "L7OKC", "PROCOK"})
+"""Of ``check_status`` (management.txt, "show stat")."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 """Proxy and server names as HAProxy's configuration allows them; nothing in it ends or splits a command."""
 
@@ -103,6 +106,11 @@ class ServerState:
     def shown(self) -> str:
         """What HAProxy shows of it, for a text."""
         return f"{self.status!r}{f' ({self.check_said})' if self.check_said else ''}"
+
+    @property
+    def last_check_passed(self) -> bool:
+        """By the last check's own result, however long ago that was; ``*`` before it: one is under way."""
+        return self.check_said.removeprefix("* ").partition(" ")[0] in _CHECKS_PASSED
 
     @property
     def is_fresh_pass(self) -> bool:

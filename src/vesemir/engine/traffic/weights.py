@@ -27,7 +27,7 @@ async def warm_up(servers: Sequence[ServerOnBox], *, seconds: float) -> list[Ser
         if all(map(passes, states)):
             return states
         if loop_time() >= deadline:
-            raise not_up(servers, states, f"passed no fresh check within {seconds:g} s")
+            raise _no_fresh_check(servers, states, seconds)
         for server, state in zip(servers, states, strict=True):
             if state.admin is not AdminState.DRAIN:
                 await server.warm()
@@ -97,6 +97,20 @@ def how_checked(states: Sequence[ServerState]) -> str:
     if all(state.has_check or state.tracks for state in states):
         return "is not down by the checks of the server that it tracks"
     return "has no check in HAProxy: the recipe's own health check decides alone;"
+
+
+def _no_fresh_check(servers: Sequence[ServerOnBox], states: Sequence[ServerState], seconds: float) -> FailedError:
+    """HAProxy shows no interval of checks, but that the last one passed: it is the next that did not come."""
+    what = f"passed no fresh check within {seconds:g} s"
+    waiting = [state for state in states if not passes(state)]
+    if not all(state.last_check_passed for state in waiting):
+        return not_up(servers, states, what)
+    text = (
+        f"{servers[0].name} {what}: HAProxy shows {_seen(servers, states)}: the last check passed, and the next did "
+        "not come in time; look at the server's check interval (inter, default 2s) in HAProxy's configuration and set "
+        "haproxy.up_deadline_seconds to more than two of them"
+    )
+    return FailedError(FailureCode.HAPROXY_NOT_UP, text)
 
 
 def not_up(servers: Sequence[ServerOnBox], states: Sequence[ServerState], what: str) -> FailedError:

@@ -366,6 +366,19 @@ async def test_an_application_that_died_passes_no_fresh_check() -> None:
     assert "web1 state ready" not in lb.told
 
 
+async def test_a_check_that_comes_too_seldom_is_not_the_application_s_fault() -> None:
+    """With ``inter 30s`` and a shorter deadline."""
+    web = FakeServer("web1", interval_over=False, check_said="* L7OK Layer7 check passed")
+    lb = box(web)
+    traffic = moving(lb)
+    prior = await traffic.observe("web1")
+    await traffic.take_out("web1", prior)
+    with pytest.raises(FailedError, match=r"the last check passed.*haproxy\.up_deadline_seconds") as caught:
+        await traffic.warm_up("web1", prior)
+    assert caught.value.failure.code is FailureCode.HAPROXY_NOT_UP
+    assert "application's log" not in caught.value.failure.message
+
+
 async def test_without_checks_the_recipe_decides_alone() -> None:
     web = FakeServer("web1", has_check=False)
     traffic = moving(box(web))

@@ -334,9 +334,14 @@ PROBE = HttpProbe("http://x/", 200, "ok", {"version": "1", "a.b": "true", "n": "
         (200, b'{"version": "1", "a": {"b": true}, "n": 3, "x": "ok"}', None),
         (503, b"ok", "answered 503, expected 200"),
         (200, b"{}", "without 'ok'"),
-        (200, b"ok", "no JSON"),
+        (200, b"<html>\nok", "no JSON but '<html> ok'"),
+        (
+            200,
+            b'{"app": {"version": "1"}, "ok": 1}',
+            "JSON without version as text or number, expected '1'; it has app, ok",
+        ),
         (200, b"\xff ok", "no JSON"),
-        (200, b'["ok"]', "version = None"),
+        (200, b'["ok"]', "without version"),
         (200, b'{"version": "2", "x": "ok"}', "version = '2', expected '1'"),
         (200, b'{"version": "1", "a": {"b": false}, "x": "ok"}', "a.b = 'false', expected 'true'"),
         (200, b"[" * 30000 + b"ok", "no JSON"),
@@ -359,6 +364,15 @@ def test_a_required_parameter_that_was_never_given_is_told_and_not_left_empty() 
         render_steps(
             recipe, Direction.FORWARD, RenderScope("shop", "production", "1", "d1", Target("web1", "10.0.0.1"))
         )
+
+
+def test_an_answer_that_is_cut_or_encoded_is_named() -> None:
+    cut = refuse_answer(HttpProbe("http://x/", 200, json={"version": "1"}), 200, b'{"x": "' + b"x" * 65529, cut=True)
+    encoded = refuse_answer(HttpProbe("http://x/", 200, json={"version": "1"}), 200, b"\x0b", coding="br")
+
+    assert cut == "http://x/ answered no JSON; only the first 64 KiB of its answer are read: let it answer less"
+    assert encoded == "http://x/ answered with Content-Encoding br, which is not read"
+    assert refuse_answer(HttpProbe("http://x/", 200), 200, b"\x0b", coding="br", cut=True) is None
 
 
 def test_without_json_the_status_is_enough() -> None:

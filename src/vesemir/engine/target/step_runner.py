@@ -114,7 +114,8 @@ class StepRunner:
                     answer = await self._host.http_get(probe.url, timeout=timeout)
                 except (ConnectionError, TimeoutError) as error:
                     return str(error) or f"{probe.url} gave no answer within {timeout:.1f} s", None
-                return refuse_answer(probe, answer.status, answer.body), None
+                refused = refuse_answer(probe, answer.status, answer.body, coding=answer.coding, cut=answer.cut)
+                return refused, None
             case TcpProbe(host, port):
                 try:
                     await self._host.tcp_connect(host, port, timeout=timeout)

@@ -8,19 +8,18 @@ from typing import Final
 
 import asyncssh
 
-from vesemir.adapters.ssh import forwarding
 from vesemir.adapters.ssh.channel import SupervisorChannel
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialer import Dialer, RefusePlace, anywhere, close
+from vesemir.adapters.ssh.dialer import Dialer, RefusePlace, anywhere
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.host_frames import Awaited, Welcome
 from vesemir.adapters.ssh.look import SshLook
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
+from vesemir.adapters.ssh.relay import SshRelay
 from vesemir.adapters.ssh.room import OutputRoom
-from vesemir.adapters.ssh.trouble import connection_lost, place, unsupported
-from vesemir.domain.failure import FailedError, FailureCode, VesemirError
+from vesemir.adapters.ssh.trouble import connection_lost, unsupported
 from vesemir.domain.target import Target
 from vesemir.engine.ports.hosts import Host, Look, Relay, Ticket
 from vesemir.engine.ports.observe import Log, Meters, SilentLog, SilentMeters
@@ -214,38 +213,3 @@ def _forget_request(channel: asyncssh.SSHClientChannel[bytes]) -> None:
     """asyncssh keeps it with the channel, for the one that asks: 40 KB of memory for each session."""
     if getattr(channel, "_command", None) is not None:
         channel._command = None  # noqa: SLF001 - nothing depends on it, here or there
-
-
-class SshRelay:
-    """``vesemir.engine.ports.hosts.Relay``; a connection that was lost is opened again by the next question."""
-
-    def __init__(self, target: Target, dialer: Dialer, connection: HostConnection) -> None:
-        self._target = target
-        self._dialer = dialer
-        self._connection = connection
-        self._dialing = asyncio.Lock()
-
-    async def ask(self, socket: str, line: str, *, timeout: float) -> str:
-        try:
-            async with asyncio.timeout(timeout):
-                connection = await self._connected()
-                return await forwarding.ask(connection, socket, line)
-        except TimeoutError as error:
-            raise self._unreachable(socket, f"no answer within {timeout:g} s") from error
-        except ConnectionError as error:
-            raise self._unreachable(socket, str(error)) from error
-        except VesemirError as error:
-            raise self._unreachable(socket, str(error)) from error
-
-    async def _connected(self) -> asyncssh.SSHClientConnection:
-        async with self._dialing:
-            if self._connection.is_closed():
-                self._connection = await self._dialer.dial(self._target)
-            return self._connection
-
-    def _unreachable(self, socket: str, reason: str) -> FailedError:
-        text = f"{socket} on {place(self._target)}: {reason}; check that HAProxy runs there and its socket's mode"
-        return FailedError(FailureCode.HAPROXY_UNREACHABLE, text)
-
-    async def close(self) -> None:
-        await close(self._connection)

@@ -109,7 +109,8 @@ class Look(Protocol):
 
 
 class Relay(Protocol):
-    """A connection to a load balancer box, for talking to sockets there; nothing is run on it."""
+    """A connection to a load balancer box, for talking to sockets there; nothing is run on it but, when a socket
+    does not open, a look at why."""
 
     async def ask(self, socket: str, line: str, *, timeout: float) -> str:
         """Send one line to a socket over a fresh channel and return all that it answers until it closes.

@@ -171,7 +171,7 @@ async def _main(settings: Settings) -> int:
 
 def _secrets_of(settings: Settings) -> list[str]:
     """Whole connection addresses, their passwords, the API's token and the record's key: none of them is ever shown."""
-    addresses = [settings.amqp.url.get_secret_value(), settings.postgres.dsn.get_secret_value()]
+    addresses = [*settings.amqp.addresses, settings.postgres.dsn.get_secret_value()]
     passwords = [unquote(urlsplit(address).password or "") for address in addresses]
     others = [secret.get_secret_value() for secret in (settings.http.token, settings.secrets.key) if secret is not None]
     return [secret for secret in (*addresses, *passwords, *others) if secret]

@@ -5,6 +5,7 @@ come from a file instead (``url_file``, ``dsn_file``, ``token_file``), which is 
 ``${CREDENTIALS_DIRECTORY}/amqp_url`` is the file of that credential, in whichever unit this runs.
 """
 
+import json
 import os
 import re
 import socket
@@ -24,7 +25,13 @@ from pydantic import (
     Tag,
     model_validator,
 )
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
 
 from vesemir.engine.limits import LeaseTimes
 
@@ -78,9 +85,29 @@ def _secret_from(file: Path | None, given: SecretStr, name: str) -> SecretStr:
         raise ValueError(f"{name}_file {file} cannot be read: {error.strerror}; check its path and mode") from error
 
 
+def _listed(given: object) -> object:
+    """A variable has a list as JSON, or its URLs one after the other: parted by commas, or one on a line."""
+    if not isinstance(given, str):
+        return given
+    if given.lstrip().startswith("["):
+        return json.loads(given)
+    return [each.strip() for each in re.split(r"\s*,\s*(?=amqps?://)|\s+", given.strip()) if each.strip()]
+
+
+def user_of(url: str) -> str | None:
+    """Who logs in with this URL of a broker; None where a certificate or nothing tells it."""
+    parts = urlsplit(url)
+    if parse_qs(parts.query).get("auth", ["plain"])[0].lower() != "plain":
+        return None
+    return unquote(parts.username) if parts.username else None
+
+
 class AmqpSettings(SettingsSection):
     url: SecretStr = SecretStr("amqp://guest:guest@127.0.0.1:5672/")
     url_file: KeptFile | None = None
+    """One URL; or several, one a line, as ``urls`` has them."""
+    urls: Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_listed)] = ()
+    """The nodes of a cluster, tried in turn; where it is set, ``url`` is not looked at."""
     namespace: str = Field(default="vesemir", pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")
     heartbeat_seconds: int = Field(default=10, ge=2)
     connect_timeout_seconds: Seconds = 10
@@ -99,22 +126,26 @@ class AmqpSettings(SettingsSection):
     @model_validator(mode="after")
     def _checked(self) -> Self:
         object.__setattr__(self, "url", _secret_from(self.url_file, self.url, "amqp.url"))
-        named = self._named_user
-        if named and self.user_id and named != self.user_id:
-            raise ValueError(f"amqp.user_id is {self.user_id}, and amqp.url logs in as {named}; leave amqp.user_id out")
+        if self.url_file is not None and not self.urls:
+            lines = tuple(SecretStr(line) for line in self.url.get_secret_value().split())
+            object.__setattr__(self, "url", lines[0] if lines else self.url)
+            object.__setattr__(self, "urls", lines if len(lines) > 1 else ())
+        for named in (user_of(address) for address in self.addresses):
+            if named and self.user_id and named != self.user_id:
+                raise ValueError(
+                    f"amqp.user_id is {self.user_id}, and amqp.url logs in as {named}; leave amqp.user_id out"
+                )
         return self
 
     @property
-    def own_user(self) -> str | None:
-        """Who this instance is for RabbitMQ, which refuses a message that says another ``user_id``; None: unknown."""
-        return self._named_user or self.user_id
+    def addresses(self) -> tuple[str, ...]:
+        """The URL of each node that may be asked, with its password; at least one."""
+        return tuple(url.get_secret_value() for url in self.urls or (self.url,))
 
-    @property
-    def _named_user(self) -> str | None:
-        parts = urlsplit(self.url.get_secret_value())
-        if parse_qs(parts.query).get("auth", ["plain"])[0].lower() != "plain":
-            return None
-        return unquote(parts.username) if parts.username else None
+    def user_at(self, address: str) -> str | None:
+        """Who this instance is for the RabbitMQ at one of ``addresses``, which refuses a message that says another
+        ``user_id``; None: unknown."""
+        return user_of(address) or self.user_id
 
 
 class PostgresSettings(SettingsSection):

@@ -1,5 +1,6 @@
 """Settings: the commented example states the defaults, the environment overrides the file, secrets stay secret."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from vesemir.service import _secrets_of
 from vesemir.settings import AmqpSettings, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vesemir.toml"
 NO_DEFAULT = (
     "instance",
     "url_file",
+    "urls",
     "dsn_file",
     "token_file",
     "key_file",
@@ -156,7 +159,38 @@ def test_the_supervisor_on_hosts_is_named_by_its_whole_path(monkeypatch: pytest.
     ],
 )
 def test_the_own_user_is_the_urls_or_the_settings_or_unknown(url: str, user_id: str | None, own: str | None) -> None:
-    assert AmqpSettings(url=SecretStr(url), user_id=user_id).own_user == own
+    assert AmqpSettings(url=SecretStr(url), user_id=user_id).user_at(url) == own
+
+
+THREE = ("amqp://v:hunter1@192.0.2.1/", "amqp://v:hunter2@192.0.2.2/", "amqps://w@192.0.2.3/")
+
+
+@pytest.mark.parametrize("parted", [",", " , ", "\n", None], ids=["commas", "spaced", "lines", "json"])
+def test_the_nodes_of_a_cluster_come_as_json_or_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch, parted: str | None
+) -> None:
+    monkeypatch.setenv("VESEMIR_AMQP__URLS", json.dumps(THREE) if parted is None else parted.join(THREE))
+    amqp = Settings().amqp
+    assert amqp.addresses == THREE
+    assert [amqp.user_at(address) for address in THREE] == ["v", "v", "w"]
+    assert "hunter" not in repr(amqp)
+
+
+def test_a_list_in_the_file_and_several_lines_in_a_credential(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file, credential = tmp_path / "vesemir.toml", tmp_path / "amqp_url"
+    monkeypatch.setenv("VESEMIR_CONFIG", str(file))
+    file.write_text(f"[amqp]\nurls = {json.dumps(THREE)}\n", encoding="utf-8")
+    assert Settings().amqp.addresses == THREE
+    credential.write_text("\n".join(THREE) + "\n", encoding="utf-8")
+    file.write_text(f'[amqp]\nurl_file = "{credential}"\n', encoding="utf-8")
+    assert Settings().amqp.addresses == THREE
+    credential.write_text(THREE[1] + "\n", encoding="utf-8")
+    assert Settings().amqp.addresses == THREE[1:2]
+
+
+def test_every_nodes_password_is_a_secret() -> None:
+    known = _secrets_of(Settings.model_validate({"amqp": {"urls": THREE}}))
+    assert {*THREE, "hunter1", "hunter2"} <= set(known)
 
 
 def test_two_users_are_an_error() -> None:

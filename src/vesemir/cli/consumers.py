@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
+from vesemir.adapters.amqp.nodes import answering
 from vesemir.adapters.amqp.requester import QueueDepth, depths
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.adapters.postgres import Reader
@@ -23,6 +24,7 @@ class CheckWarning(str):
 def broker_lines(settings: Settings, *, before_start: bool) -> Iterator[str]:
     """Raises ``VesemirError`` where no instance consumes although some have run, unless it is before the start."""
     found = asyncio.run(depths(settings.amqp, name="vesemir check"))
+    yield from _nodes(settings)
     topology = QueueTopology(settings.amqp.namespace)
     unread = [queue for queue in (topology.deployments, topology.control) if not _consumers(found[queue])]
     if unread:
@@ -39,6 +41,14 @@ _ADVICE = (
     "start one with `systemctl start vesemir`; if one runs, its GET /health says what it waits for "
     f"(before a first start: --before-start; {NOT_LISTED})"
 )
+
+
+def _nodes(settings: Settings) -> Iterator[str]:
+    """Of a cluster: who answers, and a warning for each node that does not."""
+    if len(settings.amqp.addresses) > 1:
+        answer, silent = asyncio.run(answering(settings.amqp, name="vesemir check"))
+        yield f"{len(answer)} of {len(settings.amqp.addresses)} nodes answer: {', '.join(answer)}"
+        yield from (CheckWarning(reason) for reason in silent)
 
 
 def _consumers(depth: QueueDepth | None) -> int:

@@ -18,12 +18,12 @@ def exposures(settings: Settings) -> Iterator[str]:
 
 
 def _plaintext(settings: Settings) -> Iterator[str]:
-    broker = urlsplit(settings.amqp.url.get_secret_value())
-    if broker.scheme == "amqp" and not _stays_here(broker.hostname):
-        yield f"amqp.url: the connection to {broker.hostname} is not encrypted; use amqps://"
-    host, mode = _database(settings.postgres.dsn.get_secret_value())
-    if not _stays_here(host) and mode not in _ENCRYPTED:
-        yield f"postgres.dsn: the connection to {host} may be unencrypted; add sslmode=verify-full"
+    for broker in map(urlsplit, settings.amqp.addresses):
+        if broker.scheme == "amqp" and not _stays_here(broker.hostname):
+            yield f"amqp.url: the connection to {broker.hostname} is not encrypted; use amqps://"
+    hosts, mode = _database(settings.postgres.dsn.get_secret_value())
+    if (outside := [host for host in hosts if not _stays_here(host)]) and mode not in _ENCRYPTED:
+        yield f"postgres.dsn: the connection to {', '.join(outside)} may be unencrypted; add sslmode=verify-full"
     for name, cluster in clusters_of(settings.inventory).items():
         url = urlsplit(str(cluster.url))
         if url.scheme == "http" and not _stays_here(url.hostname):
@@ -32,15 +32,26 @@ def _plaintext(settings: Settings) -> Iterator[str]:
         yield f"http.host: {settings.http.host} answers without TLS; put a load balancer with TLS in front"
 
 
-def _database(dsn: str) -> tuple[str | None, str | None]:
-    """Host and sslmode, of a URL or of a list of ``name=value``."""
+def _database(dsn: str) -> tuple[list[str], str | None]:
+    """All hosts and sslmode, of a URL or of a list of ``name=value``."""
     if "://" in dsn:
         parts = urlsplit(dsn)
         query = parse_qs(parts.query)
-        host = query["host"][-1] if "host" in query else unquote(parts.hostname or "")
-        return host, query["sslmode"][-1] if "sslmode" in query else None
+        listed = query["host"][-1] if "host" in query else unquote(parts.netloc.rpartition("@")[2])
+        return _hosts(listed), query["sslmode"][-1] if "sslmode" in query else None
     words = dict(word.split("=", 1) for word in dsn.split() if "=" in word)
-    return words.get("host"), words.get("sslmode")
+    return _hosts(words.get("host", "")), words.get("sslmode")
+
+
+def _hosts(listed: str) -> list[str]:
+    """Each of ``primary:5432,standby:5432`` without its port."""
+    return [_host(each) for each in listed.split(",")]
+
+
+def _host(place: str) -> str:
+    if place.startswith("["):
+        return place[1:].partition("]")[0]
+    return place.partition(":")[0] if place.count(":") == 1 else place  # more colons: an IPv6 address without a port
 
 
 def _stays_here(host: str | None) -> bool:

@@ -26,6 +26,9 @@ def test_no_policy_allows_everything() -> None:
         ({"postgres": {"dsn": "postgresql://u:p@db.example/record"}}, "postgres.dsn"),
         ({"postgres": {"dsn": "postgresql://u:p@db.example/record?sslmode=prefer"}}, "postgres.dsn"),
         ({"postgres": {"dsn": "host=db.example dbname=record user=u"}}, "postgres.dsn"),
+        ({"amqp": {"urls": ["amqp://u:p@127.0.0.1/", "amqp://u:p@broker.example/"]}}, "amqp.url"),
+        ({"postgres": {"dsn": "postgresql://u:p@127.0.0.1:5432,db.example:5432/record"}}, "postgres.dsn"),
+        ({"postgres": {"dsn": "postgresql://u:p@/record?host=127.0.0.1,db.example"}}, "postgres.dsn"),
         ({"http": {"host": "0.0.0.0", "token": "t"}}, "http.host"),  # noqa: S104 - what is warned of
     ],
 )
@@ -43,6 +46,7 @@ def test_what_leaves_the_machine_in_clear_is_named(given: dict[str, object], pla
         {"postgres": {"dsn": "host=/var/run/postgresql dbname=record"}},
         {"postgres": {"dsn": "postgresql:///record?host=/var/run/postgresql"}},
         {"amqp": {"url": "amqp://u:p@[::1]:5672/"}},
+        {"postgres": {"dsn": "postgresql://u:p@127.0.0.1:5432,[::1]:5432/record"}},
     ],
 )
 def test_what_is_encrypted_or_local_is_not(given: dict[str, object]) -> None:

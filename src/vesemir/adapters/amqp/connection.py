@@ -60,11 +60,16 @@ def _reason(error: BaseException | None) -> str:
 
 
 class LiveConnection:
-    """A connection that was open when this was made. ``gone`` is set when it no longer is; ``why`` tells the reason."""
+    """A connection that was open when this was made. ``gone`` is set when it no longer is; ``why`` tells the reason.
 
-    def __init__(self, connection: Connection, transport: LenientTransport) -> None:
+    ``user`` is who logged in, None if that is not known; ``node`` is the address without its password.
+    """
+
+    def __init__(self, connection: Connection, transport: LenientTransport, *, user: str | None) -> None:
         self._connection = connection
         self._transport = transport
+        self.user = user
+        self.node = str(connection)
         self.gone = asyncio.Event()
         self.why = ""
         connection.close_callbacks.add(self._on_close)
@@ -94,7 +99,7 @@ class LiveConnection:
         """Open a channel. Raises ``BrokerAwayError``."""
         with away_on_loss("opening a channel"):
             channel = self._connection.channel(publisher_confirms=confirms, on_return_raises=confirms)
-            live = LiveChannel(channel)
+            live = LiveChannel(channel, user=self.user)
             async with asyncio.timeout(seconds):
                 await channel.initialize()
         return live
@@ -112,10 +117,11 @@ class LiveConnection:
 
 
 class LiveChannel:
-    """A channel and the event of its end."""
+    """A channel and the event of its end. ``user`` is who logged in on its connection."""
 
-    def __init__(self, channel: AbstractChannel) -> None:
+    def __init__(self, channel: AbstractChannel, *, user: str | None) -> None:
         self.channel = channel
+        self.user = user
         self.gone = asyncio.Event()
         self.why = ""
         channel.close_callbacks.add(self._on_close)
@@ -136,11 +142,11 @@ class LiveChannel:
         self.drop("closed")
 
 
-async def dial(settings: AmqpSettings, *, name: str, log: Log) -> LiveConnection:
-    """Connect and log in, within ``connect_timeout_seconds``. Raises ``BrokerAwayError``."""
+async def dial(settings: AmqpSettings, address: str, *, seconds: float, name: str, log: Log) -> LiveConnection:
+    """Connect to one of the settings' addresses and log in, within ``seconds``. Raises ``BrokerAwayError``."""
     try:
         # For aiormq the heartbeat is a part of the URL. It takes a silent peer for dead after 3 x (heartbeat + 1) s.
-        url = make_url(settings.url.get_secret_value(), heartbeat=settings.heartbeat_seconds)
+        url = make_url(address, heartbeat=settings.heartbeat_seconds)
         connection = Connection(url, client_properties={"connection_name": name})
     except (ValueError, TypeError) as error:
         raise VesemirError("amqp.url is not a URL; write amqp://USER:PASSWORD@HOST:5672/VHOST") from error
@@ -148,10 +154,10 @@ async def dial(settings: AmqpSettings, *, name: str, log: Log) -> LiveConnection
     connection.kwargs["transport_factory"] = transport
     try:
         with away_on_loss(f"connecting to {connection}"):
-            async with asyncio.timeout(settings.connect_timeout_seconds):
+            async with asyncio.timeout(seconds):
                 await connection.connect()
     except BaseException:
         transport.abort()
         raise
     log.debug(f"Connected to {connection} as {name}")
-    return LiveConnection(connection, transport)
+    return LiveConnection(connection, transport, user=settings.user_at(address))

@@ -27,6 +27,9 @@ LONGEST_PAUSE_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
 """How long handlers may go on after the gate closed, before their messages are requeued under them."""
 
+FAILURES_AT_A_NODE = 3
+"""To consume, before the next node of a cluster is tried."""
+
 GHOST_PROBES = 2
 """A quorum queue without a leader reports no consumers for a moment; only so many reports in a row count."""
 
@@ -77,7 +80,7 @@ class Consumer:
         self._stopping.set()
 
     async def _consume_again_and_again(self, tasks: asyncio.TaskGroup) -> None:
-        backoff = Backoff()
+        backoff, failures = Backoff(), 0
         while not self._stopping.is_set():
             await any_of(self._ready(), self._stopping.wait())
             connection = self._link.live.value
@@ -86,12 +89,18 @@ class Consumer:
             try:
                 await self._consume(connection, tasks)
                 backoff.reset()
+                failures = 0
             except BrokerAwayError as error:
-                if isinstance(error, BrokerSilentError):
+                failures += 1
+                if isinstance(error, BrokerSilentError) or self._elsewhere(failures):
                     connection.drop(str(error))
                 pause = backoff.next()
                 self._log.warning(f"{self._queue} is not consumed: {error}; next try in {pause:.1f} s")
                 await any_of(self._stopping.wait(), connection.gone.wait(), timeout=pause)
+
+    def _elsewhere(self, failures: int) -> bool:
+        """Whether to try another node of the cluster: this one answers, and does not let the queue be consumed."""
+        return len(self._settings.addresses) > 1 and failures % FAILURES_AT_A_NODE == 0
 
     async def _ready(self) -> None:
         while not (self._gate.is_open and self._link.live.value is not None):

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
-from vesemir.adapters.amqp.connection import LiveConnection, dial
+from vesemir.adapters.amqp.connection import LiveConnection
+from vesemir.adapters.amqp.nodes import BrokerNodes
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.observe import Log
@@ -20,6 +21,7 @@ class Link:
 
     def __init__(self, settings: AmqpSettings, *, name: str, report: Report, log: Log) -> None:
         self._settings = settings
+        self._nodes = BrokerNodes(settings)
         self._name = name
         self._topology = QueueTopology(settings.namespace)
         self._report = report
@@ -43,6 +45,7 @@ class Link:
                 continue
             backoff.reset()
             await self._offer(connection)
+            self._nodes.skip()
             away_since = time.monotonic()
         self._report(PartState.STOPPING, "")
 
@@ -51,17 +54,20 @@ class Link:
         self._stopping.set()
 
     async def _connect(self) -> LiveConnection:
-        connection = await dial(self._settings, name=self._name, log=self._log)
+        connection = await self._nodes.dial(name=self._name, log=self._log)
         try:
             await self._topology.declare(connection, seconds=self._settings.connect_timeout_seconds, log=self._log)
         except BaseException:
+            # A node cut off from the others lets one log in and then does nothing.
+            self._nodes.skip()
             await connection.close()
             raise
         return connection
 
     async def _offer(self, connection: LiveConnection) -> None:
         self._report(PartState.UP, "")
-        self._log.info(f"Connected to the broker ({self._name})")
+        at = f" at {connection.node}" if self._nodes.several else ""
+        self._log.info(f"Connected to the broker ({self._name}){at}")
         self.live.fill(connection)
         try:
             await any_of(connection.gone.wait(), self._stopping.wait())

@@ -7,7 +7,7 @@ from aio_pika.exceptions import DeliveryError, PublishError
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Slot, any_of
-from vesemir.adapters.amqp.connection import LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.connection import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.link import Link, Report
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.engine.ports.broker import BrokerAwayError, OutgoingMessage, PublishOutcome
@@ -56,9 +56,19 @@ class Publisher:
         """See ``engine.broker.Broker``."""
         if self._stopping.is_set():
             raise BrokerAwayError(f"publishing {message.type}: the connection was closed on purpose")
-        with away_on_loss(f"publishing {message.type}"):
-            async with asyncio.timeout(self._settings.publish_timeout_seconds):
-                return await self._publish_alone(message)
+        try:
+            with away_on_loss(f"publishing {message.type}"):
+                async with asyncio.timeout(self._settings.publish_timeout_seconds):
+                    return await self._publish_alone(message)
+        except BrokerSilentError as error:
+            await self._leave_silent_node(str(error))
+            raise
+
+    async def _leave_silent_node(self, why: str) -> None:
+        """In a cluster another node may confirm what this one does not: it may be cut off from the queue's majority."""
+        connection = self._link.live.value
+        if connection is not None and len(self._settings.addresses) > 1 and not await connection.blocked():
+            connection.drop(why)
 
     async def _keep_channel(self, connection: LiveConnection) -> None:
         seconds = self._settings.connect_timeout_seconds
@@ -125,7 +135,7 @@ class Publisher:
                 message.body,
                 exchange=message.exchange,
                 routing_key=message.routing_key,
-                properties=_properties(message, self._settings.own_user),
+                properties=_properties(message, live.user),
                 mandatory=message.mandatory,
                 wait=False,  # type: ignore[call-arg] # for the socket, which its abstract class forgets: the confirm is
             )

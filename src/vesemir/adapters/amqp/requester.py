@@ -23,7 +23,8 @@ from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import any_of
-from vesemir.adapters.amqp.connection import LiveChannel, LiveConnection, away_on_loss, dial
+from vesemir.adapters.amqp.connection import LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.nodes import BrokerNodes
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
@@ -65,7 +66,7 @@ class Requester:
         self._news = asyncio.Event()
         self._reply_to = ""
         # RabbitMQ compares it with who logged in, and closes the channel if it is not the same.
-        self._user = settings.own_user or "guest"
+        self._user = connection.user or "guest"
 
     @classmethod
     @asynccontextmanager
@@ -196,7 +197,7 @@ async def _depth(connection: LiveConnection, queue: str, settings: AmqpSettings)
 
 async def _dialed(settings: AmqpSettings, *, name: str) -> LiveConnection:
     try:
-        return await dial(settings, name=name, log=SilentLog())
+        return await BrokerNodes(settings).dial(name=name, log=SilentLog())
     except BrokerAwayError as error:
         if "check" in str(error):
             raise

@@ -74,8 +74,14 @@ def _cell(value: object) -> "Text":
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """JSON for programs, which people look at too: what would be hidden on a terminal is escaped, its value stays."""
-    return escaped_json(json.dumps(value, ensure_ascii=False, indent=indent))
+    """JSON for programs, which people look at too: what would be hidden on a terminal is escaped, its value stays. So
+    is what the output's encoding does not have."""
+    return escaped_json(json.dumps(value, ensure_ascii=not _has_all_of_unicode(), indent=indent))
+
+
+def _has_all_of_unicode() -> bool:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return encoding.lower().replace("-", "").startswith("utf")
 
 
 def show(*parts: "RenderableType") -> None:

@@ -116,6 +116,21 @@ async def test_nobody_there(box: Sshd, address: str) -> None:
     assert "web7" in text
 
 
+async def test_an_address_with_a_zone(tmp_path: Path) -> None:
+    """As ssh(1) has it; pinned by the address with its zone, or by name."""
+    with sshd_running(tmp_path / "box", extra="ListenAddress ::1") as six:
+        target = replace(six.target, address="::1%lo")
+        known = six.known_hosts.read_text().partition(" ")[2]
+        for name in ("box", f"[::1%lo]:{six.port}"):
+            six.known_hosts.write_text(f"{name} {known}")
+            async with SshHosts.started(six.settings()) as hosts, hosts.login(target, ticket()):
+                pass
+        code, text = await refusal(six.settings(), replace(target, address="fe80::1%nosuch0"))
+
+    assert code is FailureCode.SSH_UNREACHABLE
+    assert "an interface 'nosuch0', which this instance does not have" in text
+
+
 async def test_a_port_that_accepts_and_says_nothing(box: Sshd) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]

@@ -48,7 +48,9 @@ def set_variable(layer: Layer, name: str, value: object) -> None:
     reason = None
     if name in _ADDRESS | _PORT | _USER and "{{" in text:
         raise ValueError(f"{name} is a template; templates are not supported, write the value itself")
-    if name in _ADDRESS:
+    if not text and name in _ADDRESS | _PORT | _USER:
+        _say_nothing(layer, name)
+    elif name in _ADDRESS:
         reason, layer.address = refuse_address(text), text
     elif name in _USER:
         reason, layer.user = refuse_user(text), text
@@ -58,6 +60,16 @@ def set_variable(layer: Layer, name: str, value: object) -> None:
     if reason:
         raise ValueError(f"{name}: {reason}")
     layer.variables[name] = text
+
+
+def _say_nothing(layer: Layer, name: str) -> None:
+    """An empty connection variable: as if no layer before had said anything either."""
+    if name in _ADDRESS:
+        layer.address = ""
+    elif name in _USER:
+        layer.user = ""
+    else:
+        layer.port = 0
 
 
 def as_text(value: object) -> str:

@@ -10,6 +10,8 @@ from vesemir.adapters.inventory.hostgraph import ALL, UNGROUPED, HostGraph
 from vesemir.adapters.inventory.problem import Findings
 
 _HEADER = re.compile(r"\[([^:\]\s]+)(?::(\w+))?\]\s*(?:[#;].*)?")
+_RANGE_FIRST = re.compile(r"\[[^\]]*:[^\]]*\][^\s#;]")
+"""A host's name that begins with a range, ``[1:3].example.org``: no header has anything right behind its bracket."""
 _CHILD = re.compile(r"([^:\]\s#]+)\s*(?:#.*)?")
 _KINDS = frozenset({"hosts", "children", "vars"})
 
@@ -43,7 +45,7 @@ class _IniReader:
         self._kind = "hosts"
 
     def line(self, number: int, text: str) -> None:
-        if text.startswith("["):
+        if text.startswith("[") and not (self._kind == "hosts" and _RANGE_FIRST.match(text)):
             self._header(number, text)
         elif self._kind == "hosts":
             self._host(text)

@@ -18,7 +18,7 @@ Report = Callable[[tuple[str, str], str], None]
 
 @dataclass(slots=True)
 class Layer:
-    """What one place in the file says."""
+    """What one place in the file says. Empty, or port 0: that nothing is to hold that an earlier layer said."""
 
     variables: dict[str, str] = field(default_factory=dict)
     address: str | None = None
@@ -107,9 +107,9 @@ class HostGraph:
         target = Layer()
         for layer in layers:
             target.variables |= layer.variables
-            target.address = layer.address or target.address
-            target.port = layer.port or target.port
-            target.user = layer.user or target.user
+            target.address = target.address if layer.address is None else layer.address
+            target.port = target.port if layer.port is None else layer.port
+            target.user = target.user if layer.user is None else layer.user
         return Target(
             name=name,
             address=target.address or name,

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import threading
 import tomllib
 from collections.abc import Callable, Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, assert_never, cast
 
+from vesemir.adapters.inventory.ansible_dynamic import build_ansible_dynamic, is_dynamic
 from vesemir.adapters.inventory.ansible_ini import build_ansible_ini
 from vesemir.adapters.inventory.ansible_yaml import build_ansible_yaml, is_ansible
 from vesemir.adapters.inventory.hostgraph import HostGraph
@@ -20,6 +22,8 @@ from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import HOST_NAME, ChefSelector, GroupSelector, HostSelector, Selector
 from vesemir.domain.target import Target
+
+_YAML_KEY = re.compile(r"""(["']?)[A-Za-z0-9_.-]+\1:(\s.*)?""")
 
 Stamp = tuple[int, int, int]
 
@@ -33,7 +37,7 @@ class _Snapshot:
 
 
 def read_inventory(file: Path) -> HostGraph:
-    """TOML is Vesemir's own format, YAML that or Ansible's, and any other name Ansible's INI.
+    """TOML is Vesemir's own format, YAML and JSON that or Ansible's; any other name is Ansible's, as it looks inside.
 
     Raises ``InventoryFileError`` with every problem and its line.
     """
@@ -41,11 +45,19 @@ def read_inventory(file: Path) -> HostGraph:
     text = _text_of(file, findings)
     if file.suffix == ".toml":
         return _read_toml(text, findings)
-    if file.suffix in {".yaml", ".yml"}:
+    if file.suffix in {".yaml", ".yml", ".json"}:
         return _read_yaml(text, findings)
     if os.access(file, os.X_OK) and text.startswith("#!"):
-        raise findings.fatal(1, "is a program; dynamic inventories are not supported, save what it prints as YAML")
-    return build_ansible_ini(text, findings)
+        raise findings.fatal(
+            1, "is a program; dynamic inventories are not supported, save what it prints and name that file"
+        )
+    return _read_yaml(text, findings) if _looks_like_yaml(text) else build_ansible_ini(text, findings)
+
+
+def _looks_like_yaml(text: str) -> bool:
+    """By its first line that is neither empty nor a comment: ``---``, ``{`` (JSON) or ``name:``; INI has none."""
+    first = next((line for line in text.splitlines() if line.strip() and not line.lstrip().startswith(("#", ";"))), "")
+    return first.startswith(("---", "{")) or _YAML_KEY.fullmatch(first) is not None
 
 
 def _text_of(file: Path, findings: Findings) -> str:
@@ -72,6 +84,8 @@ def _read_yaml(text: str, findings: Findings) -> HostGraph:
         document, lines = read_yaml(text)
     except YamlError as error:
         raise findings.fatal(error.line, str(error)) from error
+    if is_dynamic(document, is_json=text.lstrip().startswith("{")):
+        return build_ansible_dynamic(cast("Mapping[str, object]", document), lines, findings)
     if is_ansible(document):
         return build_ansible_yaml(cast("Mapping[str, object]", document), lines, findings)
     return build_native(document, lambda: lines, findings)

@@ -164,9 +164,7 @@ class Dialer:
 
     async def _resolved(self, target: Target) -> list[_Address]:
         with contextlib.suppress(ValueError):
-            address = ipaddress.ip_address(target.address)
-            family = socket.AF_INET if address.version == 4 else socket.AF_INET6  # noqa: PLR2004
-            return [(family, (target.address, target.port))]
+            return [_place_of(target, ipaddress.ip_address(target.address))]
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._settings.connect_timeout_seconds):
@@ -246,6 +244,21 @@ class Dialer:
         reason = limit if isinstance(trouble, TimeoutError) else os.strerror(trouble.errno or 0)
         text = f"{reason}; check that it is up, that sshd listens there, and firewalls between"
         raise unreachable(target, text) from trouble
+
+
+def _place_of(target: Target, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> _Address:
+    """A zone (RFC 4007, section 11) is the name or number of an interface of this instance."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return socket.AF_INET, (str(address), target.port)
+    zone = address.scope_id
+    if zone is None:
+        return socket.AF_INET6, (str(address), target.port)
+    try:
+        number = int(zone) if zone.isdecimal() else socket.if_nametoindex(zone)
+    except OSError as error:
+        text = f"{target.address} is at an interface {zone!r}, which this instance does not have; check the inventory"
+        raise unreachable(target, text) from error
+    return socket.AF_INET6, (str(address).partition("%")[0], target.port, 0, number)
 
 
 def _hung_up(error: Exception) -> bool:

@@ -172,13 +172,21 @@ async def test_connections_dropped_before_the_login_are_tried_again(box: Sshd) -
         await asyncio.wait([task for task in relays if task is not None])
 
 
-async def test_a_host_that_always_drops_is_unreachable_in_the_end(box: Sshd) -> None:
-    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0) as rude:
+@pytest.mark.parametrize("last_words", [b"", b"Not allowed at this time\r\n"])
+async def test_a_host_that_always_drops_is_unreachable_in_the_end(box: Sshd, last_words: bytes) -> None:
+    """OpenSSH says why before its version, for instance of its ``PerSourcePenalties``."""
+
+    def drop(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(last_words)
+        writer.close()
+
+    async with await asyncio.start_server(drop, "127.0.0.1", 0) as rude:
         port = rude.sockets[0].getsockname()[1]
         code, text = await refusal(box.settings(login_timeout_seconds=1), Target("web7", "127.0.0.1", port))
 
     assert code is FailureCode.SSH_UNREACHABLE
     assert "MaxStartups" in text
+    assert text.endswith("it says: Not allowed at this time" if last_words else "and its log")
 
 
 async def test_handshakes_and_sessions_are_limited(box: Sshd) -> None:

@@ -25,8 +25,9 @@ from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.known_hosts import PinnedKeys
 from vesemir.adapters.ssh.trouble import LoginTry, host_key_failure, translated, unreachable
 from vesemir.adapters.ssh.trouble import place as place_of
-from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
+from vesemir.domain.visible import words_of_host
 from vesemir.settings import SshSettings
 
 RESOLVERS: Final = 8
@@ -42,6 +43,10 @@ RefusePlace = Callable[[Target, Sequence[str]], str | None]
 
 def anywhere(_target: Target, _addresses: Sequence[str]) -> None:
     return None
+
+
+class HungUpError(VesemirError):
+    """A host closed the connection before the login; the message is what it said, if anything."""
 
 
 class Credentials:
@@ -155,11 +160,12 @@ class Dialer:
             try:
                 async with self._handshakes:
                     return await self._login(target, addresses)
-            except (asyncssh.ConnectionLost, ConnectionResetError, BrokenPipeError) as error:
+            except HungUpError as error:
                 pause *= 2
                 if loop.time() + pause > patience:
                     text = "drops every connection before the login; look at MaxStartups in its sshd_config and its log"
-                    raise unreachable(target, text) from error
+                    words = words_of_host(str(error))
+                    raise unreachable(target, f"{text}{words and f'; it says: {words}'}") from error
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, hides nothing
 
     async def _resolved(self, target: Target) -> list[_Address]:
@@ -213,7 +219,7 @@ class Dialer:
                 if offered and not set(offered) & set(asked):
                     tried = replace(tried, offered=offered)
                     raise host_key_failure(target, tried, self._settings) from error
-                raise
+                raise HungUpError(connection.greeting_words() or connection.banner) from error
             # Bytes that are no SSH end in any error that a parser can have.
             raise translated(error, target, tried, self._settings) from error
         connection.logged_in = True
@@ -239,7 +245,7 @@ class Dialer:
             else:
                 return plug
         if isinstance(trouble, ConnectionResetError):
-            raise trouble
+            raise HungUpError from trouble
         limit = f"no answer within {self._settings.connect_timeout_seconds:g} s"
         reason = limit if isinstance(trouble, TimeoutError) else os.strerror(trouble.errno or 0)
         text = f"{reason}; check that it is up, that sshd listens there, and firewalls between"

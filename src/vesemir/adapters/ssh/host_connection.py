@@ -83,6 +83,7 @@ class HostConnection(asyncssh.SSHClientConnection):
         super().__init__(*arguments, **options)
         self._unread = bytearray()
         self._heard = 0
+        self._first = bytearray()
         self._share = LoopShare()
         self._paused = False
         self._pausing: asyncio.TimerHandle | None = None
@@ -101,6 +102,8 @@ class HostConnection(asyncssh.SSHClientConnection):
         while self._unread and spent < TURN_SECONDS and self._transport is not None:
             piece = bytes(self._unread[:PIECE_BYTES])
             del self._unread[:PIECE_BYTES]
+            if self._heard < BANNER_BYTES:
+                self._first += piece[: BANNER_BYTES - self._heard]
             self._heard += len(piece)
             super().data_received(piece)
             self._refuse_flood()
@@ -129,6 +132,12 @@ class HostConnection(asyncssh.SSHClientConnection):
             return super().process_packet(pkttype, pktid, packet)
         self.banner = packet.get_string()[:BANNER_BYTES].decode("utf-8", "replace")
         return True
+
+    def greeting_words(self) -> str:
+        """What the host says before its version (RFC 4253, section 4.2): sshd says there why it hangs up, as in
+        ``Exceeded MaxStartups`` and ``Not allowed at this time``."""
+        before = bytes(self._first).partition(b"SSH-")[0]
+        return before.decode("utf-8", "replace").strip()
 
     def offered_host_keys(self) -> Sequence[str]:
         """The kinds of host key that the host said it has (RFC 4253, section 7.1); none if it said none yet."""

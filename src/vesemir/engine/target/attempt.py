@@ -93,6 +93,13 @@ class Attempt:
         since = lost_at if lost_at is not None else now
         patient = not lost_now or self._may_be_lost_again()
         if patient and now - since < self._deployment.limits.lease.reconnect_seconds:
+            self._deployment.ports.log.warning(
+                "{target} is connected to again: {reason} (loss {losses} of {most} in this step at most)",
+                target=self._row.name,
+                reason=error.failure.message,
+                losses=self._losses,
+                most=_MOST_LOSSES,
+            )
             return since
         if not self._row.touched:
             raise error

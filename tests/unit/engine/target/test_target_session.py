@@ -557,6 +557,9 @@ async def test_a_host_that_hangs_up_in_each_try_of_a_step_is_not_tried_for_ever(
         assert (target["status"], target["failure"]["code"]) == ("unknown", "target.state_unknown")
         assert "5 times in the same step" in target["failure"]["message"]
         assert len(_keys(world, "unpack")) == 6
+        logged = [text for text in world.instances[0].log.of("warning") if "is connected to again" in text]
+        assert len(logged) == 5
+        assert "loss 5 of 5" in logged[-1]
         assert target["duration_seconds"] < 30
 
 

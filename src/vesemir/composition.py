@@ -4,7 +4,7 @@ First what touches the outside, in one exit stack, closed in reverse; then the e
 objects. ``vesemir.service`` runs the parts and stops them in stages.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +20,8 @@ from vesemir.adapters.policy import PolicyFile
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.recipes import RecipeBook, artifact_seen, local_artifact, recipe_folders
 from vesemir.adapters.record_seal import RecordSeal
-from vesemir.adapters.reloaded_files import Files
+from vesemir.adapters.reload import Reload
+from vesemir.adapters.reloaded_files import Files, FileWatch
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
@@ -65,11 +66,8 @@ class OutsideParts:
     hosts: SshHosts
     broker: AmqpBroker
     systemd: Notifier
-
-    @property
-    def files(self) -> Mapping[str, Files]:
-        """What is read again when it changes, by the name of its part of the health."""
-        return {"recipes": self.recipes, "policy": self.policies}
+    files: FileWatch
+    reload: Reload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +116,18 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     health.expect(DATABASE)
     recipes = RecipeBook(recipe_folders(settings.recipes), log=log)
     policies = PolicyFile(settings.policy.file, log=log)
-    static = settings.inventory.file
+    file = settings.inventory.file
+    static = None if file is None else StaticInventory.load(file, warn=log.warning)
     chef = await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning))
-    inventory = InventoryRouter(
-        static=None if static is None else StaticInventory.load(static, warn=log.warning), chef=chef
-    )
+    inventory = InventoryRouter(static=static, chef=chef)
     refuse_place = None if chef is None else chef.refuse_place
+    hosts = await stack.enter_async_context(
+        SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place, log=log)
+    )
+    read_again: dict[str, Files] = {"recipes": recipes, "policy": policies, "ssh": hosts.credentials}
+    if static is not None:
+        read_again["inventory"] = static
+    files, systemd = FileWatch(read_again, health, log=log), Notifier.from_environment(log=log)
     return OutsideParts(
         health=health,
         meters=meters,
@@ -134,11 +138,11 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         store=await stack.enter_async_context(
             PostgresStore.connected(settings.postgres, instance=instance, namespace=settings.amqp.namespace)
         ),
-        hosts=await stack.enter_async_context(
-            SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place, log=log)
-        ),
+        hosts=hosts,
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),
-        systemd=Notifier.from_environment(log=log),
+        systemd=systemd,
+        files=files,
+        reload=Reload(files, systemd=systemd, log=log),
     )
 
 

@@ -18,7 +18,6 @@ from urllib.parse import unquote, urlsplit
 import uvloop
 
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
-from vesemir.adapters.reloaded_files import watch_files
 from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.messages.poison import PoisonGuard
@@ -70,6 +69,10 @@ class Service:
             self._hurried.set()
         self._stopping.set()
 
+    def reload(self) -> None:
+        """Read again, at once, what is read from files; SIGHUP never ends an instance."""
+        self._outside.reload.ask()
+
     async def run(self) -> None:
         """Until ``stop``. Raises if a long-lived task dies, which is a bug: systemd starts the process again."""
         outside, engine = self._outside, self._engine
@@ -79,7 +82,8 @@ class Service:
                 for name, work in (
                     ("broker", outside.broker.run()),
                     ("database watch", self._watch_database()),
-                    ("files", watch_files(outside.files, outside.health, log=self._log)),
+                    ("files", outside.files.run()),
+                    ("reload", outside.reload.run()),
                     ("hints", engine.hints.run()),
                     ("lease renewal", engine.leases.keep()),
                     ("lease fence", engine.leases.fence()),
@@ -153,6 +157,7 @@ class Service:
 
 def run(settings: Settings) -> int:
     """Run the daemon until it is told to stop; the process's exit status."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: where the event loop was blocked goes to stderr
     set_up_logging(settings.log.level, settings.log.format, secrets=_secrets_of(settings))
     return uvloop.run(_main(settings))
@@ -164,6 +169,7 @@ async def _main(settings: Settings) -> int:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, service.stop)
+        loop.add_signal_handler(signal.SIGHUP, service.reload)
         await service.refuse_wrong_record()
         await service.run()
     return 0

@@ -150,3 +150,28 @@ def test_a_second_sigterm_does_not_wait(start: Callable[..., Watched]) -> None:
     daemon.until("STOPPING=1")
     daemon.process.terminate()
     assert daemon.process.wait(SECONDS) == 0
+
+
+def test_sighup_reads_files_again_and_systemd_hears_when_it_is_done(
+    start: Callable[..., Watched], tmp_path: Path
+) -> None:
+    """It ended an instance with 129, and a server in work stayed out of traffic until its lease ended."""
+    policy, inventory = tmp_path / "policy.toml", tmp_path / "inventory.toml"
+    policy.write_text("")
+    inventory.write_text('[hosts.a]\naddress = "192.0.2.1"\n')
+    daemon = start(VESEMIR_POLICY__FILE=str(policy), VESEMIR_INVENTORY__FILE=str(inventory))
+    daemon.until("READY=1")
+    for file in (policy, inventory, tmp_path / "ssh_key"):
+        file.write_text("nonsense here\n")
+    began = time.monotonic_ns() // 1000
+    daemon.heard.clear()
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until("READY=1")
+    signs = [line.partition("=") for line in daemon.heard if not line.startswith(("STATUS", "WATCHDOG"))]
+    assert [name for name, _, _ in signs] == ["RELOADING", "MONOTONIC_USEC", "READY"]
+    assert began <= int(signs[1][2]) <= time.monotonic_ns() // 1000
+    body = daemon.health()
+    assert body is not None
+    assert [body["parts"][part]["state"] for part in ("policy", "inventory", "ssh", "recipes")] == [*["down"] * 3, "up"]
+    assert "inventory.toml" in body["parts"]["inventory"]["detail"]
+    assert daemon.process.poll() is None

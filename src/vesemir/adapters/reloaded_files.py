@@ -100,25 +100,41 @@ class Files(Protocol):
     def refresh(self) -> None: ...
 
 
-async def watch_files(
-    parts: Mapping[str, Files], health: HealthRegistry, *, log: Log, every: float = WATCH_SECONDS
-) -> None:
-    """For ever, with a look every so many seconds.
+class FileWatch:
+    """Looks at the files of ``parts`` for ever, or at once, and reports each as a part of the health.
 
     A broken change is reported until it is repaired; the instance goes on with what was before. No failure of the
     system's (descriptors, threads, disks) ends the watch: the next look may succeed.
     """
-    for name in parts:
-        health.expect(name, required=False)
-    failing: dict[str, str] = {}
-    while True:
-        for name, files in parts.items():
-            problem = await _look_at(files)
-            health.report(name, PartState.DOWN if problem else PartState.UP, problem)
-            if problem and problem != files.problem and failing.get(name) != problem:
-                log.error("{part}: {problem}", part=name, problem=problem)
-            failing[name] = problem
-        await asyncio.sleep(every)
+
+    def __init__(
+        self, parts: Mapping[str, Files], health: HealthRegistry, *, log: Log, every: float = WATCH_SECONDS
+    ) -> None:
+        self._parts = parts
+        self._health = health
+        self._log = log
+        self._every = every
+        self._failing: dict[str, str] = {}
+        self._looking = asyncio.Lock()
+        for name in parts:
+            health.expect(name, required=False)
+
+    async def run(self) -> None:
+        """For ever, with a look every so many seconds."""
+        while True:
+            await self.look()
+            await asyncio.sleep(self._every)
+
+    async def look(self) -> dict[str, str]:
+        """Read what has changed; what is wrong with each part ("": nothing)."""
+        async with self._looking:
+            for name, files in self._parts.items():
+                problem = await _look_at(files)
+                self._health.report(name, PartState.DOWN if problem else PartState.UP, problem)
+                if problem and problem != files.problem and self._failing.get(name) != problem:
+                    self._log.error("{part}: {problem}", part=name, problem=problem)
+                self._failing[name] = problem
+            return dict(self._failing)
 
 
 async def _look_at(files: Files) -> str:

@@ -7,6 +7,7 @@ nothing is said. Saying it never fails: a service must not die because nobody li
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Self
 
@@ -41,6 +42,10 @@ class Notifier:
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
         self.notify(f"STATUS={' '.join(text.split())}")
+
+    def reloading(self) -> None:
+        """Until ``ready``. systemd tells this reload from an earlier one by the time (Type=notify-reload)."""
+        self.notify(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, seconds: float) -> None:
         """Stopping takes up to so many seconds from now, should TimeoutStopSec be less; then systemd kills."""

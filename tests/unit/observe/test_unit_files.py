@@ -65,3 +65,27 @@ def test_the_user_and_the_folders_are_made(tmp_path: Path) -> None:
     modes = {path.name: path.stat().st_mode & 0o777 for path in [kept, *kept.iterdir()]}
     assert modes == {"vesemir": 0o755, "credentials": 0o700, "recipes": 0o755, "ssh": 0o755}
     assert {path.stat().st_uid for path in kept.rglob("*")} == {0}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone can mount")
+def test_credentials_are_copied_again_into_a_folder_that_is_mounted_read_only(tmp_path: Path) -> None:
+    """Each as a whole, with its mode; what cannot be read stays, and fails the reload."""
+    folder, source, tools = (tmp_path / name for name in ("folder", "source", "bin"))
+    for each in (folder, source, tools):
+        each.mkdir()
+    for name in ("amqp_url", "http_token"):
+        (folder / name).write_text("old\n")
+        (folder / name).chmod(0o400)
+    (source / "amqp_url").write_text("new\n")
+    (tools / "systemctl").write_text(
+        f"#!/bin/sh\necho '[Service]\n"
+        f"LoadCredential=amqp_url:{source}/amqp_url\nLoadCredential=http_token:{source}/absent\n"
+        f"LoadCredential=later:{source}/later'\n"
+    )
+    (tools / "systemctl").chmod(0o755)
+    again = f'PATH="{tools}:$PATH" /bin/sh {FOLDER}/credentials-again vesemir.service {folder}'
+    script = f"mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && {again}"
+    status, text = said("unshare", "--mount", "/bin/sh", "-c", script)
+    assert (status, "absent" in text) == (1, True)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"amqp_url": "new\n", "http_token": "old\n"}
+    assert (folder / "amqp_url").stat().st_mode & 0o777 == 0o400

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.engine.world import Lines
 
 from vesemir.adapters.recipes import RecipeBook, RecipeFileError, RecipeFolder, load_recipes, recipe_folders
-from vesemir.adapters.reloaded_files import watch_files
+from vesemir.adapters.reloaded_files import FileWatch
 from vesemir.domain.recipe import Recipe
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 from vesemir.settings import RecipesSettings
@@ -178,6 +178,6 @@ async def test_what_is_wrong_is_shown_in_the_health_until_it_is_mended(folder: P
             write(folder / "mine.toml", "= 1" if len(shown) == 1 else said("two"))
 
     with pytest.raises(EOFError):
-        await watch_files({"recipes": book, "told": Told()}, health, log=Lines(), every=0)
+        await FileWatch({"recipes": book, "told": Told()}, health, log=Lines(), every=0).run()
     assert shown == [(True, ""), (False, f"{folder / 'mine.toml'}:1: {NO_TOML}"), (True, "")]
     assert all(not part.required for part in health.parts)

@@ -11,7 +11,7 @@ from tests.unit.engine.world import Lines
 
 from vesemir.adapters.policy import PolicyFile
 from vesemir.adapters.recipes import RecipeBook, RecipeFolder
-from vesemir.adapters.reloaded_files import Reading, ReloadedFiles, watch_files
+from vesemir.adapters.reloaded_files import FileWatch, Reading, ReloadedFiles
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
 
 STEP = '[[steps]]\nname = "one"\ncommand = ["true"]\n'
@@ -163,7 +163,7 @@ async def test_the_watch_goes_on_says_it_once_and_shows_it(disk: Disk, folder: P
     log, health = Lines(), Reports()
     book = RecipeBook([RecipeFolder(folder)], log=log)
     disk.fails(errno.EMFILE, "scandir", "listdir")
-    watch = asyncio.create_task(watch_files({"recipes": Counted(book)}, health, log=log, every=0))
+    watch = asyncio.create_task(FileWatch({"recipes": Counted(book)}, health, log=log, every=0).run())
     async with asyncio.timeout(5):
         for _ in range(10):
             assert await health.states.get() is PartState.DOWN

@@ -100,6 +100,9 @@ class StaticInventory:
         self._lock = threading.Lock()
         self._stamp: Stamp | None = None
         self._snapshot = _Snapshot(HostGraph(), {})
+        self._is_read = True
+        self.problem = ""
+        """What is wrong with the file now; the last good version stays in use."""
 
     @classmethod
     def load(cls, file: Path, *, warn: Callable[[str], None]) -> Self:
@@ -169,15 +172,28 @@ class StaticInventory:
             return f"{name!r} is no host name: 1-253 of A-Za-z0-9._-, starting with a letter or digit"
         return None if name in snapshot.targets else f"{self._file} has no host {name}"
 
+    def refresh(self) -> None:
+        """Read the file if it has changed; not on the event loop."""
+        self._current()
+
     def _current(self) -> _Snapshot:
         with self._lock:
             stamp = self._look()
-            if stamp != self._stamp:
-                try:
-                    self._read(stamp)
-                except InventoryFileError as error:
-                    self._warn(f"the inventory stays as it was before, because its new version is broken: {error}")
+            if stamp != self._stamp or not self._is_read:
+                self._read_again(stamp)
             return self._snapshot
+
+    def _read_again(self, stamp: Stamp | None) -> None:
+        """What the system did not let us read is tried again at each look: new rights change no time of a file."""
+        try:
+            self._read(stamp)
+        except InventoryFileError as error:
+            self._is_read = not isinstance(error.__cause__, OSError)
+            if (problem := str(error)) != self.problem:
+                self._warn(f"the inventory stays as it was before, because its new version is broken: {error}")
+            self.problem = problem
+        else:
+            self._is_read, self.problem = True, ""
 
     def _look(self) -> Stamp | None:
         """What changes when the file does; None when it cannot be looked at."""

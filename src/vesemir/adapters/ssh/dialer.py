@@ -57,6 +57,8 @@ class Credentials:
         self._stamps: tuple[int, int] | None = None
         self._options: asyncssh.SSHClientConnectionOptions | None = None
         self.pinned = PinnedKeys("")
+        self.problem = ""
+        """What keeps the files from being read again; what was read before stays in use."""
         self._loading = asyncio.Lock()
 
     def _stamp(self) -> tuple[int, int] | None:
@@ -79,6 +81,18 @@ class Credentials:
                     if self._options is None:
                         raise
         return self._options
+
+    def refresh(self) -> None:
+        """Read what has changed, at once; not on the event loop."""
+        stamps = self._stamp()
+        if self._options is not None and stamps is not None and stamps == self._stamps and not self.problem:
+            return
+        try:
+            self._options = self._load()
+        except FailedError as error:
+            self.problem = str(error)
+        else:
+            self._stamps, self.problem = stamps, ""
 
     def _load(self) -> asyncssh.SSHClientConnectionOptions:
         settings = self._settings
@@ -121,7 +135,7 @@ class Dialer:
     ) -> None:
         self._settings = settings
         self._refuse_place = refuse_place
-        self._credentials = Credentials(settings)
+        self.credentials = Credentials(settings)
         self._handshakes = asyncio.Semaphore(settings.max_handshakes)
         self._resolvers = resolvers
 
@@ -132,7 +146,7 @@ class Dialer:
         resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
         try:
             dialer = cls(settings, resolvers, refuse_place)
-            await dialer._credentials.options()
+            await dialer.credentials.options()
             yield dialer
         finally:
             resolvers.shutdown(wait=False, cancel_futures=True)
@@ -187,11 +201,11 @@ class Dialer:
 
     async def _login(self, target: Target, addresses: list[_Address]) -> HostConnection:
         """One try. Raises ``FailedError``, and as they are the errors that call for another try."""
-        options = copy.copy(await self._credentials.options())
+        options = copy.copy(await self.credentials.options())
         options.host = options.orig_host = target.address
         options.port = target.port
         options.username = target.user or self._settings.user
-        pinned = self._credentials.pinned
+        pinned = self.credentials.pinned
         options.known_hosts = pinned.lookup(target)
         if pinned.has_name(target):
             options.host_key_alias = target.name

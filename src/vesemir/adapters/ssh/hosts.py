@@ -10,7 +10,7 @@ import asyncssh
 
 from vesemir.adapters.ssh.channel import SupervisorChannel
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialer import Dialer, RefusePlace, anywhere
+from vesemir.adapters.ssh.dialer import Credentials, Dialer, RefusePlace, anywhere
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.host_frames import Awaited, Welcome
@@ -59,6 +59,11 @@ class SshHosts:
         known hosts cannot be read."""
         async with Dialer.started(settings, refuse_place=refuse_place or anywhere) as dialer:
             yield cls(settings, dialer, meters or SilentMeters(), log or SilentLog())
+
+    @property
+    def credentials(self) -> Credentials:
+        """Client key and known hosts, to be read again."""
+        return self._dialer.credentials
 
     @contextlib.contextmanager
     def _counted(self, *, sessions: int = 0, handshakes: int = 0) -> Iterator[None]:

@@ -1,0 +1,38 @@
+"""SIGHUP: what is read from files is read again at once, and systemd hears when that is done.
+
+``systemctl reload`` waits from RELOADING=1 to READY=1 (sd_notify(3)). A file that cannot be used keeps what was read
+before: the log and ``/health`` say so, and the instance goes on.
+"""
+
+import asyncio
+
+from vesemir.adapters.reloaded_files import FileWatch
+from vesemir.adapters.systemd import Notifier
+from vesemir.engine.ports.observe import Log
+
+
+class Reload:
+    """``ask`` is for a signal handler; ``run`` does what was asked for. Several requests in a moment are one."""
+
+    def __init__(self, watch: FileWatch, *, systemd: Notifier, log: Log) -> None:
+        self._watch = watch
+        self._systemd = systemd
+        self._log = log
+        self._asked = asyncio.Event()
+
+    def ask(self) -> None:
+        self._asked.set()
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            self._systemd.reloading()
+            problems = await self._watch.look()
+            for part, problem in problems.items():
+                if problem:
+                    self._log.error("reload: {part} stays as it was: {problem}", part=part, problem=problem)
+            read = ", ".join(part for part, problem in problems.items() if not problem)
+            self._log.info("reloaded (SIGHUP): {read}", read=read or "nothing")
+            self._systemd.ready()

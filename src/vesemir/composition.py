@@ -136,7 +136,9 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         policies=policies,
         inventory=inventory,
         store=await stack.enter_async_context(
-            PostgresStore.connected(settings.postgres, instance=instance, namespace=settings.amqp.namespace)
+            PostgresStore.connected(
+                settings.postgres, instance=instance, namespace=settings.amqp.namespace, warn=log.warning
+            )
         ),
         hosts=hosts,
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),

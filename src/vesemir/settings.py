@@ -70,6 +70,12 @@ KeptFile = Annotated[Path, BeforeValidator(_located)]
 """A file that may be one of systemd's credentials."""
 
 
+def _in_state_directory() -> Path | None:
+    """systemd names the folder of ``StateDirectory`` (systemd.exec(5)); not set elsewhere."""
+    folder = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
+    return Path(folder) / "postgres-timeline" if folder else None
+
+
 class SettingsSection(BaseModel):
     """A table of the settings file; an unknown key is an error, because a typo must not become a default."""
 
@@ -154,6 +160,9 @@ class PostgresSettings(SettingsSection):
     pool_size: int = Field(default=10, ge=2)
     connect_timeout_seconds: Seconds = 5
     command_timeout_seconds: Seconds = 10
+    timeline_file: Path | None = Field(default_factory=_in_state_directory)
+    """Where the highest timeline of the database is remembered for the next start: an old primary that comes back
+    writable beside the new one is not written to. Unset, and not under systemd's ``StateDirectory``: in memory only."""
 
     @model_validator(mode="after")
     def _read_secret(self) -> Self:

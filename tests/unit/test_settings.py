@@ -17,6 +17,7 @@ NO_DEFAULT = (
     "url_file",
     "urls",
     "dsn_file",
+    "timeline_file",
     "token_file",
     "key_file",
     "file",

@@ -11,12 +11,14 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar
 
 import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away, translated
+from vesemir.adapters.postgres.servers import Servers
 from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.adapters.postgres.timelines import Timelines
 from vesemir.engine.ports.store import StoreAwayError, WrongRecordError
 from vesemir.settings import PostgresSettings
 
@@ -81,8 +83,11 @@ async def _keep(connection: asyncpg.Connection) -> None:
 class Database:
     """Owns the pool. Made by ``opened``; connects at first use, so it may be opened while the server is away."""
 
-    def __init__(self, pool: asyncpg.Pool, settings: PostgresSettings, *, retry_seconds: float) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, servers: Servers, settings: PostgresSettings, *, retry_seconds: float
+    ) -> None:
         self._pool = pool
+        self._servers = servers
         self._settings = settings
         self._retry_seconds = retry_seconds
 
@@ -95,8 +100,14 @@ class Database:
         retry_seconds: float = RETRY_SECONDS,
         size: int | None = None,
         namespace: str | None = None,
+        timelines: Timelines | None = None,
     ) -> AsyncIterator[Self]:
-        """``size``: connections at most (default: the setting). With a ``namespace`` the record must be that one's."""
+        """``size``: connections at most (default: the setting). With a ``namespace`` the record must be that one's.
+
+        ``timelines`` are what the whole process knows; when one sees a promotion, all replace their connections.
+        """
+        known = timelines or Timelines(settings.timeline_file)
+        servers = Servers(settings.dsn.get_secret_value(), known)
 
         async def begin(connection: asyncpg.Connection) -> None:
             await prepare(connection)
@@ -107,7 +118,7 @@ class Database:
             settings.dsn.get_secret_value(),
             min_size=0,
             max_size=size or settings.pool_size,
-            connect=_connected,
+            connect=servers.connect,
             init=begin,
             reset=_keep,
             timeout=settings.connect_timeout_seconds,
@@ -116,9 +127,11 @@ class Database:
         )
         with translated():
             await pool
+        known.on_promotion.append(pool.expire_connections)
         try:
-            yield cls(pool, settings, retry_seconds=retry_seconds)
+            yield cls(pool, servers, settings, retry_seconds=retry_seconds)
         finally:
+            known.on_promotion.remove(pool.expire_connections)
             await _close(pool)
 
     @asynccontextmanager
@@ -179,8 +192,7 @@ class Database:
     async def own_connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection outside the pool, for LISTEN. Raises ``StoreAwayError`` when it cannot be had."""
         with translated():
-            connection = await _connected(
-                self._settings.dsn.get_secret_value(),
+            connection = await self._servers.connect(
                 timeout=self._settings.connect_timeout_seconds,
                 command_timeout=self._settings.command_timeout_seconds,
                 server_settings={"application_name": "vesemir hints"},
@@ -189,20 +201,6 @@ class Database:
             yield connection
         finally:
             connection.terminate()
-
-
-async def _connected(*arguments: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - as asyncpg.connect
-    """Whatever keeps asyncpg from connecting means that the database is away.
-
-    Without a descriptor left it does not only raise ``OSError``: the user's name cannot be looked up (``KeyError``), a
-    module cannot be loaded (``ImportError``). None of that may end a task that asks the record.
-    """
-    try:
-        return await asyncpg.connect(*arguments, **options)
-    except Exception as error:
-        if is_away(error):
-            raise
-        raise StoreAwayError(f"PostgreSQL: connecting failed ({type(error).__name__}: {error})") from error
 
 
 def _server_settings(settings: PostgresSettings) -> dict[str, str]:

@@ -15,7 +15,9 @@ from pathlib import Path
 import asyncpg
 
 from vesemir.adapters.postgres.errors import translated
+from vesemir.adapters.postgres.servers import Servers
 from vesemir.adapters.postgres.statements import statements
+from vesemir.adapters.postgres.timelines import Timelines
 from vesemir.domain.failure import VesemirError
 from vesemir.shipped import sql_folder
 
@@ -63,7 +65,7 @@ async def migrate(dsn: str) -> list[str]:
     """Names of the migrations applied now, in order. Raises ``StoreAwayError`` and ``MigrationError``."""
     migrations = shipped_migrations()
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_MIGRATE_SECONDS)
+        connection = await _connected(dsn, timeout=_CONNECT_SECONDS, command_timeout=_MIGRATE_SECONDS)
         try:
             await _create_list(connection)
             return await _patiently(connection, migrations)
@@ -91,7 +93,7 @@ async def pending(dsn: str) -> list[str]:
     """Names of the migrations that ``migrate`` would apply; changes nothing. Raises as ``migrate`` does."""
     migrations = shipped_migrations()
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
+        connection = await _connected(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
         try:
             if await connection.fetchval("SELECT to_regclass('vesemir_migration')") is None:
                 return [migration.name for migration in migrations]
@@ -104,12 +106,17 @@ async def pending(dsn: str) -> list[str]:
 async def installation(dsn: str) -> str | None:
     """The ``amqp.namespace`` whose record it is; None if no instance has worked on it. Raises as ``migrate`` does."""
     with translated():
-        connection = await asyncpg.connect(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
+        connection = await _connected(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
         try:
             found: str | None = await statements().namespace_of_installation.value(connection)
         finally:
             connection.terminate()
     return found
+
+
+async def _connected(dsn: str, *, timeout: float, command_timeout: float) -> asyncpg.Connection:
+    """At the server that is the primary now, if the DSN names several."""
+    return await Servers(dsn, Timelines()).connect(timeout=timeout, command_timeout=command_timeout)
 
 
 async def _create_list(connection: asyncpg.Connection) -> None:

@@ -19,6 +19,7 @@ from vesemir.adapters.postgres.rows import deployment_of, drained_server_of, ste
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.server_orders import RecordedServers
 from vesemir.adapters.postgres.statements import statements
+from vesemir.adapters.postgres.timelines import Timelines, Warn
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
@@ -75,13 +76,17 @@ class PostgresStore(Reader):
         instance: str,
         retry_seconds: float = RETRY_SECONDS,
         namespace: str | None = None,
+        warn: Warn | None = None,
     ) -> AsyncIterator[Self]:
         """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``.
 
         With a ``namespace`` every call raises ``WrongRecordError`` if the record belongs to another installation.
         ``retry_seconds``: how long ``commit``, ``control``, ``claim`` and ``hand_back`` try again before they do.
         """
-        opened = partial(Database.opened, settings, retry_seconds=retry_seconds, namespace=namespace)
+        timelines = Timelines(settings.timeline_file, warn=warn)
+        opened = partial(
+            Database.opened, settings, retry_seconds=retry_seconds, namespace=namespace, timelines=timelines
+        )
         async with (
             opened() as database,
             opened() as for_sections,

@@ -41,6 +41,14 @@ def test_a_python_of_another_bytecode_takes_the_source(monkeypatch: pytest.Monke
         assert started.communicate(timeout=20) == (b"", b"")
 
 
+def test_no_login_shell_reads_it_differently() -> None:
+    """csh and tcsh look for ``!`` even in quotes, fish for backslashes, and all end a command at a line's end. Tried
+    with tcsh 6.24, fish 3.6, zsh 5.9 and ksh93u+m."""
+    request = exec_request("python3", b"abc")
+    assert not set(request) & set("!\\\n")
+    assert request.isascii()
+
+
 def test_it_is_python_3_6_without_annotations() -> None:
     tree = ast.parse(program(), feature_version=(3, 6))
     assert not any(isinstance(node, ast.AnnAssign | ast.NamedExpr | ast.Match) for node in ast.walk(tree))

@@ -9,12 +9,17 @@ import os
 import socket
 import sys
 
+LATE_STATUS = 124
+"""Exit status when nothing came in time, as that of timeout(1)."""
+
 
 def main() -> None:
     host, port, seconds, most = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
     out = sys.stdout.buffer
     try:
         plug = socket.create_connection((host, port), seconds)
+    except socket.timeout:  # noqa: UP041 - TimeoutError from Python 3.10 on only
+        sys.exit(LATE_STATUS)
     except OSError as error:
         out.write(b"-" + str(error.strerror or error).encode("utf-8", "replace"))
         return
@@ -31,8 +36,11 @@ def main() -> None:
             most -= len(piece)
             out.write(piece)
             out.flush()
-    except OSError as error:
-        sys.exit(str(error.strerror or error))
+    except socket.timeout:  # noqa: UP041 - as above
+        sys.exit(LATE_STATUS)
+    except OSError:
+        pass  # what came is what there is: an answer that is not whole is seen by the one that asked
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -22,6 +22,8 @@ PART_BYTES: Final = 90_000
 PIECE_BYTES: Final = 4 * PART_BYTES
 """In one command; Linux lets all variables together have a quarter of the stack's limit, usually 2 MB."""
 PIECE_SECONDS: Final = 60.0
+_LATE_STATUS: Final = 124
+"""Of ``connect_on_host.py``: nothing came in time."""
 EXTRA_SECONDS: Final = 2.0
 """For the interpreter to start, beyond a check's own time."""
 
@@ -79,7 +81,7 @@ class Errands:
         words = (host, str(port), f"{timeout:g}", str(most))
         given = {"VESEMIR_REQUEST": asked}
         result = await self._asked("connect", words, given, timeout=timeout + EXTRA_SECONDS, limit=most + 1024)
-        if result.status is StepStatus.TIMED_OUT:
+        if result.status is StepStatus.TIMED_OUT or result.exit_status == _LATE_STATUS:
             raise TimeoutError
         if result.output[:1] != b"+":
             raise ConnectionError(words_of_host(result.output[1:].decode("utf-8", "replace")) or _words(result))

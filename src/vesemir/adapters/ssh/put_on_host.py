@@ -31,4 +31,5 @@ def main() -> None:
         sys.exit(os.strerror(error.errno or 0))
 
 
-main()
+if __name__ == "__main__":
+    main()

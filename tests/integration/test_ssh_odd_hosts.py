@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
+from typing import Any
 
 import pytest
 from tests.integration.ssh_server import DEPLOY, DEPLOY_ID, PYTHON, Account, Sshd, free_port, sshd_running
@@ -31,6 +32,7 @@ class Odd:
     match: str = ""
     login: str = ""
     python: str = PYTHON
+    login_seconds: float = 20
     refused: tuple[str, ...] = ()
 
     @property
@@ -38,7 +40,7 @@ class Odd:
         return self.account.name
 
 
-def odd(name: str, *refused: str, login_shell: str = "/bin/bash", mount: str = "", **rest: str) -> Odd:
+def odd(name: str, *refused: str, login_shell: str = "/bin/bash", mount: str = "", **rest: Any) -> Odd:
     return Odd(Account(name, login_shell, mount), refused=refused, **rest)
 
 
@@ -48,6 +50,7 @@ HOSTS = (
     odd("nologin", "This account is currently not available", "login shell", login_shell="/usr/sbin/nologin"),
     odd("noshell", "sshd's log", "login shell", login_shell="/no/such/shell"),
     odd("noisy", login=NOISE),
+    odd("waits", "Enter your code", "login file", login="echo Enter your code:; sleep 60\n", login_seconds=2),
     odd("umask", login="umask 077\n"),
     odd("unmask", login="umask 000\n"),
     odd("forced", match='ForceCommand sh -c "$SSH_ORIGINAL_COMMAND"'),
@@ -116,7 +119,8 @@ class Lines(SilentLog):
 
 async def served(box: Sshd, odd: Odd, port: int) -> None:
     """A file, a command, an HTTP and a TCP check, as a deployment does them."""
-    settings = box.settings(python=odd.python.replace("{folder}", str(box.folder)))
+    python = odd.python.replace("{folder}", str(box.folder))
+    settings = box.settings(python=python, login_timeout_seconds=odd.login_seconds)
     async with SshHosts.started(settings) as hosts, hosts.open(box.account(odd.account), ticket()) as host:
         path = await host.write(CONTENT, "d1.config")
         result = await host.run(key(), shell('stat -c %a "$1"; cksum < "$1"', path))

@@ -109,8 +109,13 @@ class SupervisorChannel(asyncssh.SSHClientSession[bytes]):
             self._beat()
             self._take(rest)
 
+    @property
+    def last_words(self) -> str:
+        """The end of what the host printed instead of a greeting."""
+        return words_of_host((self._complaints or bytes(self._noise))[-300:].decode("utf-8", "replace"))
+
     def _no_greeting(self) -> VesemirError:
-        words = words_of_host((self._complaints or bytes(self._noise))[-300:].decode("utf-8", "replace"))
+        words = self.last_words
         if self._exit_status == WRONG_PROTOCOL_STATUS or "can't open file" in words:
             text = f"{words}; install share/vesemir/onhost/supervisor.py of this release there, or unset ssh.supervisor"
             return unsupported(self._target, text)

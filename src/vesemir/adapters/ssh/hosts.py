@@ -21,6 +21,7 @@ from vesemir.adapters.ssh.relay import SshRelay
 from vesemir.adapters.ssh.room import OutputRoom
 from vesemir.adapters.ssh.trouble import connection_lost, unsupported
 from vesemir.domain.target import Target
+from vesemir.domain.visible import words_of_host
 from vesemir.engine.ports.hosts import Host, Look, Relay, Ticket
 from vesemir.engine.ports.observe import Log, Meters, SilentLog, SilentMeters
 from vesemir.settings import SshSettings
@@ -134,7 +135,8 @@ class SshHosts:
         except (asyncssh.ChannelOpenError, TimeoutError) as error:
             if connection.is_closed():
                 raise connection_lost(target, str(error)) from error
-            text = f"sshd opens no session ({error}); look at MaxSessions and ForceCommand in its sshd_config"
+            words = words_of_host(str(error)) or "no answer"
+            text = f"sshd opens no session ({words}); look at MaxSessions and ForceCommand in its sshd_config"
             raise unsupported(target, text) from error
         except (asyncssh.Error, OSError) as error:
             raise connection_lost(target, str(error)) from error
@@ -155,7 +157,8 @@ class SshHosts:
                 await asyncio.shield(channel.greeted)
         except TimeoutError:
             text = f"the supervisor did not start within {seconds:g} s; look for a login file that waits for input"
-            raise unsupported(target, text) from None
+            words = channel.last_words
+            raise unsupported(target, f"{text}; it shows: {words}" if words else text) from None
 
     async def _welcomed(self, target: Target, ticket: Ticket, channel: SupervisorChannel) -> str:
         """The lane is ours; returns the state folder's path on the host."""

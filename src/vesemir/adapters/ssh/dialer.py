@@ -15,7 +15,6 @@ import random
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +22,10 @@ import asyncssh
 
 from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.known_hosts import PinnedKeys
-from vesemir.adapters.ssh.trouble import LoginTry, host_key_failure, translated, unreachable
+from vesemir.adapters.ssh.login_failures import HungUpError, login_failure
+from vesemir.adapters.ssh.trouble import LoginTry, unreachable
 from vesemir.adapters.ssh.trouble import place as place_of
-from vesemir.domain.failure import FailedError, FailureCode, VesemirError
+from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
 from vesemir.domain.visible import words_of_host
 from vesemir.settings import SshSettings
@@ -43,10 +43,6 @@ RefusePlace = Callable[[Target, Sequence[str]], str | None]
 
 def anywhere(_target: Target, _addresses: Sequence[str]) -> None:
     return None
-
-
-class HungUpError(VesemirError):
-    """A host closed the connection before the login; the message is what it said, if anything."""
 
 
 class Credentials:
@@ -200,7 +196,7 @@ class Dialer:
         return [(int(family), (str(place[0]), target.port, *place[2:])) for family, _, _, _, place in found]
 
     async def _login(self, target: Target, addresses: list[_Address]) -> HostConnection:
-        """One try. Raises ``FailedError``, and as they are the errors that call for another try."""
+        """One try. Raises ``FailedError``, and ``HungUpError``, which calls for another one."""
         options = copy.copy(await self.credentials.options())
         options.host = options.orig_host = target.address
         options.port = target.port
@@ -226,16 +222,8 @@ class Dialer:
             connection.abort()
             if not isinstance(error, Exception):
                 raise
-            pins = pinned.kinds(target)
-            tried = LoginTry(options.username, options.host_key_alias, pins, banner=connection.banner)
-            if _hung_up(error):
-                offered, asked = connection.offered_host_keys(), connection.asked_host_keys()
-                if offered and not set(offered) & set(asked):
-                    tried = replace(tried, offered=offered)
-                    raise host_key_failure(target, tried, self._settings) from error
-                raise HungUpError(connection.greeting_words() or connection.banner) from error
-            # Bytes that are no SSH end in any error that a parser can have.
-            raise translated(error, target, tried, self._settings) from error
+            tried = LoginTry(options.username, options.host_key_alias, pinned.kinds(target))
+            raise login_failure(error, target, tried, connection, settings=self._settings) from error
         connection.logged_in = True
         return connection
 
@@ -279,12 +267,6 @@ def _place_of(target: Target, address: ipaddress.IPv4Address | ipaddress.IPv6Add
         text = f"{target.address} is at an interface {zone!r}, which this instance does not have; check the inventory"
         raise unreachable(target, text) from error
     return socket.AF_INET6, (str(address).partition("%")[0], target.port, 0, number)
-
-
-def _hung_up(error: Exception) -> bool:
-    if isinstance(error, asyncssh.ConnectionLost):
-        return "timeout" not in str(error).lower()
-    return isinstance(error, ConnectionResetError | BrokenPipeError)
 
 
 async def close(connection: asyncssh.SSHClientConnection) -> None:

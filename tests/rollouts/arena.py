@@ -96,6 +96,11 @@ async def roll_out(lab: Lab, cell: Cell) -> Outcome:
 
 async def deployed(lab: Lab, event: dict[str, Any]) -> dict[str, Any]:
     """``deployment.finished``, as the deploy command prints it."""
+    return (await followed(lab, event))[1]
+
+
+async def followed(lab: Lab, event: dict[str, Any]) -> tuple[int | None, dict[str, Any]]:
+    """The exit status of ``vesemir deploy --follow``, and the ``deployment.finished`` that it prints."""
     file = lab.folder / "rollout-event.json"
     file.write_text(json.dumps(event))
     child = await asyncio.create_subprocess_exec(
@@ -113,8 +118,8 @@ async def deployed(lab: Lab, event: dict[str, Any]) -> dict[str, Any]:
     try:
         finished: dict[str, Any] = json.loads(printed)
     except ValueError:
-        return {"status": "unknown", "failure": said[-500:].decode(errors="replace")}
-    return finished
+        return child.returncode, {"status": "unknown", "failure": said[-500:].decode(errors="replace")}
+    return child.returncode, finished
 
 
 async def _reload(

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from vesemir.domain.failure import VesemirError
+from vesemir.cli.lab_nodes import node_app, promote
+from vesemir.cli.lab_options import DEFAULT_FOLDER, AsJson, Folder, reporting
 from vesemir.lab.documents import read_lab
 from vesemir.lab.ending import Ended
 from vesemir.lab.entering import enter
@@ -30,10 +31,9 @@ lab_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Folder = Annotated[Path, typer.Option("--dir", metavar="DIR", help="The lab's folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+lab_app.add_typer(node_app, name="node")
+lab_app.command()(promote)
 
-DEFAULT_FOLDER = Path(".lab")
 INTERRUPTED = 130
 """The exit status of a command that Ctrl-C ended (128 + SIGINT)."""
 
@@ -50,16 +50,19 @@ def up(
         bool, typer.Option("--systemd", help="Boxes are machines: containers that boot a systemd. Root only.")
     ] = False,
     bare: Annotated[int, typer.Option("--bare", metavar="N", help="So many machines with nothing on them yet.")] = 0,
+    ha: Annotated[
+        bool, typer.Option("--ha", help="Three RabbitMQ nodes, and a PostgreSQL with a synchronous standby.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything answers.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the lab; without --detach it stays until Ctrl-C and then takes everything down again."""
 
     def work() -> int:
-        wanted = Wanted(boxes, balancers=balancers, chef=chef, machines=systemd, bare=bare)
+        wanted = Wanted(boxes, balancers=balancers, chef=chef, machines=systemd, bare=bare, ha=ha)
         return asyncio.run(_up(folder, wanted, detach=detach, as_json=as_json))
 
-    raise typer.Exit(_reporting(work))
+    raise typer.Exit(reporting(work))
 
 
 async def _up(folder: Path, wanted: Wanted, *, detach: bool, as_json: bool) -> int:
@@ -89,7 +92,7 @@ async def _up(folder: Path, wanted: Wanted, *, detach: bool, as_json: bool) -> i
 @lab_app.command()
 def demo(folder: Folder = DEFAULT_FOLDER) -> None:
     """Show it all once: a lab, two daemons, a release that arrives, one that fails, and everything down again."""
-    raise typer.Exit(_reporting(lambda: asyncio.run(_demo(folder))))
+    raise typer.Exit(reporting(lambda: asyncio.run(_demo(folder))))
 
 
 async def _demo(folder: Path) -> int:
@@ -151,7 +154,7 @@ def down(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
             _tell(ended, folder=folder, errors=Console(stderr=True))
         return 0
 
-    raise typer.Exit(_reporting(work))
+    raise typer.Exit(reporting(work))
 
 
 @lab_app.command()
@@ -170,7 +173,7 @@ def reload(
         print(json.dumps({"reloaded": name}) if as_json else f"HAProxy of {name} was reloaded.")
         return 0
 
-    raise typer.Exit(_reporting(work))
+    raise typer.Exit(reporting(work))
 
 
 @lab_app.command(name="exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -180,7 +183,7 @@ def execute(
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Run a command as root on a machine of the lab: vesemir lab exec web1 systemctl status shop."""
-    raise typer.Exit(_reporting(lambda: enter(Places.of(folder, token="").processes, name, words)))
+    raise typer.Exit(reporting(lambda: enter(Places.of(folder, token="").processes, name, words)))
 
 
 @lab_app.command()
@@ -196,7 +199,7 @@ def env(folder: Folder = DEFAULT_FOLDER, as_json: AsJson = False) -> None:
                 print(f"export {name}={shlex.quote(value)}")
         return 0
 
-    raise typer.Exit(_reporting(work))
+    raise typer.Exit(reporting(work))
 
 
 @lab_app.command()
@@ -220,16 +223,7 @@ def event(
         print(json.dumps(made, indent=None if as_json else 2))
         return 0
 
-    raise typer.Exit(_reporting(work))
-
-
-def _reporting(work: Callable[[], int]) -> int:
-    """Run ``work``; an error that the user can mend becomes its message and exit status 1."""
-    try:
-        return work()
-    except VesemirError as error:
-        Console(stderr=True).print(f"vesemir lab: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return 1
+    raise typer.Exit(reporting(work))
 
 
 def _show(found: Up, *, folder: Path, as_json: bool) -> None:
@@ -249,7 +243,7 @@ def _summary(lab: dict[str, Any]) -> list[tuple[str, str]]:
     shown = ", ".join(f"{box['name']} {box['address']}:{box['port']}" for box in boxes[:3])
     more = f" and {len(boxes) - 3} more" if len(boxes) > 3 else ""  # noqa: PLR2004 -- what fits on a line
     return [
-        ("RabbitMQ", lab["amqp_url"]),
+        ("RabbitMQ", ", ".join(lab.get("amqp_urls", [lab["amqp_url"]]))),
         ("PostgreSQL", lab["postgres_dsn"]),
         ("HAProxy", ", ".join(balancer["http_url"] for balancer in lab["balancers"])),
         *([("Chef", lab["chef"]["url"])] if lab["chef"] else []),

@@ -45,6 +45,7 @@ def lab_json(topology: LabTopology, artifacts: Sequence[Artifact]) -> dict[str, 
     first = topology.balancers[0]
     return {
         "amqp_url": topology.amqp_url,
+        **({"amqp_urls": list(topology.amqp_urls)} if topology.brokers else {}),
         "postgres_dsn": topology.postgres_dsn,
         "http_url": topology.http_url(first),
         "haproxy_socket": str(first.socket),
@@ -104,6 +105,7 @@ def environment(topology: LabTopology) -> dict[str, str]:
     return {
         "VESEMIR_CONFIG": str(topology.places.settings),
         "VESEMIR_AMQP__URL": topology.amqp_url,
+        **({"VESEMIR_AMQP__URLS": ",".join(topology.amqp_urls)} if topology.brokers else {}),
         "VESEMIR_POSTGRES__DSN": topology.postgres_dsn,
         "VESEMIR_SSH__USER": topology.user,
         "VESEMIR_SSH__CLIENT_KEY": str(topology.client_key),
@@ -119,7 +121,7 @@ def environment(topology: LabTopology) -> dict[str, str]:
 def settings(topology: LabTopology) -> str:
     """``vesemir.toml``."""
     tables: dict[str, dict[str, object]] = {
-        "amqp": {"url": topology.amqp_url},
+        "amqp": {"url": topology.amqp_url} | ({"urls": list(topology.amqp_urls)} if topology.brokers else {}),
         "postgres": {"dsn": topology.postgres_dsn},
         "ssh": {
             "user": topology.user,

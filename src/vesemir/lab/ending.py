@@ -61,6 +61,8 @@ def end(roster: Roster, *, grace: float = GRACE_SECONDS) -> Ended:
             _signal(pid, number)
         for pid in sessions:
             _signal(pid, signal.SIGKILL)
+        for pid in members:
+            _signal(pid, signal.SIGCONT)  # what `lab node partition` has frozen hears nothing else
         _wait(watched, grace)
     killed = _kill_rest(roster, members)
     roster.collect()

@@ -69,6 +69,11 @@ class Places:
         return self.folder / "processes.json"
 
     @property
+    def nodes(self) -> Path:
+        """How the nodes of a cluster were started, to start them again."""
+        return self.folder / "nodes.json"
+
+    @property
     def settings(self) -> Path:
         return self.folder / "vesemir.toml"
 
@@ -126,7 +131,7 @@ class Places:
         """Remove what an earlier lab left; logs included, since a new lab begins."""
         for name in OURS:
             _remove(self.folder / name)
-        for file in (self.lab_json, self.settings, self.inventory, self.record_key):
+        for file in (self.lab_json, self.nodes, self.settings, self.inventory, self.record_key):
             file.unlink(missing_ok=True)
 
     def make(self) -> None:

@@ -4,16 +4,18 @@ It runs under RabbitMQ's account when root starts the lab. Every path that the s
 ``/etc/rabbitmq`` or ``/var/lib/rabbitmq`` is named here, so that the machine's own node is neither read nor touched.
 """
 
+import asyncio
 import secrets
 
 from vesemir.lab.accounts import give, server_account, server_home
 from vesemir.lab.network import LabPorts
+from vesemir.lab.node_programs import remember
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH, Programs
-from vesemir.lab.readiness import exchange, until
+from vesemir.lab.readiness import Question, exchange, until
 from vesemir.lab.resources import template
 from vesemir.lab.roster import Roster, RosterProgram
-from vesemir.lab.topology import SERVER_USER, LabTopology
+from vesemir.lab.topology import SERVER_USER, LabTopology, ServerNode
 
 _START_SECONDS = 90.0
 _TRIES = 3
@@ -25,26 +27,61 @@ _SMALL = "+S 2:2 +SDio 4 +A 2"
 
 async def start_rabbitmq(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Start epmd and the node; returns when it speaks AMQP."""
+    home = server_home(topology.places, "rabbitmq", server_account("rabbitmq"))
+    name = f"lab-{topology.amqp_port}@localhost"
+    node = ServerNode("rabbitmq", topology.address, topology.amqp_port, home, topology.distribution_port)
+    environment = _environment(topology, node, erlang_name=name, cookie=secrets.token_hex(16))
+    _start_epmd(topology, programs, roster, environment)
+    await _start_node(topology, programs, roster, node, environment)
+
+
+async def start_cluster(topology: LabTopology, programs: Programs, roster: Roster) -> None:
+    """Start epmd and all nodes, which find each other by their configuration; returns when each speaks AMQP."""
     account = server_account("rabbitmq")
-    log = topology.places.log / "rabbitmq.log"
-    environment = _environment(topology)
+    server_home(topology.places, "rabbitmq", account)
+    cookie = secrets.token_hex(16)
+    environments = []
+    for node in topology.brokers:
+        node.home.mkdir()
+        give([node.home], account)
+        environments.append(_environment(topology, node, erlang_name=f"{node.name}@localhost", cookie=cookie))
+    _start_epmd(topology, programs, roster, environments[0])
+    async with asyncio.TaskGroup() as group:
+        for node, environment in zip(topology.brokers, environments, strict=True):
+            group.create_task(_start_node(topology, programs, roster, node, environment))
+
+
+def _start_epmd(topology: LabTopology, programs: Programs, roster: Roster, environment: dict[str, str]) -> None:
     epmd = RosterProgram(
         "epmd",
         [str(programs.epmd), "-port", str(topology.epmd_port), "-address", LOOPBACK],
         log=topology.places.log / "epmd.log",
         environment=environment,
-        account=account,
+        account=server_account("rabbitmq"),
     )
     roster.start([epmd])
 
-    async def speaks() -> bool:
-        # AMQP 0-9-1, 4.2.2: the server answers the protocol header with Connection.Start, a method frame (1).
-        return await exchange(topology.address, topology.amqp_port, say=b"AMQP\x00\x00\x09\x01", hear=1) == b"\x01"
 
+def speaks_amqp(address: str, port: int) -> Question:
+    """Whether a broker greets there."""
+
+    async def asked() -> bool:
+        # AMQP 0-9-1, 4.2.2: the server answers the protocol header with Connection.Start, a method frame (1).
+        return await exchange(address, port, say=b"AMQP\x00\x00\x09\x01", hear=1) == b"\x01"
+
+    return asked
+
+
+async def _start_node(
+    topology: LabTopology, programs: Programs, roster: Roster, node: ServerNode, environment: dict[str, str]
+) -> None:
+    account = server_account("rabbitmq")
+    log = topology.places.log / f"{node.name}.log"
+    speaks = speaks_amqp(node.address, node.port)
     for left in reversed(range(_TRIES)):
         words = [str(programs.rabbitmq_server)]
-        node = RosterProgram("rabbitmq", words, log=log, environment=environment, account=account)
-        (child,) = roster.start([node])
+        program = RosterProgram(node.name, words, log=log, environment=environment, account=account)
+        (child,) = roster.start([program])
         try:
             await until(speaks, what="RabbitMQ", child=child, log=log, timeout=_START_SECONDS)
         except LabError as error:
@@ -54,28 +91,31 @@ async def start_rabbitmq(topology: LabTopology, programs: Programs, roster: Rost
             environment = {**environment, "RABBITMQ_DIST_PORT": str(LabPorts().free([LOOPBACK]))}
             roster.entries = [entry for entry in roster.entries if entry.pid != child.pid]
         else:
+            if topology.brokers:
+                remember(topology.places, program)
             return
 
 
-def _environment(topology: LabTopology) -> dict[str, str]:
+def _environment(topology: LabTopology, node: ServerNode, *, erlang_name: str, cookie: str) -> dict[str, str]:
     """Write the node's files and name them all; rabbitmq-server(8) has the variables."""
     account = server_account("rabbitmq")
-    home = server_home(topology.places, "rabbitmq", account)
+    home = node.home.resolve()
     folders = {name: home / name for name in ("mnesia", "log", "conf.d", "generated")}
     for folder in folders.values():
         folder.mkdir()
     written = {
         home / "rabbitmq.conf": template(
             "rabbitmq.conf",
-            ADDRESS=topology.address,
-            PORT=str(topology.amqp_port),
+            ADDRESS=node.address,
+            PORT=str(node.port),
             USER=SERVER_USER,
             PASSWORD=topology.password,
-        ),
+        )
+        + _peers(topology.brokers),
         home / "advanced.config": "[].\n",
         home / "enabled_plugins": "[].\n",
         home / "rabbitmq-env.conf": "",
-        home / ".erlang.cookie": secrets.token_hex(16),
+        home / ".erlang.cookie": cookie,
     }
     for file, text in written.items():
         file.write_text(text)
@@ -90,8 +130,8 @@ def _environment(topology: LabTopology) -> dict[str, str]:
         "ERL_CRASH_DUMP_SECONDS": "0",
         # The start script then becomes the node by exec, instead of waiting for it as its parent.
         "RUNNING_UNDER_SYSTEMD": "true",
-        "RABBITMQ_NODENAME": f"lab-{topology.amqp_port}@localhost",
-        "RABBITMQ_DIST_PORT": str(topology.distribution_port),
+        "RABBITMQ_NODENAME": erlang_name,
+        "RABBITMQ_DIST_PORT": str(node.distribution_port),
         "RABBITMQ_CONF_ENV_FILE": str(home / "rabbitmq-env.conf"),
         "RABBITMQ_CONFIG_FILE": str(home / "rabbitmq.conf"),
         "RABBITMQ_CONFIG_FILES": str(folders["conf.d"]),
@@ -105,3 +145,20 @@ def _environment(topology: LabTopology) -> dict[str, str]:
             f"{_SMALL} -kernel inet_dist_use_interface {{127,0,0,1}} -start_epmd false"
         ),
     }
+
+
+def _peers(brokers: tuple[ServerNode, ...]) -> str:
+    """Who is in the cluster. A minority pauses itself: its clients are sent away, and find the majority."""
+    if not brokers:
+        return ""
+    peers = [
+        f"cluster_formation.classic_config.nodes.{number} = {node.name}@localhost"
+        for number, node in enumerate(brokers, start=1)
+    ]
+    return "\n".join(
+        (
+            "cluster_formation.peer_discovery_backend = classic_config",
+            *peers,
+            "cluster_partition_handling = pause_minority\n",
+        )
+    )

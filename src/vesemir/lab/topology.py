@@ -14,6 +14,8 @@ BACKEND = "shop"
 DATABASE = "vesemir"
 SERVER_USER = "vesemir"
 """The lab's user in RabbitMQ and in PostgreSQL."""
+BROKERS = 3
+"""Of a cluster: quorum queues live as long as two of them do."""
 CHEF_CLIENT = "vesemir"
 """The lab's client on its Chef server."""
 DEPLOY_USER = "deploy"
@@ -62,6 +64,23 @@ class Balancer:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerNode:
+    """A RabbitMQ or PostgreSQL of a lab that has several. ``name`` is its name among the lab's processes too."""
+
+    name: str
+    address: str
+    port: int
+    home: Path
+    distribution_port: int = 0
+    """Where a RabbitMQ node speaks with the others."""
+
+    @property
+    def data(self) -> Path:
+        """Where it keeps what must survive a restart."""
+        return self.home / ("mnesia" if self.distribution_port else "cluster")
+
+
+@dataclass(frozen=True, slots=True)
 class LabTopology:
     """The whole lab."""
 
@@ -82,6 +101,10 @@ class LabTopology:
     """Whether the boxes boot a systemd of their own and have a root tree and accounts of their own."""
     bare: tuple[Box, ...] = ()
     """Machines with nothing on them yet."""
+    brokers: tuple[ServerNode, ...] = ()
+    """The nodes of the cluster; empty for a single RabbitMQ. The first has ``amqp_port``."""
+    databases: tuple[ServerNode, ...] = ()
+    """Primary and standby; empty for a single PostgreSQL. The first has ``postgres_port``."""
 
     @property
     def chef_url(self) -> str:
@@ -94,11 +117,23 @@ class LabTopology:
     @property
     def amqp_url(self) -> str:
         """With the virtual host spelt out: clients disagree on what a bare slash means."""
-        return f"amqp://{SERVER_USER}:{self.password}@{self.address}:{self.amqp_port}/%2F"
+        return self._amqp_url(self.amqp_port)
+
+    @property
+    def amqp_urls(self) -> tuple[str, ...]:
+        """Of each node of a cluster."""
+        return tuple(self._amqp_url(node.port) for node in self.brokers)
+
+    def _amqp_url(self, port: int) -> str:
+        return f"amqp://{SERVER_USER}:{self.password}@{self.address}:{port}/%2F"
 
     @property
     def postgres_dsn(self) -> str:
-        return f"postgresql://{SERVER_USER}:{self.password}@{self.address}:{self.postgres_port}/{DATABASE}"
+        """Names the standby too, if there is one."""
+        ports = [node.port for node in self.databases] or [self.postgres_port]
+        hosts = ",".join(f"{self.address}:{port}" for port in ports)
+        writable = "?target_session_attrs=read-write" if self.databases else ""
+        return f"postgresql://{SERVER_USER}:{self.password}@{hosts}/{DATABASE}{writable}"
 
     def http_url(self, balancer: Balancer) -> str:
         return f"http://{self.address}:{balancer.http_port}/"
@@ -130,6 +165,8 @@ class Wanted:
     chef: bool = False
     machines: bool = False
     bare: int = 0
+    ha: bool = False
+    """A cluster of three RabbitMQ nodes, and a PostgreSQL with a synchronous standby."""
 
     def __post_init__(self) -> None:
         """Raises ``LabError`` for what no lab can be."""
@@ -159,16 +196,17 @@ def plan(places: Places, wanted: Wanted) -> LabTopology:
         root = folder / name / "root" if wanted.machines else folder / name
         return Box(name, address, ssh_port, port, root, zone)
 
+    brokers, databases = _nodes(places, net.servers, ports) if wanted.ha else ((), ())
     return LabTopology(
         places=places,
         user=DEPLOY_USER if wanted.machines else login_user(),
         password=secrets.token_hex(16),
         address=net.servers,
-        amqp_port=ports.free([net.servers]),
+        amqp_port=brokers[0].port if brokers else ports.free([net.servers]),
         # Erlang's epmd always listens on plain loopback too, and nodes look for it there.
         epmd_port=ports.free(["127.0.0.1", "::1"]),
         distribution_port=ports.free(["127.0.0.1"]),
-        postgres_port=ports.free([net.servers]),
+        postgres_port=databases[0].port if databases else ports.free([net.servers]),
         balancers=tuple(
             Balancer(
                 box(f"lb{number}", address, zone="ab"[(number - 1) % 2]),
@@ -185,4 +223,19 @@ def plan(places: Places, wanted: Wanted) -> LabTopology:
         chef_port=ports.free([net.servers]) if wanted.chef else None,
         machines=wanted.machines,
         bare=tuple(box(f"bare{number}", address) for number, address in enumerate(addresses[wanted.boxes :], start=1)),
+        brokers=brokers,
+        databases=databases,
     )
+
+
+def _nodes(places: Places, address: str, ports: LabPorts) -> tuple[tuple[ServerNode, ...], tuple[ServerNode, ...]]:
+    rabbits = [f"rabbit{number}" for number in range(1, BROKERS + 1)]
+    brokers = tuple(
+        ServerNode(name, address, ports.free([address]), places.within("rabbitmq") / name, ports.free(["127.0.0.1"]))
+        for name in rabbits
+    )
+    databases = tuple(
+        ServerNode(name, address, ports.free([address]), places.within("postgres") / name)
+        for name in ("postgres1", "postgres2")
+    )
+    return brokers, databases

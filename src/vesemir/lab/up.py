@@ -5,7 +5,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,12 @@ from vesemir.lab.documents import lab_json, read_lab, write_documents, write_pri
 from vesemir.lab.ending import GRACE_SECONDS, Ended, end, stop_owner
 from vesemir.lab.haproxy import start_balancers
 from vesemir.lab.machines import BOOTED, SHUTDOWN_SECONDS, clear_after, refuse_elsewhere, start_machines
+from vesemir.lab.nodes import nodes_json
 from vesemir.lab.places import LabError, Places
-from vesemir.lab.postgres import start_postgres
+from vesemir.lab.postgres import start_postgres, start_primary_and_standby
 from vesemir.lab.programs import Programs, find_programs
 from vesemir.lab.progress import Progress
-from vesemir.lab.rabbitmq import start_rabbitmq
+from vesemir.lab.rabbitmq import start_cluster, start_rabbitmq
 from vesemir.lab.roster import Roster
 from vesemir.lab.topology import LabTopology, Wanted, plan
 
@@ -102,19 +103,27 @@ class _Start:
         write_documents(topology)
         show = self.progress.of
         async with _one_error(), asyncio.TaskGroup() as group:
-            group.create_task(show("RabbitMQ", start_rabbitmq(topology, self.programs, self.roster)))
+            group.create_task(show(*self._broker(topology)))
             group.create_task(show("PostgreSQL, migrated", self._database(topology, migrate)))
             group.create_task(show(_what(wanted), self._web(topology)))
             if wanted.chef:
                 from vesemir.lab.chef import start_chef  # noqa: PLC0415 -- aiohttp is slow to import
 
                 group.create_task(show("Chef server", start_chef(topology, self.programs, self.roster)))
-        lab = lab_json(topology, artifacts)
+        lab = lab_json(topology, artifacts) | nodes_json(topology, self.roster)
         write_private(self.places.lab_json, json.dumps(lab, indent=2) + "\n")
         return lab
 
+    def _broker(self, topology: LabTopology) -> tuple[str, Coroutine[Any, Any, None]]:
+        if topology.brokers:
+            return f"{len(topology.brokers)} RabbitMQ nodes", start_cluster(topology, self.programs, self.roster)
+        return "RabbitMQ", start_rabbitmq(topology, self.programs, self.roster)
+
     async def _database(self, topology: LabTopology, migrate: Migrate) -> None:
-        await start_postgres(topology, self.programs, self.roster)
+        if topology.databases:
+            await start_primary_and_standby(topology, self.programs, self.roster)
+        else:
+            await start_postgres(topology, self.programs, self.roster)
         await migrate(topology.postgres_dsn)
 
     async def _web(self, topology: LabTopology) -> None:
@@ -133,6 +142,7 @@ def _refuse_other(lab: dict[str, Any], wanted: Wanted, places: Places) -> None:
     """A lab that is up without what is wanted now is no lab to go on with."""
     missing = (
         ("a Chef server", wanted.chef and lab["chef"] is None),
+        ("a cluster and a standby", wanted.ha and "amqp_urls" not in lab),
         ("machines", wanted.machines and not lab.get("machines")),
         ("so many bare machines", wanted.bare > len(lab.get("bare", ()))),
     )

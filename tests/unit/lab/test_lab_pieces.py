@@ -6,18 +6,23 @@ import json
 import socket
 import tarfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from vesemir.lab.accounts import Account
 from vesemir.lab.artifacts import BROKEN_VERSION, VERSIONS, pack, release_files, write_artifacts
 from vesemir.lab.documents import PACE, environment, inventory, lab_json, settings
 from vesemir.lab.event import deploy_event
 from vesemir.lab.network import MOST_BALANCERS, MOST_BOXES, LabPorts, Slice
+from vesemir.lab.node_programs import program_of, remember
+from vesemir.lab.nodes import nodes_json
 from vesemir.lab.places import LONGEST_SOCKET_PATH, LabError, Places
 from vesemir.lab.resources import template
-from vesemir.lab.topology import Balancer, Box, LabTopology
+from vesemir.lab.roster import Roster, RosterEntry, RosterProgram
+from vesemir.lab.topology import Balancer, Box, LabTopology, ServerNode
 
 
 @pytest.fixture
@@ -119,6 +124,36 @@ def test_lab_json_has_what_the_contract_names(topology: LabTopology, tmp_path: P
     assert (second["name"], second["http_url"]) == ("lb2", "http://127.9.8.1:6/")
     assert all(isinstance(value, str) for value in found["env"].values())
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_lab_of_nodes_names_all_of_them(topology: LabTopology, tmp_path: Path) -> None:
+    brokers = tuple(ServerNode(f"rabbit{n}", "127.9.8.1", 10 + n, tmp_path / f"rabbit{n}", 20 + n) for n in (1, 2, 3))
+    databases = tuple(ServerNode(f"postgres{n}", "127.9.8.1", 30 + n, tmp_path / f"postgres{n}") for n in (1, 2))
+    several = replace(topology, amqp_port=11, postgres_port=31, brokers=brokers, databases=databases)
+    (tmp_path / "artifacts").mkdir()
+    found = lab_json(several, write_artifacts(tmp_path / "artifacts"))
+    assert [urlsplit(url).port for url in found["amqp_urls"]] == [11, 12, 13]
+    assert found["postgres_dsn"].endswith("@127.9.8.1:31,127.9.8.1:32/vesemir?target_session_attrs=read-write")
+    assert found["env"]["VESEMIR_AMQP__URLS"].split(",") == found["amqp_urls"]
+    assert tomllib.loads(settings(several))["amqp"]["urls"] == found["amqp_urls"]
+    roster = Roster(tmp_path / "roster", token="", boot="", owner=None)
+    roster.entries = [RosterEntry(node.name, 100 + node.port, 0) for node in (*brokers, *databases)]
+    nodes = nodes_json(several, roster)
+    assert nodes["rabbitmq_nodes"][2] == {
+        "name": "rabbit3", "address": "127.9.8.1", "port": 13, "pid": 113, "data": str(tmp_path / "rabbit3" / "mnesia"),
+    }  # fmt: skip
+    assert nodes["postgres_nodes"][1]["data"] == str(tmp_path / "postgres2" / "cluster")
+    assert nodes_json(topology, roster) == {}
+
+
+def test_how_a_node_was_started_is_read_back_as_it_was(tmp_path: Path) -> None:
+    places = Places.of(tmp_path, token="0" * 32)
+    account = Account("rabbitmq", 105, 106, (106, 107))
+    first = RosterProgram("rabbit1", ["server", "-x"], log=tmp_path / "log", environment={"A": "b"}, account=account)
+    second = RosterProgram("postgres1", ["postgres"], log=tmp_path / "log", cwd=tmp_path, stop="SIGINT")
+    for program in (first, second):
+        remember(places, program)
+    assert [program_of(places, name) for name in ("rabbit1", "postgres1")] == [first, second]
 
 
 def test_inventory_and_settings_are_toml_that_says_the_same_as_the_environment(topology: LabTopology) -> None:

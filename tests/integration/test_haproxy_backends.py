@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
+from tests.fakes.left_before import nothing_before
 from tests.integration.haproxy_server import (
     DirectHosts,
     Haproxies,
@@ -81,6 +82,7 @@ async def test_out_of_every_backend_and_back_into_all(haproxies: Haproxies, stac
         up_seconds=10,
         ensure=lambda: None,
         critical=section,
+        before=nothing_before(),
         found=found,
     )
     prior = await traffic.observe("web1")
@@ -119,6 +121,7 @@ async def test_empty_slots_of_a_template_are_no_servers(haproxies: Haproxies, st
         up_seconds=10,
         ensure=lambda: None,
         critical=section,
+        before=nothing_before(),
     )
     with pytest.raises(FailedError) as caught:
         await traffic.check(["web1"])

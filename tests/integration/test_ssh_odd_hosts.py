@@ -121,7 +121,10 @@ async def served(box: Sshd, odd: Odd, port: int) -> None:
     """A file, a command, an HTTP and a TCP check, as a deployment does them."""
     python = odd.python.replace("{folder}", str(box.folder))
     settings = box.settings(python=python, login_timeout_seconds=odd.login_seconds)
-    async with SshHosts.started(settings) as hosts, hosts.open(box.account(odd.account), ticket()) as host:
+    async with (
+        SshHosts.started(settings) as hosts,
+        hosts.open(box.account(odd.account), ticket(silence_seconds=20.0)) as host,
+    ):
         path = await host.write(CONTENT, "d1.config")
         result = await host.run(key(), shell('stat -c %a "$1"; cksum < "$1"', path))
         answer = await host.http_get(f"http://127.0.0.1:{port}/health", timeout=5)
@@ -152,7 +155,10 @@ async def test_an_sftp_server_that_is_not_there(tmp_path_factory: pytest.TempPat
     log, source = Lines(), reachable(tmp_path_factory) / "file"
     source.write_bytes(CONTENT)
     with sshd_running(source.parent / "box", sftp="/no/such/program") as box:
-        async with SshHosts.started(box.settings(), log=log) as hosts, hosts.open(box.target, ticket()) as host:
+        async with (
+            SshHosts.started(box.settings(), log=log) as hosts,
+            hosts.open(box.target, ticket(silence_seconds=20.0)) as host,
+        ):
             paths = [await host.upload(source, "d1.artifact"), await host.write(b"", "d1.empty")]
             result = await host.run(key(), shell('cat "$@" | cksum; ls -A "$(dirname "$1")"', *paths))
 

@@ -104,6 +104,8 @@ CAUSES = {
     "unwritable folder": Cause("step.failed", "unpack", says="Read-only file system", standing=_unwritable),
     "no sudo right": Cause("step.failed", says="a password is required", standing=_without_sudo),
     "artifact 404": Cause("artifact.unavailable", says="404", parameters={"artifact_url": "{site}/missing"}),
-    "artifact a page": Cause("artifact.checksum_mismatch", parameters={"artifact_url": "{site}/page"}),
+    "artifact a page": Cause(
+        "artifact.checksum_mismatch", says="HTML page", parameters={"artifact_url": "{site}/page"}
+    ),
     "artifact slow": Cause("step.timed_out", status="timed_out", parameters={"artifact_url": "{site}/slow"}),
 }

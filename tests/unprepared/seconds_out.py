@@ -67,8 +67,13 @@ class _Installation:
             self.run("deploy", "--file", str(file), "--follow", "--json", env=lab["env"])
             events = get(f"{url}/api/v1/deployments/{event['deployment_id']}/events?limit=1000")[1]
         out, steps, total = _out_of_traffic(events["events"] if isinstance(events, dict) else events)
-        version = self.run("--version").strip()
-        return version, ", ".join(f"{each:.1f}" for each in out), f"{median(out):.1f}", " ".join(steps), f"{total:.1f}"
+        return (
+            self.command,
+            ", ".join(f"{each:.1f}" for each in out),
+            f"{median(out):.1f}",
+            " ".join(steps),
+            f"{total:.1f}",
+        )
 
     def _start(self, stack: ExitStack, environment: dict[str, str]) -> str:
         """An instance, which is healthy; its URL."""

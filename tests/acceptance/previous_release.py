@@ -1,6 +1,7 @@
 """The release before this one, run from its own source: what new schema and messages must get along with."""
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -12,8 +13,8 @@ from artifact.source import BuildError, export_commit, git
 from tests.acceptance.installed_lab import own_environment
 
 REPOSITORY = Path(__file__).parents[2]
-PINNED = "b0fa28794918d48f48d82299da922667e4dbcff1"
-"""Stands for the previous release until there is a tag: durable execution as it was before the record grew."""
+PINNED = os.environ.get("PREVIOUS_RELEASE", "652b91c")
+"""Stands for the previous release until there is a tag. ``tox -e upgrade`` names older ones."""
 _KNOWN = (
     "import json; from vesemir.settings import Settings; fields = Settings.model_fields; "
     "print(json.dumps({name: sorted(getattr(fields[name].annotation, 'model_fields', {})) for name in fields}))"
@@ -27,10 +28,10 @@ def previous_commit() -> str:
     return described.stdout.strip() or PINNED
 
 
-def export_previous(folder: Path) -> dict[str, str]:
-    """Unpacks it; the environment in which the installed command runs its code instead of ours."""
+def export_previous(folder: Path, commit: str = "") -> dict[str, str]:
+    """Unpacks it, or another one; the environment in which the installed command runs its code instead of ours."""
     try:
-        export_commit(REPOSITORY, previous_commit(), folder)
+        export_commit(REPOSITORY, commit or previous_commit(), folder)
     except BuildError as error:
         pytest.fail(f"the previous release is not in this clone ({error}); fetch it: git fetch --unshallow --tags")
     return {"PYTHONPATH": str(folder / "src")}

@@ -13,6 +13,8 @@ from tests.acceptance.installed_lab import COMMAND, SECONDS, own_environment
 from tests.acceptance.patience import until
 from tests.acceptance.web import get
 
+from vesemir.engine.failpoints import EXIT_STATUS
+
 
 class Daemon:
     """One instance. ``stop`` is SIGTERM and its exit status."""
@@ -73,7 +75,7 @@ def running(
     healthy: bool = True,
     own_session: bool = False,
 ) -> Iterator[Daemon]:
-    """Started, and healthy unless that is not waited for. At the end SIGTERM, and exit status 0 unless killed.
+    """Started, and healthy unless that is not waited for. At the end SIGTERM, and exit status 0 unless it died.
 
     ``own_session``: the kernel shares the CPU out between sessions first (sched(7), autogroup).
     """
@@ -97,7 +99,7 @@ def running(
             daemon.wait_until_healthy()
         yield daemon
     finally:
-        killed = process.poll() == -signal.SIGKILL
+        killed = process.poll() in (-signal.SIGKILL, EXIT_STATUS)
         if process.poll() is None:
             daemon.terminate()
         try:

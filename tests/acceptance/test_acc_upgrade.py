@@ -1,15 +1,18 @@
 """The upgrade rules (docs/upgrading.md): the previous release and this one on one schema, broker and set of hosts."""
 
 import json
+import secrets
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.acceptance.installed_lab import COMMAND, Event, Held, Lab, own_environment
+from tests.acceptance.patience import until
 from tests.acceptance.pika_requester import Requester, in_order
 from tests.acceptance.previous_release import (
     PINNED,
@@ -19,7 +22,11 @@ from tests.acceptance.previous_release import (
     migrations_of,
     previous_commit,
 )
+from tests.acceptance.release_handover import begun_and_died, check_handed_over, plain_event
 from tests.acceptance.running_daemon import Daemon, running
+from tests.acceptance.steady_load import steady_load
+
+from vesemir.engine.failpoints import EXIT_STATUS
 
 pytestmark = pytest.mark.lab
 
@@ -48,8 +55,9 @@ class Fleet:
         self._folder = folder
         self._of = environments
 
-    def start(self, version: str) -> Daemon:
-        return self._stack.enter_context(running({"env": self._of[version]}, self._folder, version, SETTINGS))
+    def start(self, version: str, *, healthy: bool = True, **more: str) -> Daemon:
+        of = {"env": self._of[version]}
+        return self._stack.enter_context(running(of, self._folder, version, SETTINGS | more, healthy=healthy))
 
 
 @pytest.fixture
@@ -156,3 +164,105 @@ def test_both_work_together(lab: Lab, fleet: Fleet, requester: Requester) -> Non
         assert times_done(lab, event) == [1, 1, 1]
         told = Counter(body["event"] for body in in_order(requester.events(event["deployment_id"])))
         assert told["deployment.finished"] == 1
+
+
+@pytest.mark.usefixtures("mended")
+@pytest.mark.parametrize(
+    ("first", "second", "places"),
+    [
+        ("new", "previous", ("step.before_record:1", "target.prepared:1", "step.before_record:5")),
+        ("previous", "new", ("step.before_record:1", "step.before_record:2", "step.before_record:5")),
+    ],
+    ids=["new-previous", "previous-new"],
+)
+def test_one_dies_within_a_release_and_the_other_ends_it(
+    lab: Lab, fleet: Fleet, requester: Requester, first: str, second: str, places: tuple[str, ...]
+) -> None:
+    """Fault 31 with the shipped recipe: in ``fetch``, before ``link-shared`` and in ``switch``, under load."""
+    version = lab.other_version()
+    events = [plain_event(lab, version, f"shop-{box}-{first}", [box]) for box in BOXES]
+    with steady_load(lab["http_url"]) as seen:
+        begun_and_died(requester, partial(fleet.start, first), events, places)
+        fleet.start(second)
+        results = [check_handed_over(lab, requester, event, ended_by=second) for event in events]
+    assert (seen.broken, seen.count(status=200)) == ([], seen.total)
+    assert [target["in_traffic"] for target in results[0]["targets"] if "in_traffic" in target] != [False]
+    assert all(server.is_back for server in lab.servers().values())
+
+
+@pytest.mark.usefixtures("mended")
+def test_what_the_new_one_left_drained_is_kept_by_the_previous_one(
+    lab: Lab, fleet: Fleet, older: Mapping[str, str], requester: Requester
+) -> None:
+    """Its watch forgets only what is back, its commands read every row. ``web2`` is to be healed: that fails once, and
+    then the previous one takes it over, which leaves the server as it was; the next one heals it. ``web3`` stands in
+    the table for several backends, which the previous one does not look into."""
+    newer = fleet.start("new", VESEMIR_FAILPOINT="step.before_record:5")
+    lane = f"left-{secrets.token_hex(4)}"
+    several = lab.haproxy_part | {"backend": [lab["backend"]]}
+    failing = [("web1", lab.haproxy_part), ("web2", lab.haproxy_part), ("web2", lab.haproxy_part), ("web3", several)]
+    names = []
+    for box, haproxy in failing:
+        event = lab.script("exit 1", box, application=lane, haproxy=haproxy)
+        assert requester.deploy(event)["targets"][0]["in_traffic"] is False
+        names.append(event["deployment_id"])
+    assert left_drained(lab["env"], lane) == {"web1": names[0], "web2": names[1], "web3": names[3]}
+    good = [deployment(lab, "true", application=lane, targets={"hosts": ["web2"]}) for _ in range(2)]
+    good = [event | {"haproxy": lab.haproxy_part} for event in good]
+    requester.publish(good[0])
+    until(lambda: newer.process.poll() == EXIT_STATUS, what="it died while it healed web2")
+
+    assert left_drained(older, lane) == {"web1": names[0], "web2": names[1]}
+    names.append(good[0]["deployment_id"])
+    for words in (["status"], ["history"], *(["status", name] for name in names[2:]), ["logs", names[-1]]):
+        read_by(older, *words)
+    previous = fleet.start("previous", VESEMIR_LEASE__SECONDS="1")
+    lab.haproxy(f"set server {lab['backend']}/web1 state ready")
+    assert requester.finished(names[-1])["status"] == "succeeded"
+    until(lambda: "web1" not in left_drained(older, lane), what="the watch saw that web1 is back")
+    previous.terminate()
+    assert left_drained(lab["env"], lane) == {"web2": names[1], "web3": names[3]}
+    assert lab.servers()["web2"].is_drained
+    fleet.start("new")
+    assert requester.deploy(good[1])["targets"][0]["in_traffic"] is True
+    assert left_drained(lab["env"], lane) == {"web3": names[3]}
+    assert lab.servers()["web2"].is_back
+
+
+def read_by(environment: Mapping[str, str], *words: str) -> str:
+    done = subprocess.run(
+        [COMMAND, *words], env=own_environment(environment), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode in (0, 1), f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def left_drained(environment: Mapping[str, str], lane: str) -> dict[str, str]:
+    """By ``vesemir status`` of that version: the servers of the lane, and the deployments that left them so."""
+    rows = json.loads(read_by(environment, "status", "--json"))["left_drained"]
+    return {row["target"]: row["deployment_id"] for row in rows if row["lane"].startswith(f"{lane}/")}
+
+
+@pytest.mark.usefixtures("mended")
+def test_a_field_that_the_previous_one_does_not_know_waits_for_a_new_one(
+    lab: Lab, fleet: Fleet, requester: Requester
+) -> None:
+    """``rollout.prepare: "all"``: refused at intake by the previous release, and not hurt where it takes it over."""
+    before = lab.servers()
+    event = plain_event(lab, lab.other_version(), f"shop-{secrets.token_hex(4)}", ["web1", "web2"])
+    event["rollout"] |= {"prepare": "all"}
+    (dead,) = begun_and_died(requester, partial(fleet.start, "new"), [event], ["target.prepared:1"])
+    assert dead.process.poll() == EXIT_STATUS
+    older = fleet.start("previous", VESEMIR_LEASE__SECONDS="2")
+    until(lambda: "its lease is left to expire" in older.log(), what="it was taken over, in vain")
+    refused = event | {"deployment_id": f"{event['deployment_id']}-2"}
+    requester.publish(refused)
+    told = requester.event(refused["deployment_id"], "deployment.rejected")
+    assert told["failure"]["code"] == "request.invalid"
+    assert "rollout.prepare" in told["failure"]["message"]
+    assert lab.servers() == before
+    older.terminate()
+    fleet.start("new")
+    check_handed_over(lab, requester, event, ended_by="new")
+    assert all(server.is_back for server in lab.servers().values())

@@ -1,4 +1,4 @@
-"""All faults of the design's table but 9, 31 and the second half of 32; docs/reliability.md says where those are."""
+"""All faults of the design's table but 9 and the second half of 32; docs/reliability.md says where those are."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from tests.chaos import (
     faults_broker,
     faults_dying,
+    faults_healing,
     faults_hosts,
     faults_messages,
     faults_prepare,
     faults_record,
     faults_traffic,
+    faults_upgrade,
 )
 from tests.chaos.arena import Arena
 from tests.chaos.verdict import Try
@@ -59,6 +61,7 @@ FAULTS = (
     Fault("28", "step that will not die", faults_hosts.will_not_die),
     Fault("29", "SIGTERM in mid-run, a second SIGTERM", faults_dying.terminated),
     Fault("30", "clock jumps by an hour", faults_dying.clock_jumps),
+    Fault("31", "an older release and this one, killed, both ways", faults_upgrade.old_and_new, alone=True),
     Fault("32", "HAProxy reloaded in mid-deployment", faults_traffic.haproxy_reloaded),
     Fault("33", "host key changed", faults_hosts.host_key_changed, most=5),
     Fault("34", "disk full; login that prints", faults_hosts.full_disk_and_noise, alone=True, most=5),
@@ -70,4 +73,5 @@ FAULTS = (
         faults_prepare.killed_somewhere,
         alone=True,
     ),
+    Fault("48d", "killed while a server is healed", faults_healing.killed, alone=True),
 )

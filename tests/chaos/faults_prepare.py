@@ -46,7 +46,7 @@ async def before_drain(arena: Arena, blow: Try) -> None:
 
 async def killed_somewhere(arena: Arena, blow: Try) -> None:
     """Behind HAProxy: whatever was being done, every server serves afterwards."""
-    await _use_recipe(arena)
+    await use_recipe(arena)
     await arena.crew(2)
     rollout = {"concurrency": 2, "min_healthy_seconds": 0, "prepare": random.choice(["target", "all"])}
     made = arena.event(
@@ -67,12 +67,12 @@ async def killed_somewhere(arena: Arena, blow: Try) -> None:
 
 async def _die(arena: Arena, blow: Try, place: Failpoint) -> None:
     """One box, because others that are prepared beside it may be in flight, and are done again."""
-    await _use_recipe(arena)
+    await use_recipe(arena)
     rollout = {"concurrency": 1, "min_healthy_seconds": 0, "prepare": random.choice(["target", "all"])}
     await die_at(arena, blow, place, recipe=RECIPE, rollout=rollout, boxes=1)
 
 
-async def _use_recipe(arena: Arena) -> None:
+async def use_recipe(arena: Arena) -> None:
     """By every instance of this arena from now on."""
     if "VESEMIR_RECIPES__FOLDERS" in arena.variables:
         return

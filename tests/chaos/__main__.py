@@ -11,11 +11,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from tests.chaos import table
-from tests.chaos.catalogue import FAULTS
+from tests.chaos.catalogue import FAULTS, Fault
 from tests.chaos.servers import lab_up
 from tests.chaos.shows import dead, kill20, output
 from tests.chaos.soak import soak
-from tests.chaos.tallying import run_faults
+from tests.chaos.tallying import Told, run_faults
 from tests.chaos.verdict import Score
 
 SHOWS: dict[str, Callable[[Path, int], Awaitable[tuple[str, bool]]]] = {
@@ -53,10 +53,7 @@ async def _faults(arguments: argparse.Namespace, folder: Path) -> bool:
         mark = "BROKEN" if score.broken else "ok"
         print(f"{mark:6} {' | '.join(table.row(score))} ({score.seconds:.0f} s)", flush=True)
 
-    async with lab_up(folder / "lab", boxes=6) as lab:
-        scores = await run_faults(
-            lab, chosen, tries=arguments.tries or 1, side_by_side=arguments.side_by_side, tell=tell
-        )
+    scores = await _scores(arguments, folder, chosen, tell)
     rows = table.merged(arguments.results, scores, order)
     text = table.markdown(rows)
     print(text)
@@ -66,6 +63,25 @@ async def _faults(arguments: argparse.Namespace, folder: Path) -> bool:
     if arguments.write:
         table.write("faults", f"{text}\n\n{_how()}")
     return any(score.broken for score in scores)
+
+
+async def _scores(arguments: argparse.Namespace, folder: Path, chosen: list[Fault], tell: Told) -> list[Score]:
+    """In one lab; those of a cluster in another; and those of its databases in a new one for each try."""
+    tries, side_by_side, scores = arguments.tries or 1, arguments.side_by_side, list[Score]()
+    if usual := [fault for fault in chosen if not fault.ha]:
+        async with lab_up(folder / "lab", boxes=6) as lab:
+            scores += await run_faults(lab, usual, tries=tries, side_by_side=side_by_side, tell=tell)
+    if brokers := [fault for fault in chosen if fault.ha == "brokers"]:
+        async with lab_up(folder / "ha", boxes=6, ha=True) as lab:
+            scores += await run_faults(lab, brokers, tries=tries, side_by_side=1, tell=tell)
+    for fault in (fault for fault in chosen if fault.ha == "databases"):
+        whole = Score(fault.number, fault.title)
+        for number in range(tries):
+            async with lab_up(folder / f"ha{fault.number}-{number}", boxes=6, ha=True) as lab:
+                whole.add((await run_faults(lab, [fault], tries=1, side_by_side=1, tell=lambda _: None))[0])
+        tell(whole)
+        scores.append(whole)
+    return scores
 
 
 def _how() -> str:

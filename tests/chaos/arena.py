@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
-from tests.chaos import oracle
+from tests.chaos import ha, oracle
 from tests.chaos.instance import Instance
 from tests.chaos.proxy import ChaosProxy, proxied
 from tests.chaos.requester import Requester
@@ -65,7 +65,9 @@ class Arena:
             record = await stack.enter_async_context(
                 asyncpg.create_pool(dsn, min_size=0, max_size=4, timeout=20, command_timeout=20)
             )
-            requester = await stack.enter_async_context(Requester.connected(lab.amqp_url, name))
+            several = lab.described.get("amqp_urls")
+            url = await stack.enter_async_context(ha.door(several)) if several else lab.amqp_url
+            requester = await stack.enter_async_context(Requester.connected(url, name, replicated=bool(several)))
             logs = lab.folder.parent / "logs"
             logs.mkdir(exist_ok=True)
             arena = cls(lab, name, dsn, requester, record, logs, stack, lease)
@@ -105,6 +107,13 @@ class Arena:
         self._ordinary += await asyncio.gather(*(self.start() for _ in range(missing)))
         await asyncio.gather(*(instance.health(200) for instance in self.instances))
         return self.instances
+
+    async def read_from(self, node: str) -> None:
+        """The suite's own look at the record, at one server of a lab with several."""
+        dsn = ha.alone(self.lab, node, self.dsn.partition("?")[0].rpartition("/")[2])
+        self.record = await self.stack.enter_async_context(
+            asyncpg.create_pool(dsn, min_size=0, max_size=4, timeout=20, command_timeout=20)
+        )
 
     # --- proxies
 

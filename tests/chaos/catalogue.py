@@ -2,9 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from tests.chaos import (
     faults_broker,
+    faults_cluster,
     faults_dying,
     faults_healing,
     faults_hosts,
@@ -27,6 +29,8 @@ class Fault:
     blow: Callable[[Arena, Try], Awaitable[None]]
     alone: bool = False
     most: int | None = None
+    ha: Literal["", "brokers", "databases"] = ""
+    """It needs a lab with ``--ha``; for what befalls its databases each try has a lab of its own."""
 
 
 FAULTS = (
@@ -65,6 +69,13 @@ FAULTS = (
     Fault("32", "HAProxy reloaded in mid-deployment", faults_traffic.haproxy_reloaded),
     Fault("33", "host key changed", faults_hosts.host_key_changed, most=5),
     Fault("34", "disk full; login that prints", faults_hosts.full_disk_and_noise, alone=True, most=5),
+    Fault("36", "the node that leads the queue killed", faults_cluster.leader_killed, ha="brokers"),
+    Fault("37", "an instance's node cut off from the other two", faults_cluster.minority_cut_off, ha="brokers"),
+    Fault("38", "nodes restarted one after the other under load", faults_cluster.nodes_restarted, ha="brokers"),
+    Fault("39", "all broker nodes away for 60 s", faults_cluster.all_brokers_away, ha="brokers", most=5),
+    Fault("40", "primary killed, the synchronous standby promoted", faults_cluster.primary_killed, ha="databases"),
+    Fault("41", "failover during COMMIT", faults_cluster.commit_in_failover, ha="databases"),
+    Fault("42", "the old primary writable beside the new one", faults_cluster.old_primary_comes_back, ha="databases"),
     Fault("48", "killed in prepare", faults_prepare.in_prepare),
     Fault("48b", "killed between prepare and drain", faults_prepare.before_drain),
     Fault(

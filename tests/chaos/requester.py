@@ -39,17 +39,20 @@ class Requester:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, url: str, namespace: str, *, overhears: bool = True) -> AsyncIterator["Requester"]:
-        """``overhears``: it reads what the topic exchange gets too."""
+    async def connected(
+        cls, url: str, namespace: str, *, overhears: bool = True, replicated: bool = False
+    ) -> AsyncIterator["Requester"]:
+        """``overhears``: it reads what the topic exchange gets too. ``replicated``: its queues outlive a node."""
+        kind = {"x-queue-type": "quorum"} if replicated else None
         connection = await aio_pika.connect_robust(url, heartbeat=10, reconnect_interval=0.5, fail_fast=True)
         try:
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            queue = await channel.declare_queue(f"answers.{uuid.uuid4().hex[:12]}", durable=True)
+            queue = await channel.declare_queue(f"answers.{uuid.uuid4().hex[:12]}", durable=True, arguments=kind)
             requester = cls(channel, namespace, queue.name)
             await queue.consume(requester._heard)
             if overhears:
                 exchange = await channel.declare_exchange(f"{namespace}.events", "topic", durable=True)
-                listening = await channel.declare_queue(f"topic.{uuid.uuid4().hex[:12]}", durable=True)
+                listening = await channel.declare_queue(f"topic.{uuid.uuid4().hex[:12]}", durable=True, arguments=kind)
                 await listening.bind(exchange, "#")
                 await listening.consume(requester._overheard)
             yield requester

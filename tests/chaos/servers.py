@@ -252,7 +252,7 @@ class Account:
 
 
 @asynccontextmanager
-async def lab_up(folder: Path, *, boxes: int, account: Account | None = None) -> AsyncIterator[Lab]:
+async def lab_up(folder: Path, *, boxes: int, account: Account | None = None, ha: bool = False) -> AsyncIterator[Lab]:
     """``vesemir lab up --detach``, and down at the end with whatever was started again in between."""
     words = [COMMAND] if account is None else account.words(folder.parent)
     if account is not None:
@@ -267,7 +267,7 @@ async def lab_up(folder: Path, *, boxes: int, account: Account | None = None) ->
         if child.returncode != 0:
             raise RuntimeError(f"vesemir lab {own[0]} failed: {said.decode()}")
 
-    await lab("up", "--boxes", str(boxes), "--detach")
+    await lab("up", "--boxes", str(boxes), *(["--ha"] if ha else []), "--detach")
     made = Lab(folder, json.loads((folder / "lab.json").read_text()))
     try:
         yield made

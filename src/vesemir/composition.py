@@ -22,6 +22,7 @@ from vesemir.adapters.recipes import RecipeBook, artifact_seen, local_artifact, 
 from vesemir.adapters.record_seal import RecordSeal
 from vesemir.adapters.reload import Reload
 from vesemir.adapters.reloaded_files import Files, FileWatch
+from vesemir.adapters.secret_files import SecretFiles
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
@@ -63,6 +64,7 @@ class OutsideParts:
     policies: PolicyFile
     inventory: InventoryRouter
     store: PostgresStore
+    secrets: SecretFiles
     hosts: SshHosts
     broker: AmqpBroker
     systemd: Notifier
@@ -96,7 +98,7 @@ async def built_parts(settings: Settings, *, instance: str) -> AsyncIterator[tup
             health=outside.health,
             meters=outside.meters,
             reader=outside.store,
-            token=settings.http.token,
+            token=outside.secrets.token,
             log=outside.log,
             hosts=settings.http.hosts,
         )
@@ -114,6 +116,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     log = engine_log(instance=instance, level=settings.log.level)
     stack.enter_context(gc_watched(meters.gc_paused))
     health.expect(DATABASE)
+    secrets = SecretFiles(settings, log=log)
     recipes = RecipeBook(recipe_folders(settings.recipes), log=log)
     policies = PolicyFile(settings.policy.file, log=log)
     file = settings.inventory.file
@@ -124,7 +127,12 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     hosts = await stack.enter_async_context(
         SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place, log=log)
     )
-    read_again: dict[str, Files] = {"recipes": recipes, "policy": policies, "ssh": hosts.credentials}
+    read_again: dict[str, Files] = {
+        "recipes": recipes,
+        "policy": policies,
+        "ssh": hosts.credentials,
+        "secrets": secrets,
+    }
     if static is not None:
         read_again["inventory"] = static
     files, systemd = FileWatch(read_again, health, log=log), Notifier.from_environment(log=log)
@@ -137,11 +145,16 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         inventory=inventory,
         store=await stack.enter_async_context(
             PostgresStore.connected(
-                settings.postgres, instance=instance, namespace=settings.amqp.namespace, warn=log.warning
+                settings.postgres,
+                instance=instance,
+                namespace=settings.amqp.namespace,
+                warn=log.warning,
+                dsn=secrets.postgres_dsn,
             )
         ),
+        secrets=secrets,
         hosts=hosts,
-        broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log),
+        broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log, url=secrets.amqp_url),
         systemd=systemd,
         files=files,
         reload=Reload(files, systemd=systemd, log=log),
@@ -149,7 +162,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
 
 
 def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> EngineParts:
-    store, log, meters, seal = outside.store, outside.log, outside.meters, RecordSeal.of(settings.secrets.key)
+    store, log, meters, seal = outside.store, outside.log, outside.meters, outside.secrets.seal
     ports = _ports(settings, outside, seal=seal)
     answers = _answers(settings, outside, instance=instance)
     leases = Leases(store, owner=instance, times=settings.lease.times, log=log, meters=meters)

@@ -13,11 +13,11 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Self
-from urllib.parse import unquote, urlsplit
 
 import uvloop
 
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
+from vesemir.adapters.secret_files import hidden_in
 from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.messages.poison import PoisonGuard
@@ -159,7 +159,7 @@ def run(settings: Settings) -> int:
     """Run the daemon until it is told to stop; the process's exit status."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     faulthandler.enable()  # systemd's watchdog sends SIGABRT: where the event loop was blocked goes to stderr
-    set_up_logging(settings.log.level, settings.log.format, secrets=_secrets_of(settings))
+    set_up_logging(settings.log.level, settings.log.format, secrets=hidden_in(settings))
     return uvloop.run(_main(settings))
 
 
@@ -173,11 +173,3 @@ async def _main(settings: Settings) -> int:
         await service.refuse_wrong_record()
         await service.run()
     return 0
-
-
-def _secrets_of(settings: Settings) -> list[str]:
-    """Whole connection addresses, their passwords, the API's token and the record's key: none of them is ever shown."""
-    addresses = [*settings.amqp.addresses, settings.postgres.dsn.get_secret_value()]
-    passwords = [unquote(urlsplit(address).password or "") for address in addresses]
-    others = [secret.get_secret_value() for secret in (settings.http.token, settings.secrets.key) if secret is not None]
-    return [secret for secret in (*addresses, *passwords, *others) if secret]

@@ -410,6 +410,14 @@ class ArtifactsSettings(SettingsSection):
 _KEY_CHARACTERS = 32
 
 
+def refused_keys(text: str) -> str:
+    """Why these are no keys for the record; "" if they are."""
+    keys = text.split()
+    if keys and all(len(key) >= _KEY_CHARACTERS for key in keys):
+        return ""
+    return f"must have at least {_KEY_CHARACTERS} characters on each line; `openssl rand -base64 32` makes one"
+
+
 class SecretsSettings(SettingsSection):
     """For secret parameters in the record, until their deployment has ended; the same for all instances."""
 
@@ -421,13 +429,8 @@ class SecretsSettings(SettingsSection):
     def _checked(self) -> Self:
         if self.key_file is not None:
             object.__setattr__(self, "key", _secret_from(self.key_file, SecretStr(""), "secrets.key"))
-        if self.key is not None:
-            keys = self.key.get_secret_value().split()
-            if not keys or any(len(key) < _KEY_CHARACTERS for key in keys):
-                raise ValueError(
-                    f"secrets.key must have at least {_KEY_CHARACTERS} characters on each line; "
-                    "`openssl rand -base64 32` makes one"
-                )
+        if self.key is not None and (refused := refused_keys(self.key.get_secret_value())):
+            raise ValueError(f"secrets.key {refused}")
         return self
 
 

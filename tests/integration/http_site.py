@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 import aiohttp
-from pydantic import SecretStr
 from tests.fakes.views import a_view
 
 from vesemir.adapters.http import HttpLimits, http_app, serving
@@ -106,7 +105,8 @@ async def site(
 ) -> AsyncIterator[Site]:
     health, reader = HealthRegistry(), reader or MemoryReader(*deployments)
     one = Site(None, reader, health)  # type: ignore[arg-type]
-    log, secret = log or EngineLog(debugs=False), None if token is None else SecretStr(token)
+    log = log or EngineLog(debugs=False)
+    secret = None if token is None else lambda: token or ""
     app = http_app(health=health, meters=one.meters, reader=reader, token=secret, log=log, hosts=hosts)
     async with (
         serving(app, "127.0.0.1", 0, log=log, limits=limits) as one.port,

@@ -159,6 +159,15 @@ async def test_the_token_guards_the_record_and_nothing_else() -> None:
         assert (await one.get("/health/live"))[0] == 200
 
 
+async def test_both_tokens_are_right_while_one_is_being_changed() -> None:
+    async with site(row(1), token="new\nold\n\n") as one:
+        statuses = [
+            (await one.get("/api/v1/deployments/d1", headers={"Authorization": f"Bearer {token}"}))[0]
+            for token in ("new", "old", "", "new\told")
+        ]
+        assert statuses == [200, 200, 401, 401]
+
+
 async def test_the_database_away_is_503_and_says_when_to_try_again() -> None:
     async with site(row(1)) as one:
         one.reader.away = True

@@ -27,11 +27,16 @@ class RecordSeal:
     """``keys`` are texts with at least 32 random characters each."""
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = {}
+        self.use(keys)
+
+    def use(self, keys: Sequence[str]) -> None:
+        """From now on; a value that is sealed with none of them can no longer be opened."""
+        found = {}
         for key in keys:
             raw = hashlib.sha256(b"vesemir record\0" + key.encode("utf-8", "surrogateescape")).digest()
-            self._keys[hashlib.sha256(raw).digest()[:_KEY_BYTES]] = AESGCM(raw)
-        self._first = next(iter(self._keys))
+            found[hashlib.sha256(raw).digest()[:_KEY_BYTES]] = AESGCM(raw)
+        # One assignment: the keys are read again in a thread.
+        self._ring = next(iter(found)), found
 
     @classmethod
     def of(cls, setting: SecretStr | None) -> Self | None:
@@ -41,10 +46,11 @@ class RecordSeal:
     def close(self, deployment_id: str, values: Mapping[str, ParameterValue]) -> bytes:
         nonce = secrets.token_bytes(_NONCE_BYTES)
         text = json.dumps(dict(values)).encode()
-        return _FORM + self._first + nonce + self._keys[self._first].encrypt(nonce, text, deployment_id.encode())
+        first, keys = self._ring
+        return _FORM + first + nonce + keys[first].encrypt(nonce, text, deployment_id.encode())
 
     def open(self, deployment_id: str, sealed: bytes) -> dict[str, ParameterValue]:
-        key = self._keys.get(sealed[1 : 1 + _KEY_BYTES]) if sealed[:1] == _FORM else None
+        key = self._ring[1].get(sealed[1 : 1 + _KEY_BYTES]) if sealed[:1] == _FORM else None
         if key is None:
             raise UnsealableError("its secret parameters are sealed with a key that is not in secrets.key_file")
         nonce = sealed[_HEAD - _NONCE_BYTES : _HEAD]

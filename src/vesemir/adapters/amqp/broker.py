@@ -10,6 +10,7 @@ from vesemir.adapters.amqp.consumer import Consumer
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.publisher import Publisher
 from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.adapters.secret_file import SecretFile
 from vesemir.engine.ports.broker import Handler, OutgoingMessage, PublishOutcome
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.upkeep.health import Gate, HealthRegistry
@@ -25,16 +26,25 @@ class AmqpBroker:
     Stopping has two stages: ``stop_consuming``, then, when nothing is to be published any more, ``close``.
     """
 
-    def __init__(self, settings: AmqpSettings, *, health: HealthRegistry, instance: str, log: Log) -> None:
+    def __init__(
+        self,
+        settings: AmqpSettings,
+        *,
+        health: HealthRegistry,
+        instance: str,
+        log: Log,
+        url: SecretFile | None = None,
+    ) -> None:
+        """``url`` is the setting's file, read again when it changes."""
         health.expect(PUBLISH_PART)
         health.expect(CONSUME_PART)
         self.topology = QueueTopology(settings.namespace)
         self._settings = settings
         self._log = log
         publishing = partial(health.report, PUBLISH_PART)
-        self._publish_link = Link(settings, name=f"{instance} publish", report=publishing, log=log)
+        self._publish_link = Link(settings, name=f"{instance} publish", report=publishing, log=log, url=url)
         consuming = partial(health.report, CONSUME_PART)
-        self._consume_link = Link(settings, name=f"{instance} consume", report=consuming, log=log)
+        self._consume_link = Link(settings, name=f"{instance} consume", report=consuming, log=log, url=url)
         self._publisher = Publisher(settings, self._publish_link, report=publishing, log=log)
         self._consumers: list[Consumer] = []
         self._stopping_seconds: float | None = None

@@ -27,6 +27,10 @@ class BrokerSilentError(BrokerAwayError):
     """Asked something on a connection that looks open, and there was no answer: the connection is to be given up."""
 
 
+class LoginRefusedError(BrokerAwayError):
+    """User or password are not the broker's, or not any more."""
+
+
 @contextmanager
 def away_on_loss(doing: str, *, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Translate every way in which aio-pika says that the connection or channel is gone, ``but`` excepted."""
@@ -43,7 +47,7 @@ def away_on_loss(doing: str, *, but: type[Exception] | tuple[()] = ()) -> Iterat
     except TimeoutError as error:
         raise BrokerSilentError(f"{doing}: the broker did not answer in time") from error
     except ProbableAuthenticationError as error:
-        raise BrokerAwayError(
+        raise LoginRefusedError(
             f"{doing}: the broker refused the login; check the user and password in amqp.url"
         ) from error
     except CONNECTION_EXCEPTIONS as error:

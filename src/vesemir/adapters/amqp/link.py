@@ -8,6 +8,7 @@ from vesemir.adapters.amqp.awaiting import Backoff, Slot, any_of
 from vesemir.adapters.amqp.connection import LiveConnection
 from vesemir.adapters.amqp.nodes import BrokerNodes
 from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.adapters.secret_file import SecretFile
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.upkeep.health import PartState
@@ -19,9 +20,11 @@ Report = Callable[[PartState, str], None]
 class Link:
     """``run`` is its life; it never ends because the broker is away. ``live`` holds the connection while it lasts."""
 
-    def __init__(self, settings: AmqpSettings, *, name: str, report: Report, log: Log) -> None:
+    def __init__(
+        self, settings: AmqpSettings, *, name: str, report: Report, log: Log, url: SecretFile | None = None
+    ) -> None:
         self._settings = settings
-        self._nodes = BrokerNodes(settings)
+        self._nodes = BrokerNodes(settings, url)
         self._name = name
         self._topology = QueueTopology(settings.namespace)
         self._report = report

@@ -2,13 +2,12 @@
 
 import hmac
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
-from pydantic import SecretStr
 
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.store import StoreAwayError
@@ -71,13 +70,15 @@ def errors_as_json(log: Log) -> Middleware:
     return answer
 
 
-def token_required(token: SecretStr | None) -> Middleware:
-    """A middleware that asks for ``Authorization: Bearer TOKEN`` under ``/api/``, if there is a token."""
-    expected = None if token is None else token.get_secret_value().encode()
+def token_required(token: Callable[[], str] | None) -> Middleware:
+    """A middleware that asks for ``Authorization: Bearer TOKEN`` under ``/api/``, if there is a token.
+
+    ``token`` says which one now: several, one a line, while it is being changed.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if expected is not None and request.path.startswith(API) and not _shown(request, expected):
+        if token is not None and request.path.startswith(API) and not _shown(request, token().splitlines()):
             challenge = {"WWW-Authenticate": 'Bearer realm="vesemir"'}
             return error_answer(HTTPStatus.UNAUTHORIZED, "a bearer token is required (setting http.token)", challenge)
         return await handler(request)
@@ -85,7 +86,8 @@ def token_required(token: SecretStr | None) -> Middleware:
     return check
 
 
-def _shown(request: web.Request, expected: bytes) -> bool:
+def _shown(request: web.Request, expected: Sequence[str]) -> bool:
     scheme, _, shown = request.headers.get("Authorization", "").partition(" ")
-    right = hmac.compare_digest(shown.strip().encode("utf-8", "surrogateescape"), expected)
-    return right and scheme.lower() == "bearer"
+    given = shown.strip().encode("utf-8", "surrogateescape")
+    right = [hmac.compare_digest(given, each.strip().encode()) for each in expected if each.strip()]
+    return any(right) and scheme.lower() == "bearer"

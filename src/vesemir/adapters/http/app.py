@@ -1,11 +1,10 @@
 """The paths of contract section 4 and who answers them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Protocol
 
 from aiohttp import web
-from pydantic import SecretStr
 
 from vesemir import __version__
 from vesemir.adapters.http.answers import errors_as_json, json_answer, only_parameters, token_required
@@ -33,11 +32,12 @@ def http_app(
     health: HealthRegistry,
     meters: Exposition,
     reader: DeploymentReader,
-    token: SecretStr | None,
+    token: Callable[[], str] | None,
     log: Log,
     hosts: Sequence[str] | None = None,
 ) -> web.Application:
-    """The whole interface; ``serving`` listens with it. ``hosts`` is the setting ``http.hosts``."""
+    """The whole interface; ``serving`` listens with it. ``hosts`` is the setting ``http.hosts``,
+    ``token`` gives ``http.token`` as it is now."""
 
     async def show_health(_: web.Request) -> web.Response:
         status = HTTPStatus.OK if health.takes_work else HTTPStatus.SERVICE_UNAVAILABLE

@@ -19,6 +19,7 @@ from vesemir.adapters.postgres.errors import is_away, translated
 from vesemir.adapters.postgres.servers import Servers
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.adapters.postgres.timelines import Timelines
+from vesemir.adapters.secret_file import SecretFile
 from vesemir.engine.ports.store import StoreAwayError, WrongRecordError
 from vesemir.settings import PostgresSettings
 
@@ -101,13 +102,15 @@ class Database:
         size: int | None = None,
         namespace: str | None = None,
         timelines: Timelines | None = None,
+        dsn: SecretFile | None = None,
     ) -> AsyncIterator[Self]:
         """``size``: connections at most (default: the setting). With a ``namespace`` the record must be that one's.
 
         ``timelines`` are what the whole process knows; when one sees a promotion, all replace their connections.
+        ``dsn`` is the setting's file, read again when it changes.
         """
         known = timelines or Timelines(settings.timeline_file)
-        servers = Servers(settings.dsn.get_secret_value(), known)
+        servers = Servers(settings.dsn.get_secret_value(), known, secret=dsn)
 
         async def begin(connection: asyncpg.Connection) -> None:
             await prepare(connection)

@@ -13,10 +13,13 @@ import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away
 from vesemir.adapters.postgres.timelines import OldPrimaryError, Timeline, Timelines, timeline_of
+from vesemir.adapters.secret_file import SecretFile
 from vesemir.engine.ports.store import StoreAwayError
 
 WRITABLE = "read-write"
 """``target_session_attrs`` where several hosts are named and the DSN has none: the record is written."""
+
+_REFUSED = asyncpg.InvalidAuthorizationSpecificationError
 
 
 def each_server(dsn: str) -> tuple[str, ...]:
@@ -56,14 +59,37 @@ def name_of(dsn: str) -> str:
 class Servers:
     """``connect`` is ``asyncpg.connect`` for one of them that may be written to."""
 
-    def __init__(self, dsn: str, timelines: Timelines) -> None:
+    def __init__(self, dsn: str, timelines: Timelines, *, secret: SecretFile | None = None) -> None:
+        """``secret`` is the setting's file, which may have another password, or other servers, by and by."""
+        self._secret = secret or SecretFile.fixed("postgres.dsn", dsn)
         self._servers = each_server(dsn)
         self._timelines = timelines
         self._turn = 0
 
     async def connect(self, *_: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - as the pool calls it
-        """Within ``timeout`` seconds. Raises ``StoreAwayError``, or what asyncpg does where there is one server."""
+        """Within ``timeout`` seconds. Raises ``StoreAwayError``, or what asyncpg does where there is one server.
+
+        Where a login is refused, its file is read again, and all of it tried once more if it has changed.
+        """
         timeout: float = options.pop("timeout")
+        used = self._use(self._secret.current)
+        try:
+            return await self._any(timeout, options)
+        except Exception as error:
+            refused = isinstance(error, _REFUSED) or isinstance(error.__cause__, _REFUSED)
+            renewed = await self._secret.renewed(used) if refused else None
+            if renewed is None:
+                raise
+        self._use(renewed)
+        return await self._any(timeout, options)
+
+    def _use(self, dsn: str) -> str:
+        servers = each_server(dsn)
+        if servers != self._servers:
+            self._servers, self._turn = servers, 0
+        return dsn
+
+    async def _any(self, timeout: float, options: dict[str, Any]) -> asyncpg.Connection:
         if len(self._servers) > 1 and not self._timelines.knows_any:
             await self._ask_all(timeout, options)
         clock = asyncio.get_running_loop().time
@@ -81,7 +107,7 @@ class Servers:
         said = "; ".join(f"{name}: {str(error) or 'no answer in time'}" for name, error in errors)
         raise (OldPrimaryError if refusals else StoreAwayError)(
             f"PostgreSQL: no server of postgres.dsn can be written to ({said}); check that one is the primary"
-        ) from errors[-1][1]
+        ) from next((error for _, error in errors if isinstance(error, _REFUSED)), errors[-1][1])
 
     async def _connect(self, server: str, *, timeout: float, options: dict[str, Any]) -> asyncpg.Connection:
         async with asyncio.timeout(timeout):

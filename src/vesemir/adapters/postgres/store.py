@@ -20,6 +20,7 @@ from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.server_orders import RecordedServers
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.timelines import Timelines, Warn
+from vesemir.adapters.secret_file import SecretFile
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
@@ -77,15 +78,17 @@ class PostgresStore(Reader):
         retry_seconds: float = RETRY_SECONDS,
         namespace: str | None = None,
         warn: Warn | None = None,
+        dsn: SecretFile | None = None,
     ) -> AsyncIterator[Self]:
         """Owns its pool. May be opened while the server is away: each call then raises ``StoreAwayError``.
 
         With a ``namespace`` every call raises ``WrongRecordError`` if the record belongs to another installation.
         ``retry_seconds``: how long ``commit``, ``control``, ``claim`` and ``hand_back`` try again before they do.
+        ``dsn`` is the setting's file, read again when it changes.
         """
         timelines = Timelines(settings.timeline_file, warn=warn)
         opened = partial(
-            Database.opened, settings, retry_seconds=retry_seconds, namespace=namespace, timelines=timelines
+            Database.opened, settings, retry_seconds=retry_seconds, namespace=namespace, timelines=timelines, dsn=dsn
         )
         async with (
             opened() as database,

@@ -20,9 +20,7 @@ from vesemir.adapters.policy import PolicyFile
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.recipes import RecipeBook, artifact_seen, local_artifact, recipe_folders
 from vesemir.adapters.record_seal import RecordSeal
-from vesemir.adapters.reload import Reload
 from vesemir.adapters.reloaded_files import Files, FileWatch
-from vesemir.adapters.secret_files import SecretFiles
 from vesemir.adapters.ssh import SshHosts
 from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
@@ -45,6 +43,8 @@ from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.engine.upkeep.hint_relay import HintRelay
 from vesemir.engine.upkeep.presence import Presence
 from vesemir.engine.upkeep.retention import RecordCleanup, Retention
+from vesemir.reload import Reload
+from vesemir.secret_files import SecretFiles
 from vesemir.settings import Settings
 
 DATABASE = "database"

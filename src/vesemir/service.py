@@ -17,12 +17,12 @@ from typing import Self
 import uvloop
 
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
-from vesemir.adapters.secret_files import hidden_in
 from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.messages.poison import PoisonGuard
 from vesemir.engine.ports.store import StoreAwayError, WrongRecordError
 from vesemir.engine.upkeep.health import PartState
+from vesemir.secret_files import hidden_in
 from vesemir.settings import Settings
 
 WATCH_SECONDS = 1.0

@@ -55,7 +55,9 @@ HOMES = {
     ("yarl",): {"adapters.amqp", "adapters.chef"},
 }
 """Where each driver may be imported. loguru's homes are those of pyproject.toml."""
-TOOLS_OF_ADAPTERS = {f"vesemir.adapters.{name}" for name in ("reloaded_files", "record_seal", "toml_lines")}
+TOOLS_OF_ADAPTERS = {
+    f"vesemir.adapters.{name}" for name in ("reloaded_files", "record_seal", "secret_file", "toml_lines")
+}
 """Modules that several adapters share."""
 
 Rule = dict[str, Any]

@@ -8,7 +8,7 @@ from tests.unit.engine.world import Lines
 
 from vesemir.adapters.observe import add_secret, redact
 from vesemir.adapters.secret_file import SecretFile
-from vesemir.adapters.secret_files import SecretFiles
+from vesemir.secret_files import SecretFiles
 from vesemir.settings import Settings
 
 

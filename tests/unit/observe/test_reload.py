@@ -5,10 +5,10 @@ from collections.abc import Callable
 
 from tests.unit.engine.world import Lines
 
-from vesemir.adapters.reload import Reload
 from vesemir.adapters.reloaded_files import FileWatch
 from vesemir.adapters.systemd import Notifier
 from vesemir.engine.upkeep.health import HealthRegistry, PartState
+from vesemir.reload import Reload
 
 
 class Heard(Notifier):

@@ -1,0 +1,1 @@
+"""Every credential rotated while deployments run: ``python -m tests.rotation``."""

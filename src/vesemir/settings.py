@@ -46,6 +46,11 @@ CREDENTIALS = "CREDENTIALS_DIRECTORY"
 """Where systemd puts what a unit names with ``LoadCredential`` (systemd.exec(5)); not set elsewhere."""
 
 
+def settings_file() -> Path:
+    """Where the settings are read from, if it is there."""
+    return Path(os.environ.get("VESEMIR_CONFIG", str(DEFAULT_FILE)))
+
+
 def _located(given: object) -> object:
     """``${CREDENTIALS_DIRECTORY}/name`` is a credential's file; every other path stays as it is."""
     start = f"${{{CREDENTIALS}}}/"
@@ -493,5 +498,4 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over file; nothing else is read."""
         del dotenv_settings, file_secret_settings
-        file = Path(os.environ.get("VESEMIR_CONFIG", str(DEFAULT_FILE)))
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=file)
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=settings_file())

@@ -11,14 +11,14 @@ from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
 from vesemir.adapters.postgres.migrations import installation, pending
 from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
-from vesemir.cli.configuration import ConfigurationError, load_settings, settings_file
+from vesemir.cli.configuration import ConfigurationError, load_settings
 from vesemir.cli.consumers import CheckWarning, broker_lines
 from vesemir.cli.exposure import exposures
 from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.recipe import has_secrets
-from vesemir.settings import Settings
+from vesemir.settings import Settings, settings_file
 from vesemir.shipped import recipes_folder
 
 

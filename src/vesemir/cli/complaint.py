@@ -24,4 +24,18 @@ def complain(error: VesemirError) -> int:
     """Say it on stderr; the exit status."""
     for line in str(error).splitlines():
         say(line)
+    if unset := _without_settings(error):
+        say(unset)
     return WRONG_USAGE if isinstance(error, UsageError) else NOT_DONE
+
+
+def _without_settings(error: VesemirError) -> str:
+    """Why the default address was asked, perhaps: there is no file that names another. "" for any other error."""
+    from vesemir.engine.ports.broker import BrokerAwayError  # noqa: PLC0415 -- ``--help`` does without
+    from vesemir.engine.ports.store import StoreAwayError  # noqa: PLC0415 -- the same
+    from vesemir.settings import settings_file  # noqa: PLC0415 -- the same
+
+    if not isinstance(error, (StoreAwayError, BrokerAwayError)) or (file := settings_file()).is_file():
+        return ""
+    hint = "VESEMIR_CONFIG names another"
+    return f"there is no settings file {file} ({hint}); defaults and VESEMIR_* variables were used"

@@ -2,7 +2,6 @@
 
 import os
 import tomllib
-from pathlib import Path
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -10,7 +9,8 @@ from pydantic_settings import SettingsError
 
 from vesemir.adapters.toml_lines import path_text, reason_of
 from vesemir.cli.complaint import ProblemsError
-from vesemir.settings import DEFAULT_FILE, Settings
+from vesemir.cli.variables import meant_key, unknown_variables
+from vesemir.settings import Settings, settings_file
 
 
 class ConfigurationError(ProblemsError):
@@ -22,6 +22,8 @@ def load_settings() -> Settings:
     file = settings_file()
     if "VESEMIR_CONFIG" in os.environ and not file.is_file():
         raise ConfigurationError([f"VESEMIR_CONFIG names {file}, which is no file; correct it, or unset it"])
+    if unknown := unknown_variables(os.environ):
+        raise ConfigurationError(unknown)
     try:
         return Settings()
     except ValidationError as error:
@@ -38,11 +40,6 @@ def load_settings() -> Settings:
         ) from error
 
 
-def settings_file() -> Path:
-    """Where the settings are read from, if it is there."""
-    return Path(os.environ.get("VESEMIR_CONFIG", str(DEFAULT_FILE)))
-
-
 def _line(detail: ErrorDetails) -> str:
     """With both ways in which the setting may have been given: the file's and the environment's."""
     path = detail["loc"]
@@ -50,4 +47,5 @@ def _line(detail: ErrorDetails) -> str:
         return f"settings: {reason_of(detail)}"
     variable = "VESEMIR_" + "__".join(str(part).upper() for part in path)
     where = f"{variable} or {settings_file()}"
-    return f"settings: {path_text(path)}: {reason_of(detail)} (see {where})"
+    reason = f"unknown key{meant_key(variable)}" if detail["type"] == "extra_forbidden" else reason_of(detail)
+    return f"settings: {path_text(path)}: {reason} (see {where})"

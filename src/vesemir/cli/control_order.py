@@ -20,6 +20,7 @@ from vesemir.cli.requesting import quiet
 from vesemir.contract import MessageProperties, Refusal, parse_control
 from vesemir.contract.control import CONTROL_SCHEMA
 from vesemir.domain.control import CommandName
+from vesemir.domain.duration import limit_text
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.messages.control_outcome import answer_body, outcome_of
 from vesemir.engine.ports.broker import BrokerAwayError
@@ -96,8 +97,8 @@ class ControlOrder:
         except TimeoutError:
             pass
         raise _InDoubtError(
-            f"no answer within {timeout:g} s; the {self.command} waits in the queue until an instance takes it: "
-            "see that `vesemir run` runs"
+            f"no answer within {limit_text(timeout)}; the {self.command} waits in the queue until an instance takes "
+            "it: see that `vesemir run` runs"
         )
 
     async def _by_record(self, what: str, why: VesemirError) -> Json:

@@ -23,7 +23,9 @@ from vesemir.settings import Settings
 
 Json = Mapping[str, Any]
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print the last event as JSON, for programs.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the last event as JSON, for programs; with --follow on one line.")
+]
 Timeout = Annotated[
     float | None,
     typer.Option(
@@ -59,7 +61,7 @@ def deployed(settings: Settings, event: DraftEvent, *, follow: bool, timeout: fl
     rollout = progress_of(event)
     answer = asked(settings, event, rollout, follow=follow, timeout=timeout)
     if as_json:
-        print_json(answer)
+        print_json(answer, one_line=follow)
     if answer["event"] == "deployment.rejected":
         if not as_json:
             raise ProblemsError(rejection_lines(answer))

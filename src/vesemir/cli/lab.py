@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vesemir.cli.lab_nodes import node_app, promote
 from vesemir.cli.lab_options import DEFAULT_FOLDER, AsJson, Folder, reporting
+from vesemir.cli.misspelt import SuggestingGroup
 from vesemir.lab.documents import read_lab
 from vesemir.lab.ending import Ended
 from vesemir.lab.entering import enter
@@ -27,6 +28,7 @@ from vesemir.lab.watch import all_ended
 
 lab_app = typer.Typer(
     name="lab",
+    cls=SuggestingGroup,
     help="A private RabbitMQ, PostgreSQL, HAProxy and boxes with sshd, in one folder and on loopback.",
     no_args_is_help=True,
 )

@@ -64,8 +64,9 @@ def say(text: str) -> None:
     print(f"vesemir: {visible(text)}", file=sys.stderr, flush=True)
 
 
-def print_json(value: object) -> None:
-    print(json_text(value, indent=2))
+def print_json(value: object, *, one_line: bool = False) -> None:
+    """On ``one_line`` where a command follows: a reader takes a line for a document."""
+    print(json_text(value, indent=None if one_line else 2), flush=True)
 
 
 def _cell(value: object) -> "Text":

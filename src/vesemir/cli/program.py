@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 from typer.main import get_command
 
 from vesemir.cli.complaint import INTERRUPTED, complain
+from vesemir.cli.misspelt import SuggestingGroup, plain_reason
 from vesemir.cli.output import say
 from vesemir.domain.failure import VesemirError
 
@@ -55,7 +56,7 @@ COMMANDS: Mapping[str, HelpEntry] = {
 }
 
 
-class Program(TyperGroup):
+class Program(SuggestingGroup):
     """Imports a command when it is used, and tells expected errors in one line instead of a traceback."""
 
     def list_commands(self, ctx: _Private) -> list[str]:
@@ -81,6 +82,9 @@ class Program(TyperGroup):
         except KeyboardInterrupt:
             say("interrupted")
             raise typer.Exit(INTERRUPTED) from None
+        except typer.BadParameter as error:
+            error.message = plain_reason(error.message)
+            raise
 
     def main(self, *args: _Private, **extra: _Private) -> _Private:
         """Typer deals with usage errors (exit status 2) and exits; what else is expected ends here."""

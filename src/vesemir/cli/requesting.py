@@ -15,6 +15,7 @@ from vesemir.cli.event import DraftEvent
 from vesemir.cli.identity import who_asks
 from vesemir.cli.live import Watcher
 from vesemir.cli.rollout import RolloutProgress
+from vesemir.domain.duration import limit_text
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.settings import AmqpSettings
@@ -96,12 +97,13 @@ class Request:
         return self._connected_at > since
 
     def _late(self, timeout: float | None) -> str:
+        limit = "its time" if timeout is None else limit_text(timeout)
         if self._rollout.accepted is not None:
-            return f"not finished within {timeout:g} s; the deployment goes on: {self._where()}"
+            return f"not finished within {limit}; the deployment goes on: {self._where()}"
         if not self.sent:
-            return f"the broker did not take the event within {timeout:g} s; look at RabbitMQ"
+            return f"the broker did not take the event within {limit}; look at RabbitMQ"
         return (
-            f"no answer within {timeout:g} s; the event waits in the queue until an instance takes it: "
+            f"no answer within {limit}; the event waits in the queue until an instance takes it: "
             f"see that `vesemir run` runs, then {self._where()}"
         )
 

@@ -10,6 +10,7 @@ from vesemir.cli.headline import is_out, progress
 from vesemir.cli.history import moment_text
 from vesemir.cli.next_steps import next_steps
 from vesemir.cli.output import STYLES, count, paragraph, seconds_text, status_text, table, text
+from vesemir.cli.shown_targets import shown_targets
 from vesemir.cli.without_traffic import NOT_SERVING, NOT_TOUCHED
 from vesemir.domain.traffic_prior import LEFT_DRAINED
 from vesemir.engine.ports.views import FailureView
@@ -27,7 +28,11 @@ def result_parts(finished: FinishedDeployment) -> Iterator[RenderableType]:
     yield from out
     if targets:
         yield from [""] if out else []
-        yield targets_table(targets)
+        listed, left_out = shown_targets(targets, finished.deployment_id)
+        if left_out:
+            yield text(left_out)
+        if listed:
+            yield targets_table(listed)
         yield ""
     yield paragraph(text(sentence(finished), STYLES.get(finished.status, "")))
     yield from next_steps(finished.deployment_id, finished.failure, finished.targets)

@@ -16,6 +16,7 @@ from vesemir.cli.instances import Crew, show_instances, warn_of_nobody
 from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
 from vesemir.cli.record import read, view_of
+from vesemir.cli.shown_targets import shown_targets
 from vesemir.cli.state_words import state_text
 from vesemir.cli.without_traffic import back_of_each, known_now, out_of_each
 from vesemir.domain.failure import LAST_WORDS
@@ -48,6 +49,9 @@ def status_command(
     instances: Annotated[
         bool, typer.Option("--instances", help="Instead: the instances that work, and those that did lately.")
     ] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List every target; of more than 40, only those that failed are listed.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Show one deployment: its state, who runs it, its targets and failures. Or what goes on, and the last ten.
@@ -61,10 +65,10 @@ def status_command(
     elif deployment_id is None:
         _overview(as_json=as_json)
     else:
-        _one(deployment_id, as_json=as_json)
+        _one(deployment_id, everything=everything, as_json=as_json)
 
 
-def _one(deployment_id: str, *, as_json: bool) -> None:
+def _one(deployment_id: str, *, everything: bool, as_json: bool) -> None:
     async def work(reader: Reader) -> tuple[DeploymentView, Crew]:
         return await view_of(reader, deployment_id), await Crew.read(reader)
 
@@ -74,7 +78,7 @@ def _one(deployment_id: str, *, as_json: bool) -> None:
         return
     if view.state not in FINAL:
         warn_of_nobody(crew, waiting=1)
-    show(*view_parts(view))
+    show(*view_parts(view, everything=everything))
 
 
 def _overview(*, as_json: bool) -> None:
@@ -147,7 +151,7 @@ async def _now_and_last(
     )
 
 
-def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
+def view_parts(view: DeploymentView, *, everything: bool = False) -> Iterator[RenderableType]:
     """Everything that a person on call wants to see of one deployment: first whether the release is out."""
     yield paragraph(text(headline(view), STYLES.get(view.state, "")))
     yield from _traffic(last_of_each(view.targets), view)
@@ -155,7 +159,11 @@ def view_parts(view: DeploymentView) -> Iterator[RenderableType]:
     yield _summary(view)
     if view.targets:
         yield ""
-        yield _targets(view.targets)
+        listed, left_out = shown_targets(view.targets, view.deployment_id, everything=everything)
+        if left_out:
+            yield text(left_out)
+        if listed:
+            yield _targets(listed)
         if any(target.in_traffic is not None for target in view.targets):
             yield text("traffic: what HAProxy said at each target's end", "dim")
     if view.doing:
@@ -217,7 +225,9 @@ def _owner(view: DeploymentView) -> str:
         return f"{view.owner} (lease until {moment_text(view.lease_expires_at)} UTC)"
     if view.state in FINAL:
         return f"nobody any more (last {view.last_owner or 'nobody'})"
-    return "nobody now: it waits for an instance that is free"
+    if view.waits_for:
+        return "no instance yet: it waits in its lane, for what is before it"
+    return "no instance yet: it waits for one that is free"
 
 
 def _asker(view: DeploymentView) -> str:

@@ -204,12 +204,12 @@ def check_parameters(recipe: Recipe, given: Mapping[str, object]) -> tuple[dict[
         if name not in recipe.parameters:
             known = ", ".join(recipe.parameters) or "none"
             problems.append(
-                Problem(f"parameters.{name}", f"recipe {recipe.name} has no such parameter; it has: {known}")
+                Problem(f"parameters.{name}", f"is not a parameter of recipe {recipe.name}; it has: {known}")
             )
     for name, parameter in recipe.parameters.items():
         if name not in given:
             if parameter.default is None:
-                problems.append(Problem(f"parameters.{name}", f"recipe {recipe.name} requires this parameter"))
+                problems.append(Problem(f"parameters.{name}", f"is missing; recipe {recipe.name} requires it"))
             elif not isinstance(parameter.default, Template):
                 values[name] = parameter.default
             continue

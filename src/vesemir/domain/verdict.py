@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from vesemir.domain.action import RenderedStep
+from vesemir.domain.duration import limit_text
 from vesemir.domain.failure import Failure, FailureCode, FailureKind, with_last_words
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepResult, StepStatus
@@ -47,7 +48,8 @@ def message_of_stop(reason: str, target: str, target_seconds: float, step: str =
             text = f"the deployment's time (timeouts.deployment) ran out while {target} {doing}"
             return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
         case "budget":
-            text = f"{target} was not done within timeouts.target ({target_seconds:g} s): it {doing} when that was over"
+            limit = limit_text(target_seconds)
+            text = f"{target} was not done within timeouts.target ({limit}): it {doing} when that was over"
             return Failure(FailureCode.TARGET_TIMED_OUT, text)
         case _:
             raise ValueError(f"{reason} is no failure of a target")
@@ -59,7 +61,7 @@ def failure_of_step(
     """(code, message) for a step that did not succeed at its last try. Secrets are taken out before anything is cut."""
     last = _last_line(redact(result.output.decode("utf-8", "replace")))
     if result.status is StepStatus.TIMED_OUT:
-        text = f"step {step.name} on {target} did not end within {step.timeout:g} s and was ended"
+        text = f"step {step.name} on {target} did not end within {limit_text(step.timeout)} and was ended"
         return FailureCode.STEP_TIMED_OUT, with_last_words(f"{text}{last}", redact(result.shown))
     code = step.failures.get(result.exit_status or 0, step.failure)
     status = "" if result.exit_status is None else f"exit status {result.exit_status}"

@@ -89,7 +89,8 @@ def test_following_a_failure_tells_what_to_do(invoke: Invoke, script: Any, event
 def test_json_is_the_last_event_and_nothing_else(invoke: Invoke, script: Any, event_file: Path) -> None:
     last = finished()
     script([*MIDDLE, last])
-    assert json.loads(invoke("deploy", "--follow", "--json", "--file", str(event_file)).stdout) == last
+    (line,) = invoke("deploy", "--follow", "--json", "--file", str(event_file)).stdout.splitlines()
+    assert json.loads(line) == last
 
 
 def test_a_rejection_is_told_problem_by_problem(invoke: Invoke, script: Any, event_file: Path) -> None:

@@ -121,3 +121,20 @@ def test_run_ends_with_the_daemons_status(invoke: Invoke, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "vesemir.service", service)
     assert invoke("run").exit_code == 3
     assert asked[0].amqp.namespace == "vesemir"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("stauts",), "No such command 'stauts'. Did you mean 'status'?"),
+        (("lab", "dwon"), "No such command 'dwon'. Did you mean 'down'?"),
+        (("frobnicate",), "No such command 'frobnicate'."),
+        (("stats", "--days", "x"), "Invalid value for '--days' / '-d': must be a whole number"),
+        (("history", "--limit", "0"), "Invalid value for '--limit' / '-n': must be 1 or more"),
+        (("deploy", "--timeout", "soon"), "Invalid value for '--timeout': must be a number"),
+    ],
+)
+def test_what_was_typed_wrong_is_named_in_plain_words(invoke: Invoke, words: tuple[str, ...], message: str) -> None:
+    """It was "No such command 'stauts'." and "Input should be a valid integer, unable to parse string …"."""
+    result = invoke(*words)
+    assert (result.exit_code, result.stderr.splitlines()[-1]) == (2, f"Error: {message}")

@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.fakes.views import a_target_view, a_view
 
 from vesemir.cli.headline import headline, last_of_each
+from vesemir.cli.status import view_parts
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.wish import Wish
@@ -127,3 +129,17 @@ def test_a_target_counts_as_it_ended_on_the_way_back() -> None:
         target("web2", "skipped", direction="back"),
     ]
     assert [(row.name, row.status) for row in last_of_each(rows)] == [("web1", "failed"), ("web2", "succeeded")]
+
+
+def test_run_by_tells_an_instance_that_is_waited_for_from_a_lane_that_is_not_free() -> None:
+    """Both were "nobody now: it waits for an instance that is free"."""
+    free = view("pending", owner=None)
+    waiting = replace(free, waits_for=(BEFORE,))
+    shown = []
+    for each in (free, waiting):
+        console = Console(width=200)
+        with console.capture() as captured:
+            console.print(*view_parts(each), sep="\n")
+        shown.append(captured.get())
+    assert "no instance yet: it waits for one that is free" in shown[0]
+    assert "no instance yet: it waits in its lane, for what is before it" in shown[1]

@@ -73,7 +73,7 @@ def test_all_problems_are_told_at_once() -> None:
     given = {"word": "abc1", "count": True, "on": "true", "token": "12345", "size": "l", "wrod": "x"}
     _, problems = check_parameters(Recipe("mine", parameters=PARAMETERS), given)
     assert problems == [
-        Problem("parameters.wrod", "recipe mine has no such parameter; it has: word, count, on, tag, token, size"),
+        Problem("parameters.wrod", "is not a parameter of recipe mine; it has: word, count, on, tag, token, size"),
         Problem("parameters.word", "must match [a-z]+ as a whole"),
         Problem("parameters.count", "must be of type integer"),
         Problem("parameters.on", "must be of type boolean"),
@@ -110,7 +110,7 @@ def test_a_missing_required_parameter_and_an_immense_integer_are_refused() -> No
     _, problems = check_parameters(recipe, {"n": 10**5000})
     assert [problem.message for problem in problems] == [
         "does not fit in 64 bits",
-        "recipe mine requires this parameter",
+        "is missing; recipe mine requires it",
     ]
 
 

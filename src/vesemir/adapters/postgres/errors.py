@@ -59,5 +59,5 @@ def translated() -> Iterator[None]:
 
 def _message(error: Exception) -> str:
     reason = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "check that it runs and is reachable")
+    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "check that it runs, and postgres.dsn")
     return f"PostgreSQL: {reason}; {advice}"

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from vesemir.domain.duration import limit_text
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.states import TargetState
@@ -21,7 +22,7 @@ def stop_failure(reason: StopReason, request: DeployRequest) -> Failure:
     """Ended by a person or by its own time."""
     if reason is StopReason.CANCELLED:
         return cancelled()
-    text = f"the deployment was not done within timeouts.deployment ({request.timeouts.deployment:g} s)"
+    text = f"the deployment was not done within timeouts.deployment ({limit_text(request.timeouts.deployment)})"
     return Failure(FailureCode.DEPLOYMENT_TIMED_OUT, text)
 
 

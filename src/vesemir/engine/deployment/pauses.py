@@ -12,6 +12,7 @@ what was done stays, and nothing new starts.
 import asyncio
 from collections.abc import Callable
 
+from vesemir.domain.duration import limit_text
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.plan import Batch, Plan
 from vesemir.domain.request import Rollout
@@ -112,16 +113,16 @@ class PauseLimit:
         """Why an approval is waited for, and for how long."""
         return (
             "waits for an approval (rollout.approve_after) for at most "
-            f"{self._limits.approval_seconds:g} s (limits.approval_seconds); vesemir resume lets it go on"
+            f"{limit_text(self._limits.approval_seconds)} (limits.approval_seconds); vesemir resume lets it go on"
         )
 
     @property
     def failure(self) -> Failure:
         """What an overdue deployment ends with."""
         text = (
-            f"no approval came within {self._seconds:g} s (limits.approval_seconds)"
+            f"no approval came within {limit_text(self._seconds)} (limits.approval_seconds)"
             if self._approval
-            else f"it was paused, and nobody resumed it within {self._seconds:g} s (limits.pause_seconds)"
+            else f"it was paused, and nobody resumed it within {limit_text(self._seconds)} (limits.pause_seconds)"
         )
         more = "; the targets that were done keep the new release, the others were not begun"
         return Failure(FailureCode.DEPLOYMENT_CANCELLED, text + more)

@@ -108,10 +108,10 @@ async def test_an_approval_that_does_not_come_ends_it() -> None:
         world.instance(approval_seconds=300)
         await world.accept(rollout={"approve_after": "batch"}, timeouts={"deployment": 60})
         told = await world.told_of("deployment.paused")
-        assert "for at most 300 s (limits.approval_seconds)" in told["reason"]
+        assert "for at most 5 min (limits.approval_seconds)" in told["reason"]
         result = await world.result()
         assert (result["status"], result["failure"]["code"]) == ("cancelled", "deployment.cancelled")
-        assert "no approval came within 300 s" in result["failure"]["message"]
+        assert "no approval came within 5 min" in result["failure"]["message"]
         assert "no approval came" in world.told("deployment.cancelling")[0]["reason"]
         assert world.statuses() == {"web1": "succeeded", "web2": "skipped"}
         assert 300 < now() < 310
@@ -125,7 +125,7 @@ async def test_a_pause_that_nobody_ends_has_its_end_too() -> None:
         await world.control("pause")
         result = await world.result()
         assert result["status"] == "cancelled"
-        assert "nobody resumed it within 900 s (limits.pause_seconds)" in result["failure"]["message"]
+        assert "nobody resumed it within 15 min (limits.pause_seconds)" in result["failure"]["message"]
         assert world.statuses() == {"web1": "succeeded", "web2": "skipped"}
 
 

@@ -2,18 +2,25 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from vesemir.adapters.observe import add_secret
 from vesemir.adapters.record_seal import RecordSeal
 from vesemir.adapters.secret_file import SecretFile, hidden_of
 from vesemir.engine.ports.observe import Log
-from vesemir.settings import Settings, refused_keys
+from vesemir.settings import AmqpSettings, Settings, refused_keys
 
 
 def _broker_url(text: str) -> str:
     wrong = [line for line in text.split() if urlsplit(line).scheme not in {"amqp", "amqps"}]
     return "has a line that is not a URL of a broker" if wrong else ""
+
+
+def _file_of(amqp: AmqpSettings) -> Path | None:
+    """The file that the addresses came from: beside ``amqp.urls`` it counts for nothing."""
+    file = amqp.url_file
+    return file if file is not None and tuple(file.read_text(encoding="utf-8").split()) == amqp.addresses else None
 
 
 def hidden_in(settings: Settings) -> list[str]:
@@ -30,8 +37,7 @@ class SecretFiles:
         kept = partial(SecretFile, log=log, hide=add_secret)
         amqp, postgres, http, secrets = settings.amqp, settings.postgres, settings.http, settings.secrets
         broker, database = "\n".join(amqp.addresses), postgres.dsn.get_secret_value()
-        file = None if "urls" in amqp.model_fields_set else amqp.url_file
-        self.amqp_url = kept("amqp.url", broker, file, refuse=_broker_url)
+        self.amqp_url = kept("amqp.url", broker, _file_of(amqp), refuse=_broker_url)
         self.postgres_dsn = kept("postgres.dsn", database, postgres.dsn_file)
         self._files = [self.amqp_url, self.postgres_dsn]
         self.token: Callable[[], str] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from vesemir.service import _secrets_of
+from vesemir.secret_files import hidden_in
 from vesemir.settings import AmqpSettings, Settings
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "vesemir.toml"
@@ -190,7 +190,7 @@ def test_a_list_in_the_file_and_several_lines_in_a_credential(monkeypatch: pytes
 
 
 def test_every_nodes_password_is_a_secret() -> None:
-    known = _secrets_of(Settings.model_validate({"amqp": {"urls": THREE}}))
+    known = hidden_in(Settings.model_validate({"amqp": {"urls": THREE}}))
     assert {*THREE, "hunter1", "hunter2"} <= set(known)
 
 

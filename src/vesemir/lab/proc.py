@@ -63,6 +63,15 @@ def family(roots: Iterable[int], among: dict[int, Seen]) -> set[int]:
     return members
 
 
+def environment(pid: int) -> dict[str, str]:
+    """With which the process was started; empty where one may not look."""
+    try:
+        text = (PROC / str(pid) / "environ").read_bytes().decode(errors="replace")
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in text.split("\0") if "=" in line)
+
+
 def carries(pid: int, text: bytes) -> bool:
     """Whether the process was started with ``text`` in its environment; False where one may not look."""
     try:

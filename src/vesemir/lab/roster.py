@@ -21,6 +21,9 @@ from vesemir.lab.places import LabError
 TOKEN = "VESEMIR_LAB_TOKEN"  # noqa: S105 -- a name, and what it names is no secret
 """The variable that marks whatever the lab starts; its value is random for each ``up``."""
 
+FOLDER = "VESEMIR_LAB_FOLDER"
+"""The variable that has the lab's folder, by which its programs are found when somebody has deleted it."""
+
 _GATE = 'read -r opened && exec "$@" </dev/null'
 
 
@@ -93,6 +96,15 @@ class Roster:
             entries=[RosterEntry(**entry) for entry in stored["entries"]],
         )
 
+    @classmethod
+    def orphaned(cls, file: Path) -> "Roster | None":
+        """Of the programs that run on although the folder, and the roster in it, are gone."""
+        for pid in proc.everyone():
+            own = proc.environment(pid)
+            if own.get(FOLDER) == str(file.parent) and (token := own.get(TOKEN)):
+                return cls(file, token=token, boot=proc.boot_id(), owner=None)
+        return None
+
     def save(self) -> None:
         """Written whole under another name and renamed, so that a reader never meets half of it."""
         text = json.dumps(
@@ -155,7 +167,7 @@ class Roster:
                 stdout=log,
                 stderr=log,
                 bufsize=0,
-                env={**program.environment, TOKEN: self.token},
+                env={**program.environment, TOKEN: self.token, FOLDER: str(self.file.parent)},
                 cwd=program.cwd,
                 start_new_session=True,
                 close_fds=True,

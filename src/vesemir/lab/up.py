@@ -164,11 +164,12 @@ async def _one_error() -> AsyncIterator[None]:
 
 
 def take_down(folder: Path) -> Ended | None:
-    """End the lab in ``folder``, whatever state it is in; None if there is none."""
+    """End the lab in ``folder``, whatever state it is in; None if there is none. The folder may have been deleted."""
     places = Places.of(folder, token="")
     roster = Roster.read(places.processes)
     if roster is None:
-        return None
+        orphans = Roster.orphaned(places.processes)
+        return None if orphans is None else end(orphans, grace=0)
     ran = () if not roster.of_this_boot else tuple(entry for entry in roster.entries if entry.alive)
     stop_owner(roster)
     with places.locked():

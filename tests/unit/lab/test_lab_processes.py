@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from vesemir.lab.ending import end, stop_owner
 from vesemir.lab.places import LabError
 from vesemir.lab.programs import PATH
 from vesemir.lab.roster import Roster, RosterEntry, RosterProgram
+from vesemir.lab.up import take_down
 
 STAYS = """
 import os, signal, sys, time
@@ -86,6 +88,26 @@ def test_ending_leaves_nothing_of_a_program_that_hides(roster: Roster, tmp_path:
     for pid in pids:
         seen = proc.look(pid)
         assert seen is None or seen.dead
+
+
+def test_down_ends_a_lab_whose_folder_somebody_has_deleted(tmp_path: Path) -> None:
+    """It said that there was no lab, and about 12 processes ran on."""
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    lab = Roster.new(folder / "processes.json", token=os.urandom(8).hex())
+    (child,) = lab.start([program(folder, "/bin/sleep", "600")])
+    try:
+        shutil.rmtree(folder)
+        assert take_down(tmp_path / "another") is None
+        assert child.poll() is None
+        ended = take_down(folder)
+        assert ended is not None
+        assert ended.killed >= 1
+        child.wait(10)
+        assert take_down(folder) is None
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_an_id_that_now_belongs_to_somebody_else_is_left_alone(roster: Roster) -> None:

@@ -123,9 +123,14 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     static = None if file is None else StaticInventory.load(file, warn=log.warning)
     chef = await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning))
     inventory = InventoryRouter(static=static, chef=chef)
-    refuse_place = None if chef is None else chef.refuse_place
     hosts = await stack.enter_async_context(
-        SshHosts.started(settings.ssh, meters=meters, refuse_place=refuse_place, log=log)
+        SshHosts.started(
+            settings.ssh,
+            meters=meters,
+            refuse_place=None if chef is None else chef.refuse_place,
+            find_host=None if static is None else static.host,
+            log=log,
+        )
     )
     read_again: dict[str, Files] = {
         "recipes": recipes,
@@ -201,14 +206,17 @@ async def built_servers_by_hand(settings: Settings, *, who: str) -> AsyncIterato
         store = await stack.enter_async_context(
             PostgresStore.connected(settings.postgres, instance=f"cli/{who}", namespace=settings.amqp.namespace)
         )
-        hosts = await stack.enter_async_context(SshHosts.started(settings.ssh))
+        file, log = settings.inventory.file, SilentLog()
+        static = None if file is None else StaticInventory.load(file, warn=log.warning)
+        find_host = None if static is None else static.host
+        hosts = await stack.enter_async_context(SshHosts.started(settings.ssh, find_host=find_host))
         yield ServersByHand(
             store,
             store.server_orders,
             HaproxyBoxes(hosts, settings.haproxy),
             limits=limits_of(settings),
             read_request=partial(stored_request, caps=caps_of(settings)),
-            log=SilentLog(),
+            log=log,
         )
 
 

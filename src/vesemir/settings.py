@@ -33,10 +33,12 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from vesemir.domain.jump import refuse_jumps
 from vesemir.engine.limits import LeaseTimes
 
 DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
 
+IdentityName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")]
 Seconds = Annotated[float, Field(gt=0)]
 
 LONGEST_TTL_DAYS = 49
@@ -69,6 +71,12 @@ def _absolute(path: PurePosixPath) -> PurePosixPath:
     if not path.is_absolute():
         raise ValueError("must be an absolute path: a sudo rule names it")
     return path
+
+
+def _jumps(text: str) -> str:
+    if reason := refuse_jumps(text):
+        raise ValueError(reason)
+    return text
 
 
 KeptFile = Annotated[Path, BeforeValidator(_located)]
@@ -175,10 +183,31 @@ class PostgresSettings(SettingsSection):
         return self
 
 
+class IdentitySettings(SettingsSection):
+    """A key to log in with. Files are read again when they change."""
+
+    key: KeptFile
+    certificate: KeptFile | None = None
+    """OpenSSH's, of a user; unset: the key's path with ``-cert.pub`` behind it, if that is there."""
+    user: str = ""
+    """For targets that the inventory gives no user."""
+    passphrase: SecretStr | None = None
+    passphrase_file: KeptFile | None = None
+
+
 class SshSettings(SettingsSection):
     user: str = "vesemir"
     port: int = Field(default=22, ge=1, le=65535)
     client_key: KeptFile = Path("/etc/vesemir/ssh/id_ed25519")
+    client_certificate: KeptFile | None = None
+    """Unset: ``client_key`` with ``-cert.pub`` behind it, if that is there."""
+    client_key_passphrase: SecretStr | None = None
+    client_key_passphrase_file: KeptFile | None = None
+    agent: bool | Path = False
+    """Whether keys of an SSH agent are offered, before ``client_key``, which then need not be there: its socket, or
+    true for the one of SSH_AUTH_SOCK."""
+    identities: dict[IdentityName, IdentitySettings] = {}
+    """Further keys by name, for targets whose inventory variable ``vesemir_identity`` names one."""
     known_hosts: KeptFile = Path("/etc/vesemir/ssh/known_hosts")
     max_sessions: int = Field(default=500, ge=1)
     max_handshakes: int = Field(default=25, ge=1)
@@ -192,6 +221,28 @@ class SshSettings(SettingsSection):
     supervisor: Annotated[PurePosixPath, AfterValidator(_absolute)] | None = None
     """The supervisor as a file on the targets, root's, instead of sending it (docs/install.md). A host's inventory
     variable ``vesemir_supervisor`` overrides it."""
+    jump: Annotated[str, AfterValidator(_jumps)] = ""
+    """Jump hosts before every target, the first one first, separated by commas: names of the inventory, or
+    ``user@host:port``. The inventory variable ``vesemir_jump`` overrides it."""
+    max_jump_handshakes: int = Field(default=8, ge=1)
+    """Handshakes at once through one jump host."""
+    jump_wait_seconds: Seconds = 30
+    """How long targets wait for a jump host that does not answer, counted from its first failure."""
+    jump_idle_seconds: Seconds = 60
+    """A jump host that nothing goes through for so long is logged out of."""
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if self.agent is True and not os.environ.get("SSH_AUTH_SOCK"):
+            raise ValueError("ssh.agent is true, and SSH_AUTH_SOCK is not set: set ssh.agent to the agent's socket")
+        return self
+
+    @property
+    def agent_socket(self) -> Path | None:
+        """None: no agent is asked."""
+        if isinstance(self.agent, Path):
+            return self.agent
+        return Path(os.environ.get("SSH_AUTH_SOCK", "")) if self.agent else None
 
 
 HostName = Annotated[str, Field(pattern=r"^(\[?[0-9A-Fa-f:.]+\]?|[A-Za-z0-9._-]+)$", max_length=253)]

@@ -88,7 +88,6 @@ NOT_YET: tuple[NotYet, ...] = (
         ("request.expired", "request.too_many_waiting", "lane.locked", "promotion.missing"),
     ),
     NotYet(7, "`request.unauthenticated` `request.too_many_waiting`", ("request.unauthenticated",)),
-    NotYet(4, "`promotion.missing` `ssh.jump_unreachable`", ("ssh.jump_unreachable",)),
     # 4. HTTP
     NotYet(7, "The API is a second way into the same intake"),
     NotYet(4, "broker or database away, the record cannot be written)"),

@@ -45,11 +45,12 @@ class Sshd:
     known_hosts: Path
     state: Path
     variables: dict[str, str] = field(default_factory=dict)
+    address: str = "127.0.0.1"
 
     @property
     def target(self) -> Target:
         variables = {"vesemir_state_dir": str(self.state), **self.variables}
-        return Target(name="box", address="127.0.0.1", port=self.port, user=self.user, variables=variables)
+        return Target(name="box", address=self.address, port=self.port, user=self.user, variables=variables)
 
     def settings(self, **changes: object) -> SshSettings:
         return SshSettings.model_validate(
@@ -111,12 +112,17 @@ def sshd_running(
     folder: Path,
     *,
     user: str = "",
+    first: str = "",
     extra: str = "",
     sudoers: str = "",
     sftp: str = "",
     accounts: Sequence[Account] = (),
+    address: str = "127.0.0.1",
+    port: int = 0,
+    host_key_of: Path | None = None,
 ) -> Iterator[Sshd]:
-    """Start one; at the end it and its sessions are gone. ``sftp`` is its subsystem, if not the machine's own.
+    """Start one; at the end it and its sessions are gone. ``sftp`` is its subsystem, if not the machine's own. Of its
+    configuration ``first`` comes first, which decides, and ``extra`` last. ``host_key_of`` is another one's folder.
 
     Who logs in is the one who runs the tests, or ``DEPLOY``, an ordinary user that exists in this server's namespace
     only (root can make one). ``login`` is that user's home.
@@ -132,13 +138,14 @@ def sshd_running(
         prefix = in_private_namespace(folder, home, sudoers, accounts)
         for owned in (state, home):
             os.chown(owned, DEPLOY_ID, DEPLOY_ID)
-    host_key, client_key = make_key(folder / "host_key"), make_key(folder / "client_key")
+    host_key = host_key_of / "host_key" if host_key_of else make_key(folder / "host_key")
+    client_key = make_key(folder / "client_key")
     shutil.copy(f"{client_key}.pub", folder / "authorized_keys")
     (folder / "authorized_keys").chmod(0o644)
-    port = free_port()
+    port = port or free_port()
     sftp = sftp or next((name for name in SFTP_SERVERS if Path(name).exists()), "internal-sftp")
     (folder / "sshd_config").write_text(
-        f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {host_key}\nPidFile {folder}/sshd.pid\n"
+        f"{first}\nListenAddress {address}\nPort {port}\nHostKey {host_key}\nPidFile {folder}/sshd.pid\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
         f"PermitRootLogin yes\nSubsystem sftp {sftp}\nMaxStartups 100:30:200\nLogLevel INFO\n{extra}\n"
     )
@@ -146,19 +153,19 @@ def sshd_running(
         Path("/run/sshd").mkdir(exist_ok=True)
     process = subprocess.Popen([*prefix, SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "sshd.log")])
     try:
-        wait_for_port(port, process, folder / "sshd.log")
+        wait_for_port(port, process, folder / "sshd.log", address=address)
         public = Path(f"{host_key}.pub").read_text().split()
         known = folder / "known_hosts"
-        known.write_text(f"[127.0.0.1]:{port} {public[0]} {public[1]}\n")
-        yield Sshd(folder, port, user, process, client_key, known, state)
+        known.write_text(f"[{address}]:{port} {public[0]} {public[1]}\n")
+        yield Sshd(folder, port, user, process, client_key, known, state, address=address)
     finally:
         end_with_sessions(process)
 
 
-def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def wait_for_port(port: int, process: "subprocess.Popen[bytes]", log: Path, *, address: str = "127.0.0.1") -> None:
     limit = time.monotonic() + 10
     while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1) as plug:
+        with contextlib.suppress(OSError), socket.create_connection((address, port), timeout=1) as plug:
             if plug.recv(4) == b"SSH-":
                 return
         if process.poll() is not None or time.monotonic() > limit:

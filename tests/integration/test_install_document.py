@@ -26,9 +26,15 @@ BLOCK = re.compile(r"^<!-- run: ([^\n]*) -->\n```sh\n(.*?)^```$", re.MULTILINE |
 LAB = (sys.executable, "-m", "vesemir.cli.lab")
 MACHINES = {"vesemir1": "192.0.2.21", "vesemir2": "192.0.2.22", "balancer": "192.0.2.20", "target1": "192.0.2.31"}
 SCP = """#!/bin/sh
-# scp -q[r] FILE... root@ADDRESS: into the machine's tree, with this site's addresses in what is text.
+# scp -q[r] FILE... root@ADDRESS: into the machine's tree, with this site's addresses in what is text; or one file
+# from there.
 set -eu
 shift
+case $1 in root@*)
+    from=${1#root@}
+    cp -- "$(cat "@MACHINES@/${from%%:*}")${from#*:}" "$2"
+    exit
+esac
 for to; do :; done
 to=${to#root@}
 root=$(cat "@MACHINES@/${to%:}")/root

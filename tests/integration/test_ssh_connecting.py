@@ -321,6 +321,21 @@ async def test_a_key_is_offered_once_and_signed(tmp_path: Path, *, known: bool) 
     assert CountingServer.asked == ["deploy", "ssh-ed25519"]
 
 
+@pytest.mark.parametrize("offered", ["mlkem768x25519-sha256", "curve25519-sha256"])
+async def test_post_quantum_key_exchange_where_both_sides_have_it(tmp_path: Path, offered: str) -> None:
+    """OpenSSH has it from 9.9 on; what is older has the other one."""
+    CountingServer.known = public_key(make_key(tmp_path / "mine")).split()[1]
+    host_key = make_key(tmp_path / "host")
+    async with await asyncssh.listen(
+        "127.0.0.1", 0, server_factory=CountingServer, server_host_keys=[str(host_key)], kex_algs=[offered]
+    ) as at:
+        (tmp_path / "known_hosts").write_text(f"[127.0.0.1]:{at.get_port()} {public_key(host_key)}")
+        settings = SshSettings(user="deploy", client_key=tmp_path / "mine", known_hosts=tmp_path / "known_hosts")
+        target = Target("a", "127.0.0.1", at.get_port())
+        async with Dialer.started(settings) as dialer, dialer.connection(target) as connection:
+            assert connection.logged_in
+
+
 async def test_what_a_session_waits_for_is_acknowledged_at_once(box: Sshd, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until it is open: from then on sshd waits for nothing (it sets TCP_NODELAY)."""
     eager: list[bool] = []

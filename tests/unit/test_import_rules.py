@@ -5,6 +5,7 @@ it out again.
 """
 
 import ast
+import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -148,7 +149,7 @@ def test_whatever_is_not_of_the_standard_library_has_a_home(graph: grimp.ImportG
     """A driver that somebody begins to use, or a package that is declared, is in one of the rules."""
     used = {name for name in graph.modules if not name.startswith("vesemir")} - sys.stdlib_module_names
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    named = {each.partition(">")[0].replace("-", "_") for each in project["dependencies"]}
+    named = {re.split(r"[\[>]", each)[0].replace("-", "_") for each in project["dependencies"]}
     assert used <= set(DRIVERS)
     assert {{"pyyaml": "yaml"}.get(name, name) for name in named} <= set(DRIVERS)
 

@@ -156,13 +156,17 @@ def _static(file: Path) -> str:
 
 
 def _keys(settings: Settings) -> Iterator[str]:
-    """Both are looked at, also when the first is wrong."""
-    from vesemir.adapters.ssh.keys import check_client_key, check_known_hosts  # noqa: PLC0415 -- imports asyncssh
+    """All are looked at, also when the first is wrong."""
+    from vesemir.adapters.ssh.keys import (  # noqa: PLC0415 -- imports asyncssh
+        check_client_key,
+        check_identities,
+        check_known_hosts,
+    )
 
     problems: list[str] = []
-    for look in (check_client_key, check_known_hosts):
+    for look in (check_client_key, check_identities, check_known_hosts):
         try:
-            yield look(settings.ssh)
+            yield from look(settings.ssh).splitlines()
         except VesemirError as error:
             problems.append(str(error))
     if problems:

@@ -52,6 +52,7 @@ class FailureCode(StrEnum):
     CONTROL_UNKNOWN_DEPLOYMENT = "control.unknown_deployment"
     CONTROL_NOT_RUNNING = "control.not_running"
     INTERNAL_ERROR = "internal.error"
+    SSH_JUMP_UNREACHABLE = "ssh.jump_unreachable"
 
     @property
     def runbook(self) -> str:
@@ -117,6 +118,7 @@ _KINDS: Mapping[FailureCode, FailureKind] = {
     FailureCode.CONTROL_UNKNOWN_DEPLOYMENT: FailureKind.OTHER,
     FailureCode.CONTROL_NOT_RUNNING: FailureKind.OTHER,
     FailureCode.INTERNAL_ERROR: FailureKind.OTHER,
+    FailureCode.SSH_JUMP_UNREACHABLE: FailureKind.CONNECTION,
 }
 
 

@@ -17,6 +17,9 @@ IpNetwork = IPv4Network | IPv6Network
 GUARDED = Names(("vesemir_*", "haproxy_socket", "sudo", "systemctl", "systemctl_sudo"))
 """Variables that no node may set unless the operator says so: which programs run, and as whom."""
 
+OPERATORS = frozenset({"vesemir_identity", "vesemir_jump"})
+"""Variables that no rule lets a node set: through which host it is reached, and with which key."""
+
 _KINDS = (
     ("is_loopback", "a loopback address"),
     ("is_link_local", "a link-local address"),
@@ -80,6 +83,8 @@ class NodeRules:
         return None if allowed else f"{port} is not among allowed_ports ({', '.join(map(str, self.ports or ()))})"
 
     def refuse_variable(self, name: str) -> str | None:
+        if name in OPERATORS:
+            return f"a node may not set the variable {name}, whatever allowed_variables say; fixed_variables sets it"
         if self.variables is not None:
             allowed, why = self.variables.has(name), f"allowed_variables are {self.variables}"
         else:

@@ -151,9 +151,22 @@ class RolloutTally:
             return code, f"the canary failed: {_some(of_canary)}; its own failure says why"
         if len(self._failed) > self._plan.max_failures:
             count, most = f"{len(self._failed)} of {len(self._plan.names)}", self._plan.max_failures
-            text = f"{count} targets failed and max_failures allows {most}: {_some(self._in_order(self._failed))}"
+            text = f"{count} targets failed and max_failures allows {most}: {self._who_failed()}"
             return code, f"{text}; each target's own failure says why"
         return None
+
+    def _who_failed(self) -> str:
+        """Targets behind a jump host that is away are counted, with its failure: it is one failure and not theirs."""
+        behind: dict[str, int] = {}
+        others = []
+        for name in self._in_order(self._failed):
+            failure = self._standings[name].failure
+            if failure is not None and failure.code is FailureCode.SSH_JUMP_UNREACHABLE:
+                behind[failure.message] = behind.get(failure.message, 0) + 1
+            else:
+                others.append(name)
+        counted = [f"{count} because {message}" for message, count in list(behind.items())[:_NAMED]]
+        return "; ".join([*counted, *([_some(others)] if others else [])])
 
     def _in_order(self, names: Collection[str]) -> list[str]:
         return [name for name in self._plan.names if name in names] if names else []

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-OWN_VARIABLES = frozenset({"haproxy_socket", "vesemir_state_dir", "vesemir_supervisor"})
+OWN_VARIABLES = frozenset(
+    {"haproxy_socket", "vesemir_identity", "vesemir_jump", "vesemir_state_dir", "vesemir_supervisor"}
+)
 """What Vesemir itself reads of a host, whatever the recipe."""
 
 

@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from vesemir.domain.node_rules import IpAddress, NodeRules, PortRange
+from vesemir.domain.node_rules import OPERATORS, IpAddress, NodeRules, PortRange
 from vesemir.domain.permission import Names
 
 OWN = ip_address("10.0.0.9")
@@ -88,3 +88,8 @@ def test_variables_that_the_operator_names_are_all_that_a_node_may_set() -> None
     rules = NodeRules(variables=Names(("app_*", "zone")))
     assert [rules.refuse_variable(name) is None for name in ("app_root", "zone", "service")] == [True, True, False]
     assert NodeRules().refuse_variable("app_root") is None
+
+
+@pytest.mark.parametrize("name", sorted(OPERATORS))
+def test_how_a_host_is_reached_is_the_operators_alone(name: str) -> None:
+    assert "whatever" in (NodeRules(variables=Names(("*", name))).refuse_variable(name) or "")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vesemir.domain.failure import FailureCode
+from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.request import Rollout
 from vesemir.domain.rollout import Begin, Complete, Halt, RolloutTally, Standing, Wait, next_move
@@ -54,6 +54,21 @@ def test_a_failed_canary_halts_although_failures_are_allowed() -> None:
     move = next_move(plan, standings)
     assert isinstance(move, Halt)
     assert move.code is FailureCode.ROLLOUT_TOO_MANY_FAILURES
+
+
+def test_targets_behind_a_jump_host_that_is_away_are_counted() -> None:
+    """It is one failure, and its message is there once, not the names of 300 hosts."""
+    plan = plan_of(12, max_failures=Share(2))
+    away = Failure(FailureCode.SSH_JUMP_UNREACHABLE, "jump host b1 is not available")
+    own = Failure(FailureCode.STEP_FAILED, "step x failed on t11")
+    standings = dict.fromkeys(plan.names, Standing(TargetState.UNREACHABLE, finished=True, failure=away))
+    standings["t11"] = Standing(TargetState.FAILED, finished=True, failure=own)
+    move = next_move(plan, standings)
+    assert isinstance(move, Halt)
+    assert move.message == (
+        "12 of 12 targets failed and max_failures allows 2: 11 because jump host b1 is not available; t11; "
+        "each target's own failure says why"
+    )
 
 
 def test_targets_in_work_finish_before_the_halt() -> None:

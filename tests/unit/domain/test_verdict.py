@@ -23,6 +23,7 @@ STATES = {
     FailureCode.SSH_AUTH_FAILED: TargetState.UNREACHABLE,
     FailureCode.SSH_HOST_KEY_MISMATCH: TargetState.UNREACHABLE,
     FailureCode.SSH_CONNECTION_LOST: TargetState.UNREACHABLE,
+    FailureCode.SSH_JUMP_UNREACHABLE: TargetState.UNREACHABLE,
     FailureCode.STEP_TIMED_OUT: TargetState.TIMED_OUT,
     FailureCode.TARGET_TIMED_OUT: TargetState.TIMED_OUT,
     FailureCode.DEPLOYMENT_TIMED_OUT: TargetState.TIMED_OUT,

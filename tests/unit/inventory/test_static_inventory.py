@@ -77,6 +77,8 @@ async def test_the_nearer_layer_wins_and_toml_and_yaml_mean_the_same(tmp_path: P
     assert web1.variables == {"level": "child", "from_all": "true", "count": "3", "from_parent": "yes"}
     assert web1.source == "inventory web1: its name"
     assert (web2.address, web2.port, web2.user, web2.variables["level"]) == ("10.0.0.2", 2300, "root", "host")
+    assert await inventory.host("web2") == web2
+    assert await inventory.host("web4") is None
     (alone,) = await inventory.resolve(HostSelector(("alone",)))
     assert (alone.port, alone.variables["level"]) == (2200, "all")
     assert inventory.hosts == ("web1", "web2", "web3", "db01", "db03", "boxa", "boxb", "alone")
@@ -91,6 +93,8 @@ async def test_the_nearer_layer_wins_and_toml_and_yaml_mean_the_same(tmp_path: P
         ("[groups.web]\nhosts = ['web[5:1]']\n", 2, "end of range [5:1] is before"),
         ("[groups.web]\nhosts = ['web[1:900000000]']\n", 2, "at most 100000"),
         ("[groups.a]\n\n[groups.b]\nchildren = ['c']\n", 3, "has the child c, which is no group"),
+        ("[all]\n\n[groups.b]\nvariables = { vesemir_jump = 'b1,,b2' }\n", 3, "vesemir_jump: '' is no jump host"),
+        ("[hosts.a]\nvariables = { vesemir_jump = 'b1:0' }\n", 1, "vesemir_jump: the jump host 'b1:0': 0 is no port"),
         ("[groups.a]\nchildren=['b']\n[groups.b]\nchildren=['a']\n", 1, "contain each other: a > b > a"),
         ("[groups.web]\nhost = ['web1']\n", 2, "groups.web.host: unknown key"),
         ("[hosts.web1]\nport = 70000\n", 2, "70000 is no port"),

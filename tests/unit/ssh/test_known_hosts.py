@@ -9,7 +9,9 @@ import pytest
 from vesemir.adapters.ssh.known_hosts import PinnedKeys
 from vesemir.domain.target import Target
 
-ONE, OTHER, AUTHORITY = (asyncssh.generate_private_key("ssh-ed25519").convert_to_public() for _ in range(3))
+SIGNER = asyncssh.generate_private_key("ssh-ed25519")
+AUTHORITY = SIGNER.convert_to_public()
+ONE, OTHER = (asyncssh.generate_private_key("ssh-ed25519").convert_to_public() for _ in range(2))
 
 
 def line(names: str, key: asyncssh.SSHKey) -> str:
@@ -72,3 +74,19 @@ def test_a_name_may_be_hashed(tmp_path: Path) -> None:
     subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(file)], check=True, capture_output=True)
     assert "web1" not in file.read_text()
     assert allowed(line("10.0.0.1", ONE) + file.read_text(), WEB1) == ([OTHER], [])
+
+
+def certified(text: str, target: Target) -> str | None:
+    """The name that a certificate of ``AUTHORITY`` for ``web1`` must have; None: the address."""
+    certificate = SIGNER.generate_host_certificate(ONE, "web1", principals=["web1"])
+    assert AUTHORITY in allowed(text, target)[1]
+    return PinnedKeys(text).certified(target).alias_in(certificate)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "2001:db8::1", "web1.internal"])
+def test_a_certificate_has_the_name_where_the_pattern_matches_it(address: str) -> None:
+    """Also where the address is a name, which was connected to and is no more than an address here."""
+    target = Target("web1", address)
+    assert certified("@cert-authority " + line("web*", AUTHORITY), target) == "web1"
+    assert certified("@cert-authority " + line("*", AUTHORITY), target) == "web1"
+    assert certified("@cert-authority " + line(f"{address[:4]}*,!web1", AUTHORITY), Target("db1", address)) is None

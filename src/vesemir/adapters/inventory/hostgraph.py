@@ -6,6 +6,7 @@ A later layer wins: all, then groups (outer before inner, by name among equals, 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from vesemir.domain.jump import JUMP_VARIABLE, refuse_jumps
 from vesemir.domain.login import DEFAULT_PORT
 from vesemir.domain.target import Target
 
@@ -54,8 +55,16 @@ class HostGraph:
             for child in group.children:
                 if child not in self.groups:
                     report(("groups", name), f"group {name} has the child {child}, which is no group")
+        for path, layer in self._layers():
+            if reason := refuse_jumps(layer.variables.get(JUMP_VARIABLE, "")):
+                report(path, f"{JUMP_VARIABLE}: {reason}")
         for cycle in self._cycles():
             report(("groups", cycle[0]), f"groups contain each other: {' > '.join(cycle)}")
+
+    def _layers(self) -> Iterator[tuple[tuple[str, str], Layer]]:
+        yield ("groups", ALL), self.everything
+        yield from ((("groups", name), group.layer) for name, group in self.groups.items())
+        yield from ((("hosts", name), layer) for name, layer in self.hosts.items())
 
     def _cycles(self) -> Iterator[list[str]]:
         done: set[str] = set()

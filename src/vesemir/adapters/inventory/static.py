@@ -120,6 +120,10 @@ class StaticInventory:
     def groups(self) -> tuple[str, ...]:
         return tuple(self._current().graph.groups)
 
+    async def host(self, name: str) -> Target | None:
+        """The host of that name; None when there is none."""
+        return (await asyncio.to_thread(self._current)).targets.get(name)
+
     def refuse(self, selector: Selector) -> list[Problem]:
         return self._refuse(self._current(), selector)
 

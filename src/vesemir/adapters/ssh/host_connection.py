@@ -9,14 +9,15 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import asyncssh
 from asyncssh.constants import MSG_USERAUTH_BANNER
 from asyncssh.packet import PacketDecodeError, SSHPacket
-from asyncssh.public_key import SigningKey
+from asyncssh.public_key import SigningKey, decode_ssh_certificate
 
+from vesemir.adapters.ssh.known_hosts import CertifiedName
 from vesemir.adapters.ssh.trouble import HostFloodError
 
 PIECE_BYTES: Final = 4096
@@ -40,15 +41,17 @@ _QUICK_ACK: Final = getattr(socket, "TCP_QUICKACK", None)
 class LoopShare:
     """How much more of the loop's time than its share a host has had: a bucket that leaks. In seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, share: float = SHARE, burst_seconds: float = BURST_SECONDS) -> None:
+        self._rate = share
+        self._burst = burst_seconds
         self._debt = 0.0
         self._seen = 0.0
 
     def spend(self, seconds: float, *, now: float) -> float:
         """How long it has to wait after these ``seconds``; 0 while it is within its burst."""
-        self._debt = max(0.0, self._debt - (now - self._seen) * SHARE) + seconds
+        self._debt = max(0.0, self._debt - (now - self._seen) * self._rate) + seconds
         self._seen = now
-        return max(0.0, self._debt - BURST_SECONDS) / SHARE
+        return max(0.0, self._debt - self._burst) / self._rate
 
 
 class HostConnection(asyncssh.SSHClientConnection):
@@ -79,12 +82,18 @@ class HostConnection(asyncssh.SSHClientConnection):
     logged_in = False
     """Until then a host has ``LOGIN_BYTES`` to say."""
 
+    share = SHARE
+    burst_seconds = BURST_SECONDS
+    unsent_bytes = UNSENT_BYTES
+    on_lost: Callable[[], None] | None = None
+    """Called once, when a connection that was made is over."""
+
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - asyncssh's own
         super().__init__(*arguments, **options)
         self._unread = bytearray()
         self._heard = 0
         self._first = bytearray()
-        self._share = LoopShare()
+        self._share = LoopShare(self.share, self.burst_seconds)
         self._paused = False
         self._pausing: asyncio.TimerHandle | None = None
 
@@ -93,6 +102,9 @@ class HostConnection(asyncssh.SSHClientConnection):
             self._pausing.cancel()
         self._unread.clear()
         super().connection_lost(exc)
+        on_lost, self.on_lost = self.on_lost, None
+        if on_lost is not None:
+            on_lost()
 
     def _take(self) -> None:
         """In small pieces, until all is read or this turn's time is over."""
@@ -116,15 +128,23 @@ class HostConnection(asyncssh.SSHClientConnection):
             self._paused = True
             self._pausing = asyncio.get_running_loop().call_later(pause, self._take)
         elif self._paused:
+            self._paused = False  # before it: a channel through a jump host gives what it has kept at once
             self._transport.resume_reading()
-            self._paused = False
 
     def _refuse_flood(self) -> None:
         """What no host needs to send, and replies of ours that it never takes."""
         if not self.logged_in and self._heard > LOGIN_BYTES:
             self._force_close(HostFloodError(f"it sent more than {LOGIN_BYTES} bytes before the login was over"))
-        elif self._transport is not None and self._transport.get_write_buffer_size() > UNSENT_BYTES:
-            self._force_close(HostFloodError(f"it did not take {UNSENT_BYTES} bytes that were sent to it"))
+        elif self._transport is not None and self._transport.get_write_buffer_size() > self.unsent_bytes:
+            self._force_close(HostFloodError(f"it did not take {self.unsent_bytes} bytes that were sent to it"))
+
+    certified = CertifiedName()
+
+    def validate_server_host_key(self, key_data: bytes) -> asyncssh.SSHKey:
+        with contextlib.suppress(asyncssh.KeyImportError):  # a plain key
+            certificate = decode_ssh_certificate(key_data)
+            self._host_key_alias = self.certified.alias_in(certificate) or self._host_key_alias
+        return super().validate_server_host_key(key_data)
 
     def process_packet(self, pkttype: int, pktid: int, packet: SSHPacket) -> bool | Awaitable[None]:
         """A banner may be in any encoding: ssh(1) shows it, asyncssh would end the connection."""
@@ -166,6 +186,15 @@ class HostConnection(asyncssh.SSHClientConnection):
             return
         fields = (b"\1", _string(pair.algorithm), _string(pair.public_data))
         await super().send_userauth_request(b"publickey", *fields, key=pair, trivial=False)
+
+
+class JumpConnection(HostConnection):
+    """A connection to a jump host: everything of all hosts behind it comes and goes through it, so it may have more of
+    the loop's time than one host, and more bytes that wait to be taken."""
+
+    share = 0.5
+    burst_seconds = 1.0
+    unsent_bytes = 64 * UNSENT_BYTES
 
 
 def _string(content: bytes) -> bytes:

@@ -9,11 +9,13 @@ from typing import Final
 import asyncssh
 
 from vesemir.adapters.ssh.channel import SupervisorChannel
+from vesemir.adapters.ssh.credentials import Credentials
 from vesemir.adapters.ssh.delivery import exec_request, new_nonce
-from vesemir.adapters.ssh.dialer import Credentials, Dialer, RefusePlace, anywhere
+from vesemir.adapters.ssh.dialer import Dialer, RefusePlace, anywhere
 from vesemir.adapters.ssh.host import GRACE_SECONDS, SshHost
 from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.host_frames import Awaited, Welcome
+from vesemir.adapters.ssh.jump_hosts import FindHost, find_no_host
 from vesemir.adapters.ssh.look import SshLook
 from vesemir.adapters.ssh.naming import file_name
 from vesemir.adapters.ssh.onhost.wire import HELLO
@@ -54,16 +56,19 @@ class SshHosts:
         *,
         meters: Meters | None = None,
         refuse_place: RefusePlace | None = None,
+        find_host: FindHost | None = None,
         log: Log | None = None,
     ) -> AsyncIterator["SshHosts"]:
-        """``refuse_place`` is asked for each name that was resolved. Raises ``FailedError`` when the client key or the
-        known hosts cannot be read."""
-        async with Dialer.started(settings, refuse_place=refuse_place or anywhere) as dialer:
+        """``refuse_place`` is asked for each name that was resolved, ``find_host`` for jump hosts that are named.
+        Raises ``FailedError`` when the client key or the known hosts cannot be read."""
+        async with Dialer.started(
+            settings, refuse_place=refuse_place or anywhere, find_host=find_host or find_no_host
+        ) as dialer:
             yield cls(settings, dialer, meters or SilentMeters(), log or SilentLog())
 
     @property
     def credentials(self) -> Credentials:
-        """Client key and known hosts, to be read again."""
+        """Client keys and known hosts, to be read again."""
         return self._dialer.credentials
 
     @contextlib.contextmanager

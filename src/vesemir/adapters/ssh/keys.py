@@ -1,11 +1,13 @@
-"""A look at the client key and the known hosts before anything depends on them, for ``vesemir check``."""
+"""A look at the client keys and the known hosts before anything depends on them, for ``vesemir check``."""
 
 import os
+import time
 from pathlib import Path
 
 import asyncssh
 
-from vesemir.domain.failure import VesemirError
+from vesemir.adapters.ssh.identities import FOR_EVER, IdentityFiles, expiry_text, load_identity
+from vesemir.domain.failure import FailedError, VesemirError
 from vesemir.settings import CREDENTIALS, SshSettings
 
 _OTHERS = 0o077
@@ -13,23 +15,32 @@ _OTHERS = 0o077
 
 def check_client_key(settings: SshSettings) -> str:
     """What kind of key it is. Raises ``VesemirError`` when it cannot be used, or when others may read it."""
-    file = settings.client_key
+    return _checked(IdentityFiles.default(settings))
+
+
+def check_identities(settings: SshSettings) -> str:
+    """The same of the further ones; empty when there are none."""
+    return "\n".join(_checked(IdentityFiles.named(name, given)) for name, given in settings.identities.items())
+
+
+def _checked(files: IdentityFiles) -> str:
     try:
-        mode = file.stat().st_mode & 0o777
-        key = asyncssh.read_private_key(file)
-    except OSError as error:
-        raise VesemirError(
-            f"client key {file} cannot be read: {error.strerror}; check ssh.client_key and the file's owner"
-        ) from error
-    except asyncssh.KeyEncryptionError as error:
-        raise VesemirError(
-            f"client key {file} has a passphrase, which nobody is there to type; use one without"
-        ) from error
-    except asyncssh.KeyImportError as error:
-        raise VesemirError(f"client key {file} is no private key: {error}; check ssh.client_key") from error
+        identity = load_identity(files)
+    except FailedError as error:
+        raise VesemirError(str(error)) from error
+    if not identity.pairs:
+        return f"keys of the SSH agent at {files.agent}"
+    file = files.key
+    mode = file.stat().st_mode & 0o777
     if mode & _OTHERS and not _is_credential(file):
         raise VesemirError(f"client key {file} may be read by others (mode {mode:04o}); run: chmod 600 {file}")
-    return f"client key {file}, {key.get_algorithm()}"
+    text = f"client key {file}, {identity.algorithm}"
+    if not identity.certified:
+        return text
+    if identity.expired(time.time()):
+        raise VesemirError(f"certificate {files.certificate} expired at {expiry_text(identity)}; renew it")
+    until = "for ever" if identity.valid_before == FOR_EVER else f"until {expiry_text(identity)}"
+    return f"{text}, certificate {files.certificate} valid {until}"
 
 
 def _is_credential(file: Path) -> bool:
@@ -52,5 +63,5 @@ def check_known_hosts(settings: SshSettings) -> str:
         raise VesemirError(f"known hosts {file} are not in OpenSSH's format: {error}") from error
     entries = sum(1 for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
     if not entries:
-        raise VesemirError(f"known hosts {file} name no host, so no host can be trusted; fill it (ssh-keyscan)")
+        raise VesemirError(f"known hosts {file} name no host, so no host can be trusted; fill it (docs/ssh.md)")
     return f"known hosts {file}, {entries} {'entry' if entries == 1 else 'entries'}"

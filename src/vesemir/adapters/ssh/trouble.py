@@ -20,8 +20,9 @@ class HostFloodError(asyncssh.ProtocolError):
 
 
 def place(target: Target) -> str:
-    """``web1 (10.0.0.1:22)``, for messages."""
-    return f"{target.name} ({target.address}:{target.port})"
+    """``web1 (10.0.0.1:22)`` or ``web1 ([2001:db8::1]:22)``, for messages."""
+    address = f"[{target.address}]" if ":" in target.address else target.address
+    return f"{target.name} ({address}:{target.port})"
 
 
 def unreachable(target: Target, reason: str) -> FailedError:
@@ -31,6 +32,12 @@ def unreachable(target: Target, reason: str) -> FailedError:
 def connection_lost(target: Target, reason: str) -> FailedError:
     text = f"the connection to {place(target)} was lost: {reason}"
     return FailedError(FailureCode.SSH_CONNECTION_LOST, text)
+
+
+def jump_unreachable(jump: Target, reason: str) -> FailedError:
+    """In the same words for all targets behind it."""
+    text = f"jump host {jump.name} is not available, so nothing behind it was reached: {reason}"
+    return FailedError(FailureCode.SSH_JUMP_UNREACHABLE, text)
 
 
 def violated(target: Target, what: str) -> FailedError:
@@ -54,11 +61,13 @@ def known_hosts_name(target: Target) -> str:
 @dataclass(frozen=True, slots=True)
 class LoginTry:
     """One that failed: ``user``; ``pinned_as``, the target's name where a line of the known hosts has it; ``pinned``,
-    the kinds of keys that are pinned for it; ``offered``, those that it has; ``banner``, what it said."""
+    the kinds of keys that are pinned for it; ``advice``, what to look at where the key is refused; ``offered``, the
+    kinds that it has; ``banner``, what it said."""
 
     user: str
     pinned_as: str | None
     pinned: Sequence[str]
+    advice: str = ""
     offered: Sequence[str] = ()
     banner: str = ""
 
@@ -69,9 +78,8 @@ def translated(error: Exception, target: Target, tried: LoginTry, settings: SshS
         return violated(target, str(error))
     if isinstance(error, asyncssh.PermissionDenied):
         text = (
-            f"{place(target)} refuses the login of {tried.user}: check that the public half of {settings.client_key} "
-            "is in that user's authorized_keys there, that the account is not locked and its login shell exists, "
-            f"and its sshd's log{_banner(tried)}"
+            f"{place(target)} refuses the login of {tried.user}: check that {tried.advice}, that the account is not "
+            f"locked and its login shell exists, and its sshd's log{_banner(tried)}"
         )
         return FailedError(FailureCode.SSH_AUTH_FAILED, text)
     if isinstance(error, asyncssh.HostKeyNotVerifiable):

@@ -124,8 +124,8 @@ class Relay(Protocol):
 
 class Hosts(Protocol):
     """Opens sessions. Raises ``FailedError``: ``ssh.unreachable``, ``ssh.auth_failed``, ``ssh.host_key_mismatch``,
-    ``ssh.connection_lost``, ``target.busy`` (locked by another session), ``target.unsupported`` (no Python 3.6+);
-    ``LeaseLostError`` when the host has seen a higher epoch of this lane."""
+    ``ssh.jump_unreachable``, ``ssh.connection_lost``, ``target.busy`` (locked by another session),
+    ``target.unsupported`` (no Python 3.6+); ``LeaseLostError`` when the host has seen a higher epoch of this lane."""
 
     def open(self, target: Target, ticket: Ticket) -> AbstractAsyncContextManager[Host]:
         """Connect, start the supervisor, take the lane's lock. Leaving the context ends whatever still runs."""

@@ -1,0 +1,1 @@
+"""Hosts behind jump hosts by the hundred: ``python -m tests.bastions``."""

@@ -55,13 +55,16 @@ def up(
     ha: Annotated[
         bool, typer.Option("--ha", help="Three RabbitMQ nodes, and a PostgreSQL with a synchronous standby.")
     ] = False,
+    bastion: Annotated[
+        bool, typer.Option("--bastion", help="With a jump host, and boxes that are reached only through it.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", help="Return when everything answers.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start the lab; without --detach it stays until Ctrl-C and then takes everything down again."""
 
     def work() -> int:
-        wanted = Wanted(boxes, balancers=balancers, chef=chef, machines=systemd, bare=bare, ha=ha)
+        wanted = Wanted(boxes, balancers=balancers, chef=chef, machines=systemd, bare=bare, ha=ha, bastion=bastion)
         return asyncio.run(_up(folder, wanted, detach=detach, as_json=as_json))
 
     raise typer.Exit(reporting(work))

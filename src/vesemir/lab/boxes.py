@@ -5,6 +5,7 @@ import json
 import os
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from vesemir.lab.artifacts import first_release
@@ -22,19 +23,19 @@ _SSHD_FOLDER = Path("/run/sshd")
 
 async def start_boxes(topology: LabTopology, programs: Programs, roster: Roster) -> None:
     """Build every box and start it; returns when each sshd and each application answers."""
-    for box in topology.hosts:
+    for box in topology.all_hosts:
         _furnish(box)
     await make_keys(topology, programs)
-    socket = topology.places.socket("services.sock")
-    _install_systemctl(topology, programs, socket)
-    for box in topology.boxes:
+    for box in topology.served:
         first_release(box.app_root)
-    for box in topology.hosts:
+    for box in topology.all_hosts:
         _configure_sshd(box, topology, roster)
     _make_sshd_folder()
     servers = [_sshd(box, programs) for box in topology.hosts]
-    services = _services(topology, programs, socket)
+    services = _services("services", topology.boxes, topology, programs)
     manager, *children = roster.start([services, *servers])
+    if topology.bastion is not None:
+        await _start_bastion(topology.bastion, topology, programs, roster)
     gate = asyncio.Semaphore(_ASKED_AT_ONCE)
 
     async def answers(box: Box, child: subprocess.Popen[bytes], log: Path) -> None:
@@ -66,19 +67,39 @@ def _furnish(box: Box) -> None:
         (box.root / part).mkdir(parents=True)
 
 
-def _install_systemctl(topology: LabTopology, programs: Programs, socket: Path) -> None:
-    """The boxes' programs are copied into the lab, so that they are files wherever the package lies."""
+async def _start_bastion(bastion: Box, topology: LabTopology, programs: Programs, roster: Roster) -> None:
+    """It and everything behind it is one program, because they share a network that this machine is not in."""
+    inside = [_services("jumped", topology.jumped, topology, programs)]
+    inside += [_sshd(box, programs) for box in topology.jumped]
+    asked = [[box.address, port] for box in topology.jumped for port in (box.port, box.app_port)]
+    sshd = [str(programs.sshd), "-i", "-E", str(bastion.root / "log" / "sshd"), "-f", str(_sshd_config(bastion))]
+    listed = {
+        "listen": [bastion.address, bastion.port],
+        "sshd": sshd,
+        "inside": [{"words": list(each.argv), "log": str(each.log)} for each in inside],
+        "answers": asked,
+    }
     folder = topology.places.within("programs")
-    for name in ("services.py", "systemctl.py"):
-        (folder / name).write_text(program(name))
-    for box in topology.boxes:
+    (folder / "bastion.py").write_text(program("bastion.py"))
+    (folder / "bastion.json").write_text(json.dumps(listed, indent=1))
+    words = [str(programs.python), "-I", "-S", str(folder / "bastion.py"), str(folder / "bastion.json")]
+    log = topology.places.log / "bastion.log"
+    (child,) = roster.start([RosterProgram("bastion", words, log=log, environment={"PATH": PATH})])
+    what = "the jump host with the boxes behind it (`--bastion`)"
+    await until(speaks_ssh(bastion.address, bastion.port), what=what, child=child, log=log, timeout=_START_SECONDS)
+
+
+def _install_systemctl(boxes: Sequence[Box], topology: LabTopology, programs: Programs, socket: Path) -> None:
+    folder = topology.places.within("programs")
+    (folder / "systemctl.py").write_text(program("systemctl.py"))
+    for box in boxes:
         words = shlex.join([str(programs.python), "-I", "-S", str(folder / "systemctl.py"), str(socket), box.name])
         box.systemctl.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
         box.systemctl.chmod(0o755)
 
 
 def _configure_sshd(box: Box, topology: LabTopology, roster: Roster) -> None:
-    (box.root / "etc" / "ssh" / "sshd_config").write_text(
+    _sshd_config(box).write_text(
         template(
             "sshd_config",
             NAME=box.name,
@@ -92,6 +113,10 @@ def _configure_sshd(box: Box, topology: LabTopology, roster: Roster) -> None:
             HOME=str(box.root / "home"),
         )
     )
+
+
+def _sshd_config(box: Box) -> Path:
+    return box.root / "etc" / "ssh" / "sshd_config"
 
 
 def _locked(user: str) -> bool:
@@ -110,17 +135,20 @@ def _make_sshd_folder() -> None:
 
 
 def _sshd(box: Box, programs: Programs) -> RosterProgram:
-    words = [str(programs.sshd), "-D", "-e", "-f", str(box.root / "etc" / "ssh" / "sshd_config")]
+    words = [str(programs.sshd), "-D", "-e", "-f", str(_sshd_config(box))]
     return RosterProgram(f"{box.name}/sshd", words, log=box.root / "log" / "sshd", environment={"PATH": PATH})
 
 
-def _services(topology: LabTopology, programs: Programs, socket: Path) -> RosterProgram:
-    """One program is the service manager of all boxes: hundreds of them must fit on a small machine."""
+def _services(name: str, boxes: Sequence[Box], topology: LabTopology, programs: Programs) -> RosterProgram:
+    """One program is the service manager of many boxes: hundreds of them must fit on a small machine."""
+    socket = topology.places.socket(f"{name}.sock")
+    _install_systemctl(boxes, topology, programs, socket)
     folder = topology.places.within("programs")
-    listed = folder / "services.json"
-    listed.write_text(json.dumps([_service(box, programs) for box in topology.boxes], indent=1))
+    (folder / "services.py").write_text(program("services.py"))
+    listed = folder / f"{name}.json"
+    listed.write_text(json.dumps([_service(box, programs) for box in boxes], indent=1))
     words = [str(programs.python), "-I", "-S", str(folder / "services.py"), str(listed), str(socket)]
-    return RosterProgram("services", words, log=topology.places.log / "services.log", environment={"PATH": PATH})
+    return RosterProgram(name, words, log=topology.places.log / f"{name}.log", environment={"PATH": PATH})
 
 
 def _service(box: Box, programs: Programs) -> dict[str, object]:

@@ -17,6 +17,7 @@ LEASE_SECONDS = 10
 TARGET_GROUP = "shop-web"
 BALANCER_GROUP = "shop-lb"
 BARE_GROUP = "bare"
+JUMPED_GROUP = "jumped"
 """Groups of the static inventory, and tags on the Chef server."""
 PACE = {"start_seconds": "45", "stable_seconds": "0"}
 """For all targets: its application answers within a second or never, and who tries out a rollout does not wait."""
@@ -62,7 +63,7 @@ def lab_json(topology: LabTopology, artifacts: Sequence[Artifact]) -> dict[str, 
         "backend": BACKEND,
         "application": APPLICATION,
         "environment": ENVIRONMENT,
-        "boxes": [_host(box, topology) | {"app_root": str(box.app_root)} for box in topology.boxes],
+        "boxes": [_box(box, topology) for box in topology.served],
         "artifacts": [asdict(artifact) for artifact in artifacts],
         "client_key": str(topology.client_key),
         "known_hosts": str(topology.known_hosts),
@@ -70,7 +71,14 @@ def lab_json(topology: LabTopology, artifacts: Sequence[Artifact]) -> dict[str, 
         "env": environment(topology),
         **({"machines": True} if topology.machines else {}),
         **({"bare": [_host(box, topology) for box in topology.bare]} if topology.bare else {}),
+        **({"bastion": _host(topology.bastion, topology)} if topology.bastion else {}),
     }
+
+
+def _box(box: Box, topology: LabTopology) -> dict[str, str | int]:
+    """``jump`` is there for those that are reached only through it."""
+    jump = {"jump": topology.bastion.name} if topology.bastion and box in topology.jumped else {}
+    return _host(box, topology) | {"app_root": str(box.app_root)} | jump
 
 
 def _host(box: Box, topology: LabTopology) -> dict[str, str | int]:
@@ -149,7 +157,10 @@ def inventory(topology: LabTopology) -> str:
     }
     if topology.bare:
         tables[f"groups.{BARE_GROUP}"] = {"hosts": [box.name for box in topology.bare]}
-    for box in topology.hosts:
+    if topology.bastion:
+        tables[f"groups.{JUMPED_GROUP}"] = {"hosts": [box.name for box in topology.jumped]}
+        tables[f"groups.{JUMPED_GROUP}.variables"] = {**PACE, "vesemir_jump": topology.bastion.name}
+    for box in topology.all_hosts:
         tables[f"hosts.{box.name}"] = {"address": box.address, "port": box.port, "user": topology.user}
         tables[f"hosts.{box.name}.variables"] = dict(host_variables(topology, box))
     return "# The lab's hosts. Written by `vesemir lab up`; the next one writes it anew.\n" + _toml(tables)
@@ -176,6 +187,8 @@ def _of_box(topology: LabTopology, box: Box) -> dict[str, str]:
     balancer = topology.balancer_of(box)
     if balancer is not None:
         return {"haproxy_socket": str(balancer.socket), **own}
+    if box == topology.bastion:
+        return own
     return {
         "app_root": str(box.app_root),
         "health_url": box.health_url,

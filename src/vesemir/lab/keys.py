@@ -25,10 +25,10 @@ async def make_keys(topology: LabTopology, programs: Programs) -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(generate(topology.client_key, "vesemir-lab"))
-        for box in topology.hosts:
+        for box in topology.all_hosts:
             group.create_task(generate(host_key(box), box.name))
     authorized_keys(topology).write_text(topology.client_key.with_suffix(".pub").read_text())
-    lines = [f"[{box.address}]:{box.port} {_public_key(box)}\n" for box in topology.hosts]
+    lines = [f"[{box.address}]:{box.port} {_public_key(box)}\n" for box in topology.all_hosts]
     topology.known_hosts.write_text("".join(lines))
 
 

@@ -47,6 +47,11 @@ class Slice:
         """The address of the load balancer box with that number, counted from 1."""
         return f"127.{self.second}.{self.third}.{1 + number}"
 
+    @property
+    def bastion(self) -> str:
+        """The jump host's, behind those of the load balancers."""
+        return self.balancer(MOST_BALANCERS + 1)
+
     def box(self, number: int) -> str:
         """The address of the box with that number, counted from 1."""
         net, host = divmod(number - 1, _PER_NET)

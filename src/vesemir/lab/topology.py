@@ -12,6 +12,9 @@ APPLICATION = "shop"
 ENVIRONMENT = "production"
 BACKEND = "shop"
 DATABASE = "vesemir"
+BASTION = "bastion"
+JUMPED = 2
+"""Boxes behind the jump host."""
 SERVER_USER = "vesemir"
 """The lab's user in RabbitMQ and in PostgreSQL."""
 BROKERS = 3
@@ -105,6 +108,10 @@ class LabTopology:
     """The nodes of the cluster; empty for a single RabbitMQ. The first has ``amqp_port``."""
     databases: tuple[ServerNode, ...] = ()
     """Primary and standby; empty for a single PostgreSQL. The first has ``postgres_port``."""
+    bastion: Box | None = None
+    """The jump host; None: without one."""
+    jumped: tuple[Box, ...] = ()
+    """Boxes that are reached only through it, and are not behind HAProxy, which cannot reach them either."""
 
     @property
     def chef_url(self) -> str:
@@ -140,8 +147,18 @@ class LabTopology:
 
     @property
     def hosts(self) -> tuple[Box, ...]:
-        """Every box with an sshd."""
+        """Every box with an sshd in this machine's network."""
         return (*self.boxes, *self.bare, *(balancer.box for balancer in self.balancers))
+
+    @property
+    def all_hosts(self) -> tuple[Box, ...]:
+        """With the jump host, and those behind it."""
+        return (*self.hosts, *((self.bastion,) if self.bastion else ()), *self.jumped)
+
+    @property
+    def served(self) -> tuple[Box, ...]:
+        """Every box with the application."""
+        return (*self.boxes, *self.jumped)
 
     def balancer_of(self, box: Box) -> Balancer | None:
         """None for a box that is none."""
@@ -167,6 +184,7 @@ class Wanted:
     bare: int = 0
     ha: bool = False
     """A cluster of three RabbitMQ nodes, and a PostgreSQL with a synchronous standby."""
+    bastion: bool = False
 
     def __post_init__(self) -> None:
         """Raises ``LabError`` for what no lab can be."""
@@ -177,6 +195,8 @@ class Wanted:
             raise LabError(f"--balancers must be between 1 and {MOST_BALANCERS}, not {self.balancers}")
         if self.bare and not self.machines:
             raise LabError("--bare needs --systemd: only machines can be bare")
+        if self.bastion and self.machines:
+            raise LabError("--bastion is for boxes without a systemd: leave --systemd out")
         if not 0 <= self.bare <= most:
             raise LabError(f"--bare must be between 0 and {most}, not {self.bare}")
 
@@ -185,11 +205,13 @@ def plan(places: Places, wanted: Wanted) -> LabTopology:
     """Choose everything for a lab of that kind."""
     net = Slice.of(places.folder)
     ports = LabPorts()
-    addresses = [net.box(number) for number in range(1, wanted.boxes + wanted.bare + 1)]
+    last = wanted.boxes + wanted.bare
+    addresses = [net.box(number) for number in range(1, last + 1)]
+    jumped = [net.box(last + number) for number in range(1, JUMPED + 1)] if wanted.bastion else []
     # One number for all sshds and one for all applications: the addresses tell them apart.
     entries = [net.balancer(number) for number in range(1, wanted.balancers + 1)]
-    ssh_port = ports.free([*entries, *addresses])
-    app_port = ports.free(addresses)
+    ssh_port = ports.free([*entries, *addresses, net.bastion, *jumped])
+    app_port = ports.free([*addresses, *jumped])
     folder = places.within("boxes")
 
     def box(name: str, address: str, *, zone: str = "a", port: int = 0) -> Box:
@@ -225,6 +247,8 @@ def plan(places: Places, wanted: Wanted) -> LabTopology:
         bare=tuple(box(f"bare{number}", address) for number, address in enumerate(addresses[wanted.boxes :], start=1)),
         brokers=brokers,
         databases=databases,
+        bastion=box(BASTION, net.bastion) if wanted.bastion else None,
+        jumped=tuple(box(f"jumped{number}", each, port=app_port) for number, each in enumerate(jumped, start=1)),
     )
 
 

@@ -24,7 +24,7 @@ from vesemir.lab.programs import Programs, find_programs
 from vesemir.lab.progress import Progress
 from vesemir.lab.rabbitmq import start_cluster, start_rabbitmq
 from vesemir.lab.roster import Roster
-from vesemir.lab.topology import LabTopology, Wanted, plan
+from vesemir.lab.topology import JUMPED, LabTopology, Wanted, plan
 
 Migrate = Callable[[str], Awaitable[list[str]]]
 
@@ -135,7 +135,8 @@ class _Start:
 def _what(wanted: Wanted) -> str:
     balancers = "HAProxy" if wanted.balancers == 1 else f"{wanted.balancers} HAProxies"
     bare = f", {wanted.bare} bare" if wanted.bare else ""
-    return f"{wanted.boxes} {'machines' if wanted.machines else 'boxes'} behind {balancers}{bare}"
+    jumped = f", {JUMPED} behind a jump host" if wanted.bastion else ""
+    return f"{wanted.boxes} {'machines' if wanted.machines else 'boxes'} behind {balancers}{bare}{jumped}"
 
 
 def _refuse_other(lab: dict[str, Any], wanted: Wanted, places: Places) -> None:
@@ -144,6 +145,7 @@ def _refuse_other(lab: dict[str, Any], wanted: Wanted, places: Places) -> None:
         ("a Chef server", wanted.chef and lab["chef"] is None),
         ("a cluster and a standby", wanted.ha and "amqp_urls" not in lab),
         ("machines", wanted.machines and not lab.get("machines")),
+        ("a jump host", wanted.bastion and "bastion" not in lab),
         ("so many bare machines", wanted.bare > len(lab.get("bare", ()))),
     )
     for what, lacks in missing:

@@ -28,6 +28,7 @@ def topology(tmp_path: Path) -> LabTopology:
         ({"boxes": 0}, "--boxes must be between 1 and 1750"),
         ({"boxes": 51, "machines": True}, "--boxes must be between 1 and 50"),
         ({"boxes": 1, "bare": 1}, "--bare needs --systemd"),
+        ({"boxes": 1, "machines": True, "bastion": True}, "--bastion is for boxes without a systemd"),
         ({"boxes": 1, "machines": True, "bare": -1}, "--bare must be between 0 and 50"),
     ],
 )

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -133,6 +133,19 @@ async def test_a_host_behind_it_that_is_down_is_that_hosts_failure(site: JumpSit
     assert (failure.code, unknown.code) == (FailureCode.SSH_UNREACHABLE, FailureCode.SSH_UNREACHABLE)
     assert "down (127.0.0.1" in failure.message
     assert "from jump host bastion1" in failure.message
+
+
+async def test_a_name_that_rules_judge_is_judged_before_a_jump_host_hears_of_it(site: JumpSite) -> None:
+    """Else a node could name a machine that only the jump host can resolve."""
+
+    def refuse(target: Target, addresses: Sequence[str]) -> str | None:
+        return f"{addresses[0]} is refused" if target.name == "node" else None
+
+    async with SshHosts.started(site.settings(), find_host=site.find, refuse_place=refuse) as hosts:
+        failure = await failure_of(hosts, replace(site.target("node", "bastion1"), address="localhost"))
+        assert failure.code is FailureCode.TARGETS_INVALID_ATTRIBUTES
+        async with hosts.login(site.target("own", "bastion1"), ticket()):
+            pass
 
 
 async def test_the_host_key_behind_it_is_pinned_too(site: JumpSite, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from vesemir.contract.json_body import BODY, read_json
 from vesemir.contract.properties import MessageProperties, property_problems
 from vesemir.contract.rules import host_problems, rule_problems
 from vesemir.contract.translate import deploy_request
+from vesemir.contract.unfolding import UnfoldsTooLargeError, unfolded
 from vesemir.domain.control import COMMANDS
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.problem import Problem
@@ -142,17 +143,25 @@ def _read(
     body: bytes, *, max_bytes: int, properties: MessageProperties, not_answered: Problem | None
 ) -> _Read | Refusal:
     if len(body) > max_bytes:
-        problem = Problem(BODY, f"must have at most {max_bytes} bytes, and has {len(body)}")
-        return refusal(FailureCode.REQUEST_TOO_LARGE, (problem,), CommonFields())
-    reading = read_json(body)
+        return _too_large(f"must have at most {max_bytes} bytes, and has {len(body)}")
+    try:
+        packed = unfolded(body, properties.content_encoding, max_bytes=max_bytes)
+    except UnfoldsTooLargeError:
+        return _too_large(f"must have at most {max_bytes} bytes when it is unfolded, and has more")
+    reading = read_json(body if isinstance(packed, Problem) else packed)
     common, command = _common(reading.value), _command(reading.value)
     if not_answered is not None:
         return refusal(FailureCode.REQUEST_FORBIDDEN, (not_answered,), common, command)
-    if problems := (*property_problems(properties), *reading.problems):
+    unread = (packed,) if isinstance(packed, Problem) else reading.problems
+    if problems := (*property_problems(properties), *unread):
         return _invalid(problems, common, command)
     if not isinstance(reading.value, dict):
         return _invalid((Problem(BODY, "must be a JSON object"),), common, command)
     return _Read(reading.value, canonical(reading.value), common, command)
+
+
+def _too_large(message: str) -> Refusal:
+    return refusal(FailureCode.REQUEST_TOO_LARGE, (Problem(BODY, message),), CommonFields())
 
 
 def _validated(model: type[_Model], read: _Read) -> _Model | Refusal:
@@ -192,10 +201,11 @@ def stored_request(raw: Mapping[str, Any], defaults: Mapping[str, Any] | None, *
     return deploy_request(DeployEvent.model_validate_json(canonical(with_defaults(raw, defaults))), caps)
 
 
-def internal_refusal(body: bytes, error: Exception) -> Refusal:
+def internal_refusal(body: bytes, error: Exception, *, max_bytes: int, encoding: str | None = None) -> Refusal:
     """For a message that Vesemir itself cannot deal with. Never raises: what cannot be read is left out."""
     try:
-        value = read_json(body).value
+        packed = unfolded(body, encoding, max_bytes=max_bytes)
+        value = read_json(body if isinstance(packed, Problem) else packed).value
         common, command = _common(value), _command(value)
     except Exception:  # noqa: BLE001 - reading it may be the very thing that fails
         common, command = CommonFields(), None

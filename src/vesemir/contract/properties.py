@@ -18,6 +18,7 @@ class MessageProperties:
     reply_to: str | None = None
     correlation_id: str | None = None
     user_id: str | None = None
+    content_encoding: str | None = None
 
     @property
     def answerable(self) -> bool:

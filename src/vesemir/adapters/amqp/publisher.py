@@ -152,6 +152,7 @@ def _properties(message: OutgoingMessage, user: str | None) -> Basic.Properties:
     return Basic.Properties(
         headers=dict(message.headers),
         content_type=message.content_type,
+        content_encoding=message.content_encoding,
         delivery_mode=PERSISTENT,
         correlation_id=message.correlation_id,
         message_id=message.message_id,

@@ -83,6 +83,7 @@ class Answers:
                 message_id=_message_id(message, queue, refusal.code.value),
                 type="deployment.rejected",
                 content_type=None,
+                content_encoding=message.content_encoding,
                 correlation_id=message.correlation_id,
                 headers={"x-vesemir-code": refusal.code.value, "x-vesemir-reason": reason},
                 expires_seconds=self._rejected_seconds,

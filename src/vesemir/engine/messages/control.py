@@ -77,6 +77,6 @@ class Control:
 
     async def refuse_as_bug(self, message: IncomingMessage, error: Exception) -> None:
         """The last resort of the poison guard. Raises as ``handle`` does."""
-        refusal = internal_refusal(message.body, error)
+        refusal = internal_refusal(message.body, error, max_bytes=self._max_bytes, encoding=message.content_encoding)
         self._meters.control_received(refusal.command or "unknown", accepted=False)
         await self._answers.control_refused(message, refusal)

@@ -76,6 +76,9 @@ class IntakeRules:
         )
         return Judged(parsed, recipe or Recipe(request.recipe), refused)
 
+    def internal_refusal(self, message: IncomingMessage, error: Exception) -> Refusal:
+        return internal_refusal(message.body, error, max_bytes=self.max_bytes, encoding=message.content_encoding)
+
     def _refused_recipe(self, request: DeployRequest, recipe: Recipe | None) -> Refusal | None:
         if recipe is None:
             known = ", ".join(self.recipes.names) or "none"
@@ -173,7 +176,7 @@ class Intake:
 
     async def refuse_as_bug(self, message: IncomingMessage, error: Exception) -> None:
         """The last resort of the poison guard. Raises as ``handle`` does."""
-        await self._refuse(message, internal_refusal(message.body, error))
+        await self._refuse(message, self._rules.internal_refusal(message, error))
 
     def _new(self, judged: Judged, message: IncomingMessage) -> NewDeployment:
         parsed, secrecy = judged.parsed, self._rules.secrecy

@@ -23,11 +23,12 @@ class IncomingMessage:
     user_id: str | None
     redelivered: bool
     headers: Mapping[str, object] = field(default_factory=dict)
+    content_encoding: str | None = None
 
     @property
     def properties(self) -> MessageProperties:
         """As they are judged with the body."""
-        return MessageProperties(self.reply_to, self.correlation_id, self.user_id)
+        return MessageProperties(self.reply_to, self.correlation_id, self.user_id, self.content_encoding)
 
     @property
     def returned(self) -> bool:
@@ -46,6 +47,7 @@ class OutgoingMessage:
     type: str
     correlation_id: str | None = None
     content_type: str | None = "application/json"
+    content_encoding: str | None = None
     mandatory: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
     expires_seconds: float | None = None

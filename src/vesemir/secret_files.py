@@ -25,7 +25,8 @@ def _file_of(amqp: AmqpSettings) -> Path | None:
 
 def hidden_in(settings: Settings) -> list[str]:
     """What the log must never show: whole addresses, their passwords, the API's token and the record's key."""
-    secrets = (settings.postgres.dsn, settings.http.token, settings.secrets.key)
+    management = settings.amqp.management_url
+    secrets = (settings.postgres.dsn, management, settings.http.token, settings.secrets.key)
     texts = [*settings.amqp.addresses, *(secret.get_secret_value() for secret in secrets if secret is not None)]
     return [each for text in texts for each in hidden_of(text)]
 

@@ -141,10 +141,16 @@ class AmqpSettings(SettingsSection):
     """A regular expression that the whole of a ``reply_to`` must match; unset: any queue but Vesemir's own."""
     rejected_days: float = Field(default=30, ge=0, le=LONGEST_TTL_DAYS)
     """How long a refused message is kept in ``NAMESPACE.rejected``; 0 is for ever."""
+    management_url: SecretStr | None = None
+    """Of RabbitMQ's management API, for ``vesemir check``; without a user in it, the one of ``url`` logs in."""
+    management_url_file: KeptFile | None = None
 
     @model_validator(mode="after")
     def _checked(self) -> Self:
         object.__setattr__(self, "url", _secret_from(self.url_file, self.url, "amqp.url"))
+        if self.management_url_file is not None:
+            found = _secret_from(self.management_url_file, SecretStr(""), "amqp.management_url")
+            object.__setattr__(self, "management_url", found)
         if self.url_file is not None and not self.urls:
             lines = tuple(SecretStr(line) for line in self.url.get_secret_value().split())
             object.__setattr__(self, "url", lines[0] if lines else self.url)

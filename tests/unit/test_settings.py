@@ -32,6 +32,8 @@ NO_DEFAULT = (
     "hosts",
     "user_id",
     "reply_to_pattern",
+    "management_url",
+    "management_url_file",
 )
 """Examples of what has no default value of its own."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 
+from vesemir.adapters.amqp.management import delivery_limits
 from vesemir.adapters.amqp.nodes import answering
 from vesemir.adapters.amqp.requester import QueueDepth, depths
 from vesemir.adapters.amqp.topology import QueueTopology
@@ -35,7 +36,25 @@ def broker_lines(settings: Settings, *, before_start: bool) -> Iterator[str]:
             raise VesemirError(f"{what}, although some have run{seen}; {_ADVICE}")
         yield CheckWarning(f"{what}{'' if ran else ': none has run yet'}; start one with `systemctl start vesemir`")
     yield f"answers; {'; '.join(_told(queue, depth) for queue, depth in found.items())}"
+    yield from _limit_lines(settings)
 
+
+def _limit_lines(settings: Settings) -> Iterator[str]:
+    """How often the broker gives a message back before it drops it. Raises ``VesemirError``."""
+    if settings.amqp.management_url is None:
+        yield "what delivery limit its queues have cannot be told: amqp.management_url is not set"
+        return
+    for limit in delivery_limits(settings.amqp):
+        if limit.is_low:
+            yield CheckWarning(f"{limit}: {_LIMIT_ADVICE.format(namespace=settings.amqp.namespace)}")
+        else:
+            yield str(limit)
+
+
+_LIMIT_ADVICE = (
+    "what is returned more often is dropped; raise it by a policy for {namespace}.deployments and {namespace}.control, "
+    "docs/install.md has it (an operator policy and the queue's arguments can only lower it)"
+)
 
 _ADVICE = (
     "start one with `systemctl start vesemir`; if one runs, its GET /health says what it waits for "

@@ -156,10 +156,6 @@ WITH of_several AS (
 UPDATE left_drained SET seen_at = clock_timestamp(), seen_by = :instance
 WHERE deployment_id = :deployment_id AND target = :target;
 
--- name: ping
--- Whether it answers and is migrated.
-SELECT name FROM vesemir_migration LIMIT 1;
-
 -- name: namespace_of_installation
 -- The namespace of the installation that this record belongs to; nothing if no instance has worked on it yet.
 SELECT namespace FROM installation;

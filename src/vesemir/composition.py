@@ -42,13 +42,12 @@ from vesemir.engine.upkeep.drained_servers import DrainedServers
 from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.engine.upkeep.hint_relay import HintRelay
 from vesemir.engine.upkeep.presence import Presence
+from vesemir.engine.upkeep.record_watch import RECORD_PART, RecordWatch
 from vesemir.engine.upkeep.retention import RecordCleanup, Retention
 from vesemir.reload import Reload
 from vesemir.secret_files import SecretFiles
 from vesemir.settings import Settings
 
-DATABASE = "database"
-"""The part of the health that says whether the record answers."""
 OTHER_DESCRIPTORS = 300
 """Beside SSH sessions and the database's pools: the broker, files, and connections that are just being closed."""
 
@@ -65,6 +64,7 @@ class OutsideParts:
     inventory: InventoryRouter
     store: PostgresStore
     secrets: SecretFiles
+    record: RecordWatch
     hosts: SshHosts
     broker: AmqpBroker
     systemd: Notifier
@@ -115,7 +115,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     health, meters = HealthRegistry(), PrometheusMeters()
     log = engine_log(instance=instance, level=settings.log.level)
     stack.enter_context(gc_watched(meters.gc_paused))
-    health.expect(DATABASE)
+    health.expect(RECORD_PART)
     secrets = SecretFiles(settings, log=log)
     recipes = RecipeBook(recipe_folders(settings.recipes), log=log)
     policies = PolicyFile(settings.policy.file, log=log)
@@ -141,6 +141,15 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     if static is not None:
         read_again["inventory"] = static
     files, systemd = FileWatch(read_again, health, log=log), Notifier.from_environment(log=log)
+    store = await stack.enter_async_context(
+        PostgresStore.connected(
+            settings.postgres,
+            instance=instance,
+            namespace=settings.amqp.namespace,
+            warn=log.warning,
+            dsn=secrets.postgres_dsn,
+        )
+    )
     return OutsideParts(
         health=health,
         meters=meters,
@@ -148,15 +157,8 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         recipes=recipes,
         policies=policies,
         inventory=inventory,
-        store=await stack.enter_async_context(
-            PostgresStore.connected(
-                settings.postgres,
-                instance=instance,
-                namespace=settings.amqp.namespace,
-                warn=log.warning,
-                dsn=secrets.postgres_dsn,
-            )
-        ),
+        store=store,
+        record=RecordWatch(store, health),
         secrets=secrets,
         hosts=hosts,
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log, url=secrets.amqp_url),

@@ -17,7 +17,7 @@ from typing import Self
 import uvloop
 
 from vesemir.adapters.observe import set_up_logging, watch_backlog, watch_loop_lag
-from vesemir.composition import DATABASE, EngineParts, OutsideParts, built_parts
+from vesemir.composition import EngineParts, OutsideParts, built_parts
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.messages.poison import PoisonGuard
 from vesemir.engine.ports.store import StoreAwayError, WrongRecordError
@@ -25,7 +25,6 @@ from vesemir.engine.upkeep.health import PartState
 from vesemir.secret_files import hidden_in
 from vesemir.settings import Settings
 
-WATCH_SECONDS = 1.0
 FLUSH_SECONDS = 5.0
 END_SECONDS = 20.0
 """For ending what is in work on the hosts (15 s, by the contract) and for closing: systemd may then kill."""
@@ -81,7 +80,7 @@ class Service:
                 group.create_task(work, name=name)
                 for name, work in (
                     ("broker", outside.broker.run()),
-                    ("database watch", self._watch_database()),
+                    ("database watch", outside.record.run()),
                     ("files", outside.files.run()),
                     ("reload", outside.reload.run()),
                     ("hints", engine.hints.run()),
@@ -98,10 +97,11 @@ class Service:
                     ("watchdog", outside.systemd.watch(self._doing)),
                 )
             ]
-            consume, gate = outside.broker.consume, outside.health.gate(DATABASE)
+            consume, record = outside.broker.consume, outside.record
             for queue, handler in (("deployments", engine.intake), ("control", engine.control)):
                 guard = PoisonGuard(handler.handle, refuse=handler.refuse_as_bug, log=outside.log)
-                group.create_task(consume(queue, guard.handle, gate=gate), name=queue)
+                handle = record.observed(guard.handle)
+                group.create_task(consume(queue, handle, gate=record.gate, fresh=record.fresh), name=queue)
             self._outside.systemd.ready()
             await self._stopping.wait()
             await self._stop_in_stages()
@@ -142,17 +142,6 @@ class Service:
         if self._stopping.is_set():
             does = "stopping"
         return f"{does}; deployments in work: {self._engine.worker.in_work}"
-
-    async def _watch_database(self) -> None:
-        """The gate of everything that needs the record: closed while it does not answer."""
-        while True:
-            try:
-                await self._outside.store.ping()
-            except StoreAwayError as error:
-                self._outside.health.report(DATABASE, PartState.DOWN, str(error))
-            else:
-                self._outside.health.report(DATABASE, PartState.UP)
-            await asyncio.sleep(WATCH_SECONDS)
 
 
 def run(settings: Settings) -> int:

@@ -25,10 +25,8 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(5, "in: cancel, pause, resume, lock, unlock |", ("lock", "unlock")),
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
     NotYet(5, "Events carry CloudEvents 1.0 attributes as AMQP headers"),
-    NotYet(4, "A message that the broker confirmed is not lost"),
     # Deploy event
     NotYet(5, "- A repeat from another identity is a repeat"),
-    NotYet(4, "- The message's `content_encoding` may be `gzip`"),
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),
@@ -90,8 +88,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(7, "`request.unauthenticated` `request.too_many_waiting`", ("request.unauthenticated",)),
     # 4. HTTP
     NotYet(7, "The API is a second way into the same intake"),
-    NotYet(4, "broker or database away, the record cannot be written)"),
-    NotYet(4, "| `GET /health/api` |"),
     NotYet(7, "| `GET /api/v1/deployments`, `/ID`, `/ID/events`, `/ID/steps` |"),
     NotYet(7, "| `POST /api/v1/deployments` |"),
     NotYet(7, "| `POST /api/v1/deployments/ID/cancel`"),

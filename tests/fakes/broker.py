@@ -8,6 +8,7 @@ import asyncio
 import fnmatch
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage, OutgoingMessage, PublishOutcome
@@ -115,7 +116,7 @@ class FakeBroker:
                         if not queue.messages:
                             queue.arrived.clear()
                         continue
-                    tasks.create_task(self._handle(queue, queue.messages.popleft(), handler, slots))
+                    tasks.create_task(self._handle(queue, queue.messages.popleft(), handler, gate, slots))
         finally:
             self._consumers.discard(this)
 
@@ -132,13 +133,16 @@ class FakeBroker:
         return [self._queues[name] for name in names if name in self._queues]
 
     async def _handle(
-        self, queue: _Queue, message: IncomingMessage, handler: Handler, slots: asyncio.Semaphore
+        self, queue: _Queue, message: IncomingMessage, handler: Handler, gate: Gate, slots: asyncio.Semaphore
     ) -> None:
+        """Like the real one: whatever a handler raises, its message is held and tried again."""
         try:
-            await handler(message)
-        except Exception:  # noqa: BLE001 - like the real one: whatever a handler raises, its message comes again
-            if self._requeue_seconds:
+            while not self._stopping.is_set():
+                with suppress(Exception):
+                    await handler(message)
+                    return
                 await self._any(self._stopping.wait(), timeout=self._requeue_seconds)
+                await self._any(self._stopping.wait(), gate.wait_open())
             queue.put(replace(message, redelivered=True), front=True)
         finally:
             slots.release()

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -157,27 +158,34 @@ def new_server() -> PostgresServer:
     return PostgresServer(folder, _free_port(), binaries)
 
 
-_RUNNING = pytest.StashKey[PostgresServer]()
-
-
-@pytest.fixture(scope="session")
-def postgres_server(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
-    """Running, with a migrated database ``template_vesemir`` to copy. Started by the first module that asks for it."""
-    running = pytestconfig.stash.get(_RUNNING, None)
-    if running is not None:
-        yield running
-        return
+@contextmanager
+def running_server() -> Iterator[PostgresServer]:
+    """With a migrated database ``template_vesemir`` to copy."""
     server = new_server()
     try:
         server.initialise()
         server.start()
         _finished(server.execute("CREATE DATABASE template_vesemir"))
         _finished(migrate(server.dsn("template_vesemir")))
-        pytestconfig.stash[_RUNNING] = server
         yield server
     finally:
         server.stop()
         shutil.rmtree(server.folder)
+
+
+_RUNNING = pytest.StashKey[PostgresServer]()
+
+
+@pytest.fixture(scope="session")
+def postgres_server(pytestconfig: pytest.Config) -> Iterator[PostgresServer]:
+    """Running. Started by the first module that asks for it."""
+    running = pytestconfig.stash.get(_RUNNING, None)
+    if running is not None:
+        yield running
+        return
+    with running_server() as server:
+        pytestconfig.stash[_RUNNING] = server
+        yield server
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -169,6 +170,18 @@ def _new_server() -> RabbitServer:
     return RabbitServer(Path(tempfile.mkdtemp(prefix="vesemir-rabbitmq-")), program, *_free_ports(3))
 
 
+@contextmanager
+def running_server() -> Iterator[RabbitServer]:
+    server = _new_server()
+    try:
+        server.prepare()
+        server.start()
+        yield server
+    finally:
+        server.end()
+        shutil.rmtree(server.folder)
+
+
 _RUNNING = pytest.StashKey[RabbitServer]()
 
 
@@ -179,12 +192,6 @@ def rabbit_server(pytestconfig: pytest.Config) -> Iterator[RabbitServer]:
     if running is not None:
         yield running
         return
-    server = _new_server()
-    try:
-        server.prepare()
-        server.start()
+    with running_server() as server:
         pytestconfig.stash[_RUNNING] = server
         yield server
-    finally:
-        server.end()
-        shutil.rmtree(server.folder)

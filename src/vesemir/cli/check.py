@@ -19,7 +19,8 @@ def check_command(
     """Check settings, recipes, broker, database, inventory and keys: a line each, ok or FAIL.
 
     Ends at the first of them that has something wrong, with all that is wrong with it, and exit status 1. That no
-    instance consumes is wrong once one has run. Nothing is changed anywhere.
+    instance consumes is wrong once one has run. Nothing is changed but a row of the
+    record that is there to be written.
     """
     found = []
     for finding in findings(before_start=before_start):

@@ -9,7 +9,7 @@ from pathlib import Path
 from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
-from vesemir.adapters.postgres.migrations import installation, pending
+from vesemir.adapters.postgres.migrations import check_writes, installation, pending
 from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
 from vesemir.cli.configuration import ConfigurationError, load_settings
 from vesemir.cli.consumers import CheckWarning, broker_lines
@@ -129,7 +129,8 @@ def _database(settings: Settings) -> Iterator[str]:
             f"it belongs to the installation with amqp.namespace {namespace!r}, and this one has "
             f"{settings.amqp.namespace!r}; give each installation a database of its own"
         )
-    yield "answers, and its schema is up to date"
+    asyncio.run(check_writes(dsn))
+    yield "answers, can be written, and its schema is up to date"
 
 
 def _inventory(settings: Settings) -> Iterator[str]:

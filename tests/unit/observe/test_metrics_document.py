@@ -16,8 +16,8 @@ from tests.alerting.shortened import RULES, shortened_rules, shorter
 from vesemir.adapters.amqp.broker import CONSUME_PART, PUBLISH_PART
 from vesemir.adapters.observe import PrometheusMeters
 from vesemir.cli.explain import entries_of, find
-from vesemir.composition import DATABASE
 from vesemir.engine.upkeep.health import HealthRegistry
+from vesemir.engine.upkeep.record_watch import READING_PART, RECORD_PART
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -41,7 +41,7 @@ def names_in(expression: str) -> set[str]:
 
 def test_the_table_is_what_an_instance_exposes() -> None:
     health = HealthRegistry()
-    for part in (PUBLISH_PART, CONSUME_PART, DATABASE, "recipes", "policy"):
+    for part in (PUBLISH_PART, CONSUME_PART, RECORD_PART, READING_PART, "recipes", "policy"):
         health.expect(part)
     text, _ = PrometheusMeters().exposition(health)
     assert exposed(text.decode()) == documented()

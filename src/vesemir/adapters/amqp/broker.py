@@ -6,7 +6,7 @@ Two, because an alarm of the broker stops connections that publish, and acknowle
 import asyncio
 from functools import partial
 
-from vesemir.adapters.amqp.consumer import Consumer
+from vesemir.adapters.amqp.consumer import Consumer, Fresh
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.publisher import Publisher
 from vesemir.adapters.amqp.topology import QueueTopology
@@ -60,11 +60,19 @@ class AmqpBroker:
         """Persistent, confirmed, within ``publish_timeout_seconds``. Raises ``BrokerAwayError``."""
         return await self._publisher.publish(message)
 
-    async def consume(self, queue_suffix: str, handler: Handler, *, gate: Gate, prefetch: int | None = None) -> None:
+    async def consume(
+        self,
+        queue_suffix: str,
+        handler: Handler,
+        *,
+        gate: Gate,
+        prefetch: int | None = None,
+        fresh: Fresh | None = None,
+    ) -> None:
         """Consume ``NAMESPACE.queue_suffix`` while the gate is open, until ``stop_consuming``.
 
         At most ``prefetch`` (default: the setting) handlers run at once. A handler that raises gets the message again,
-        after a pause.
+        after a pause. ``fresh`` is waited for on every new connection, before anything is taken.
         """
         consumer = Consumer(
             self._settings,
@@ -74,6 +82,7 @@ class AmqpBroker:
             gate=gate,
             prefetch=prefetch or self._settings.prefetch,
             log=self._log,
+            fresh=fresh,
         )
         if self._stopping_seconds is not None:
             return

@@ -1,37 +1,39 @@
-"""Consuming one queue: every message goes to a handler in a task of ours, and is acknowledged when the handler returns.
+"""Consuming one queue while the record can be written: subscribing, watching that, and unsubscribing.
 
-The tasks are ours because aiormq cancels its own consumer callbacks when a channel is lost: a handler that is in the
-middle of a database transaction then ends it, and only its acknowledgement comes too late.
+While the gate is closed there is no consumer, but the channel stays: what was delivered on it is held by ``Deliveries``
+and not returned. On a new connection nothing is taken before a write that is newer than the connection has succeeded.
+So an outage costs a message one return for each instance that has it when its connection is lost, and no more.
 """
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import Backoff, any_of
 from vesemir.adapters.amqp.connection import BrokerSilentError, LiveChannel, LiveConnection, away_on_loss
+from vesemir.adapters.amqp.deliveries import Deliveries
 from vesemir.adapters.amqp.link import Link
 from vesemir.adapters.amqp.topology import QueueTopology
-from vesemir.engine.ports.broker import BrokerAwayError, Handler, IncomingMessage
+from vesemir.engine.ports.broker import BrokerAwayError, Handler
 from vesemir.engine.ports.observe import Log
-from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.upkeep.health import Gate
 from vesemir.settings import AmqpSettings
 
-FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 10.0
-"""Between two deliveries of a message that its handler could not deal with."""
-
 SETTLE_SECONDS = 5.0
-"""How long handlers may go on after the gate closed, before their messages are requeued under them."""
+"""How long handlers may go on after the channel was lost, and how long what is held has the first turn when the gate
+opens."""
 
 FAILURES_AT_A_NODE = 3
 """To consume, before the next node of a cluster is tried."""
 
 GHOST_PROBES = 2
 """A quorum queue without a leader reports no consumers for a moment; only so many reports in a row count."""
+
+Fresh = Callable[[], Awaitable[object]]
+"""Returns when a write that began after the call has succeeded."""
 
 
 class Consumer:
@@ -47,19 +49,17 @@ class Consumer:
         gate: Gate,
         prefetch: int,
         log: Log,
+        fresh: Fresh | None = None,
     ) -> None:
         self._settings = settings
         self._link = link
         self._topology = QueueTopology(settings.namespace)
         self._queue = queue
-        self._handler = handler
         self._gate = gate
+        self._fresh = fresh or gate.wait_open
         self._prefetch = prefetch
         self._log = log
-        self._slots = asyncio.Semaphore(prefetch)
-        self._pauses = Backoff(first=FIRST_PAUSE_SECONDS, most=LONGEST_PAUSE_SECONDS)
-        self._failures = 0
-        self._handling: set[asyncio.Task[None]] = set()
+        self._deliveries = Deliveries(queue, handler, gate=gate, prefetch=prefetch, log=log)
         self._stopping = asyncio.Event()
         self._settle_until: float | None = None
         self.ended = asyncio.Event()
@@ -67,10 +67,11 @@ class Consumer:
     async def run(self) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
+                rounds = tasks.create_task(self._deliveries.rounds(), name=f"held of {self._queue}")
                 await self._consume_again_and_again(tasks)
                 await self._settle()
-                for task in self._handling:
-                    task.cancel()
+                self._deliveries.cancel()
+                rounds.cancel()
         finally:
             self.ended.set()
 
@@ -78,6 +79,7 @@ class Consumer:
         """Take no more; handlers in flight may go on for so many seconds."""
         self._settle_until = time.monotonic() + seconds
         self._stopping.set()
+        self._deliveries.stop()
 
     async def _consume_again_and_again(self, tasks: asyncio.TaskGroup) -> None:
         backoff, failures = Backoff(), 0
@@ -108,26 +110,46 @@ class Consumer:
             await self._link.live.get()
 
     async def _consume(self, connection: LiveConnection, tasks: asyncio.TaskGroup) -> None:
-        """One consumer on one channel, until something ends it."""
+        """One channel, with one consumer after the other as the gate closes and opens, until the channel is lost."""
         seconds = self._settings.connect_timeout_seconds
         await self._topology.declare_queue(connection, self._queue, seconds=seconds, log=self._log)
         channel = await connection.channel(confirms=False, seconds=seconds)
         try:
-            tag = await self._subscribe(channel, tasks, seconds=seconds)
-            self._log.info(f"Consuming {self._queue}")
-            await self._watch(connection, channel)
-            if not channel.gone.is_set():
-                await self._unsubscribe(channel, tag, seconds=seconds)
-                await self._settle()
-            self._log.info(f"No longer consuming {self._queue}: {self._why(channel)}")
+            await self._watch(connection, channel, self._fresh)
+            while not self._is_over(connection, channel):
+                if self._gate.is_open and self._deliveries.some_room.is_set():
+                    await self._take(connection, channel, tasks)
+                await self._watch(connection, channel, self._may_take)
+            await self._settle()
         finally:
             await channel.close()
 
-    async def _subscribe(self, channel: LiveChannel, tasks: asyncio.TaskGroup, *, seconds: float) -> str:
+    def _is_over(self, connection: LiveConnection, channel: LiveChannel) -> bool:
+        return channel.gone.is_set() or connection.gone.is_set() or self._stopping.is_set()
+
+    async def _may_take(self) -> None:
+        """What is held has the first turn: it came first, and it bounds how much more may be taken."""
+        await self._gate.wait_open()
+        await any_of(self._deliveries.none_held.wait(), timeout=SETTLE_SECONDS)
+        await self._deliveries.some_room.wait()
+
+    async def _take(self, connection: LiveConnection, channel: LiveChannel, tasks: asyncio.TaskGroup) -> None:
+        """One consumer, until something ends it. With less room than usual it ends as soon as nothing is held."""
+        seconds = self._settings.connect_timeout_seconds
+        room = self._deliveries.room
+        tag = await self._subscribe(channel, tasks, prefetch=room, seconds=seconds)
+        self._log.info(f"Consuming {self._queue}")
+        ends: list[Fresh] = [self._gate.wait_closed]
+        if room < self._prefetch:
+            ends.append(self._deliveries.none_held.wait)
+        await self._watch(connection, channel, *ends, consuming=True)
+        if not channel.gone.is_set():
+            await self._unsubscribe(channel, tag, seconds=seconds)
+        self._log.info(f"No longer consuming {self._queue}: {self._why(channel)}")
+
+    async def _subscribe(self, channel: LiveChannel, tasks: asyncio.TaskGroup, *, prefetch: int, seconds: float) -> str:
         async def on_delivery(message: DeliveredMessage) -> None:
-            task = tasks.create_task(self._handle(message, channel), name=f"handle {self._queue}")
-            self._handling.add(task)
-            task.add_done_callback(self._handling.discard)
+            self._deliveries.begin(message, channel, tasks)
 
         def on_cancelled(_: Basic.Cancel) -> None:
             channel.drop("the broker cancelled the consumer")
@@ -136,7 +158,7 @@ class Consumer:
             async with asyncio.timeout(seconds):
                 underlay = await channel.channel.get_underlay_channel()
                 underlay.on_consumer_cancel_callbacks.add(on_cancelled)
-                await underlay.basic_qos(prefetch_count=self._prefetch)
+                await underlay.basic_qos(prefetch_count=prefetch)
                 answer = await underlay.basic_consume(self._queue, on_delivery)
         return str(answer.consumer_tag)
 
@@ -145,26 +167,34 @@ class Consumer:
             async with asyncio.timeout(seconds):
                 await (await channel.channel.get_underlay_channel()).basic_cancel(tag)
 
-    async def _watch(self, connection: LiveConnection, channel: LiveChannel) -> None:
-        """Return when the consumer is to end: gone, stopped, the gate closed, or the broker no longer knows it."""
+    async def _watch(
+        self, connection: LiveConnection, channel: LiveChannel, *ends: Fresh, consuming: bool = False
+    ) -> None:
+        """Return when one of ``ends`` has come, or the channel is over. The broker is asked now and then meanwhile."""
         missing = 0
-        while not await any_of(
-            channel.gone.wait(),
-            connection.gone.wait(),
-            self._gate.wait_closed(),
-            self._stopping.wait(),
-            timeout=self._settings.heartbeat_seconds,
-        ):
-            try:
-                consumers = await self._consumers(channel)
-            except BrokerAwayError as error:
-                if not channel.gone.is_set():
-                    connection.drop(str(error))
-                return
-            missing = 0 if consumers else missing + 1
-            if missing >= GHOST_PROBES:
-                channel.drop("the broker does not know the consumer any more")
-                return
+        waits: list[asyncio.Future[object]] = [asyncio.ensure_future(end()) for end in ends]
+        try:
+            while not await any_of(
+                *(_ended(wait) for wait in waits),
+                channel.gone.wait(),
+                connection.gone.wait(),
+                self._stopping.wait(),
+                timeout=self._settings.heartbeat_seconds,
+            ):
+                try:
+                    consumers = await self._consumers(channel)
+                except BrokerAwayError as error:
+                    if not channel.gone.is_set():
+                        connection.drop(str(error))
+                    return
+                missing = 0 if consumers or not consuming else missing + 1
+                if missing >= GHOST_PROBES:
+                    channel.drop("the broker does not know the consumer any more")
+                    return
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _consumers(self, channel: LiveChannel) -> int:
         """How many consumers the queue has; a dead peer and a deleted queue are noticed by asking."""
@@ -177,67 +207,15 @@ class Consumer:
     def _why(self, channel: LiveChannel) -> str:
         if self._stopping.is_set():
             return "stopping"
-        return channel.why or ("the gate is closed" if not self._gate.is_open else "the connection was lost")
+        if channel.why:
+            return channel.why
+        return "nothing is held any more" if self._gate.is_open else "the record cannot be written"
 
     async def _settle(self) -> None:
-        """Let handlers in flight end, so that few messages come twice."""
         until = self._settle_until
-        seconds = SETTLE_SECONDS if until is None else max(0.0, until - time.monotonic())
-        if self._handling:
-            await asyncio.wait(set(self._handling), timeout=seconds)
-
-    async def _handle(self, message: DeliveredMessage, channel: LiveChannel) -> None:
-        async with self._slots:
-            if channel.gone.is_set() or self._stopping.is_set():
-                return  # goes back to the queue with the channel
-            incoming = _as_incoming(message)
-            try:
-                await self._handler(incoming)
-            except (StoreAwayError, BrokerAwayError) as error:
-                self._log.warning(f"A message of {self._queue} has to come again: {error}")
-            except Exception:  # noqa: BLE001 - a bug in a handler must not stop the consumer; it is logged as one
-                self._log.exception(f"A message of {self._queue} could not be handled and comes again; this is a bug")
-            else:
-                self._failures = 0
-                await self._answer(message, channel, acknowledge=True)
-                return
-            await self._requeue_later(message, channel)
-
-    async def _requeue_later(self, message: DeliveredMessage, channel: LiveChannel) -> None:
-        """Give it back after a pause that grows with the failures in a row, so that it never spins, whatever is wrong.
-
-        How often this message was delivered before says nothing: an outage returns good messages as often as bad ones.
-        """
-        self._failures += 1
-        await any_of(
-            channel.gone.wait(),
-            self._stopping.wait(),
-            self._gate.wait_closed(),
-            timeout=self._pauses.after(self._failures),
-        )
-        await self._answer(message, channel, acknowledge=False)
-
-    async def _answer(self, message: DeliveredMessage, channel: LiveChannel, *, acknowledge: bool) -> None:
-        tag = message.delivery_tag
-        if tag is None or channel.gone.is_set():
-            return
-        try:
-            with away_on_loss("acknowledging"):
-                if acknowledge:
-                    await message.channel.basic_ack(tag, wait=False)
-                else:
-                    await message.channel.basic_nack(tag, requeue=True, wait=False)
-        except BrokerAwayError as error:
-            self._log.debug(f"A message of {self._queue} comes again: {error}")
+        await self._deliveries.settle(SETTLE_SECONDS if until is None else max(0.0, until - time.monotonic()))
 
 
-def _as_incoming(message: DeliveredMessage) -> IncomingMessage:
-    properties = message.header.properties
-    return IncomingMessage(
-        body=message.body,
-        reply_to=properties.reply_to,
-        correlation_id=properties.correlation_id,
-        user_id=properties.user_id,
-        redelivered=bool(message.redelivered),
-        headers=properties.headers or {},
-    )
+async def _ended(task: "asyncio.Future[object]") -> None:
+    """Without cancelling it."""
+    await asyncio.wait([task])

@@ -14,6 +14,7 @@ from vesemir.adapters.http.hosts import METRICS, AcceptedHosts, own_site_only
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.reader import DeploymentReader
 from vesemir.engine.upkeep.health import HealthRegistry
+from vesemir.engine.upkeep.record_watch import READING_PART
 
 SMALL = 64 * 1024
 """No request has a body; this bounds one that has."""
@@ -43,6 +44,14 @@ def http_app(
         status = HTTPStatus.OK if health.takes_work else HTTPStatus.SERVICE_UNAVAILABLE
         return json_answer({"version": __version__, **health.as_json()}, status)
 
+    async def show_api_health(_: web.Request) -> web.Response:
+        answers = health.is_up(READING_PART) and not health.draining
+        status = HTTPStatus.OK if answers else HTTPStatus.SERVICE_UNAVAILABLE
+        parts = health.as_json()["parts"]
+        reading = {READING_PART: parts[READING_PART]} if READING_PART in parts else {}
+        body = {"status": "ok" if answers else "unavailable", "draining": health.draining, "parts": reading}
+        return json_answer({"version": __version__, **body}, status)
+
     async def live(_: web.Request) -> web.Response:
         return json_answer({"status": "ok"})
 
@@ -62,6 +71,8 @@ def http_app(
     app.router.add_get("/health", show_health)
     # HAProxy's `option httpchk /health`, without a method, asks with OPTIONS.
     app.router.add_route("OPTIONS", "/health", show_health)
+    app.router.add_get("/health/api", show_api_health)
+    app.router.add_route("OPTIONS", "/health/api", show_api_health)
     app.router.add_get("/health/live", live)
     app.router.add_get(METRICS, metrics)
     app.router.add_get("/api/v1/deployments", deployments.list_all)

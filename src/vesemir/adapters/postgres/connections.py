@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self, TypeVar
 
 import asyncpg
@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _IDLE_IN_TRANSACTION_SECONDS = 5
 _CLOSE_SECONDS = 3.0
+_LOCK_TRIES = 3
+"""Of a probe, 0.9 s each: longer than a migration waits for a table while others wait behind it."""
 RETRY_SECONDS = 20.0
 """How long a write whose outcome is unknown is tried again: a restart of PostgreSQL takes less, and it is well below
 what is left of a lease when its owner stops trusting it."""
@@ -75,6 +77,15 @@ async def check_namespace(connection: asyncpg.Connection, *, namespace: str) -> 
             f"the database of postgres.dsn belongs to the installation with amqp.namespace {found!r}, and this one has "
             f"{namespace!r}: give each installation a database of its own"
         )
+
+
+async def probe_write(connection: Connection) -> None:
+    """Once more when a table was locked: a migration locks it for a moment."""
+    for _ in range(_LOCK_TRIES - 1):
+        with suppress(asyncpg.LockNotAvailableError):
+            await statements().write_probe.run(connection)
+            return
+    await statements().write_probe.run(connection)
 
 
 async def _keep(connection: asyncpg.Connection) -> None:
@@ -187,9 +198,19 @@ class Database:
             attempt += 1
 
     async def ping(self) -> None:
-        """Raises ``StoreAwayError`` unless the database answers and is migrated."""
+        """Write and commit. Raises ``StoreAwayError`` unless that is possible and the database is migrated."""
         async with self.connection() as connection:
-            await statements().ping.run(connection)
+            await probe_write(connection)
+
+    async def ping_pages(self) -> None:
+        """Write new pages too. Raises as ``ping`` does."""
+        async with self.connection() as connection:
+            await statements().write_probe_pages.run(connection)
+
+    async def ping_reading(self) -> None:
+        """Raises ``StoreAwayError`` unless deployments can be read."""
+        async with self.connection() as connection:
+            await statements().read_probe.run(connection)
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -214,7 +235,8 @@ def _server_settings(settings: PostgresSettings) -> dict[str, str]:
         "jit": "off",
         # Statistics sort a line per deployment: in memory.
         "work_mem": "16MB",
-        "statement_timeout": str(int(settings.command_timeout_seconds * milliseconds)),
+        # Below asyncpg's own limit: the server says what it waited for, and the connection stays sound.
+        "statement_timeout": str(int(0.9 * settings.command_timeout_seconds * milliseconds)),
         "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_SECONDS * milliseconds),
     }
 

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 
 import asyncpg
 
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError, StoreBusyError
+
+_LOCKED = "somebody else holds a lock on what is to be written: pg_blocking_pids() of pg_stat_activity says who"
 
 _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.InvalidAuthorizationSpecificationError, "check user, password and pg_hba.conf against postgres.dsn"),
@@ -17,7 +19,12 @@ _ADVICE: tuple[tuple[type[Exception], str], ...] = (
     (asyncpg.UndefinedTableError, "run `vesemir migrate`"),
     (asyncpg.UndefinedColumnError, "run `vesemir migrate`"),
     (asyncpg.InsufficientPrivilegeError, "let the user of postgres.dsn own the schema, or grant it its tables"),
-    (asyncpg.ReadOnlySQLTransactionError, "postgres.dsn leads to a standby: name the primary (target_session_attrs)"),
+    (
+        asyncpg.ReadOnlySQLTransactionError,
+        "the database refuses writes: a standby (name the primary in postgres.dsn), or default_transaction_read_only",
+    ),
+    (asyncpg.LockNotAvailableError, _LOCKED),
+    (asyncpg.QueryCanceledError, _LOCKED),
     (asyncpg.TooManyConnectionsError, "raise max_connections or lower postgres.pool_size"),
     (asyncpg.DiskFullError, "the database server's disk is full: free space there"),
 )
@@ -39,6 +46,9 @@ _AWAY: tuple[type[BaseException], ...] = (
 )
 
 
+_BUSY = (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError, asyncpg.TransactionRollbackError)
+
+
 def is_away(error: BaseException) -> bool:
     """Whether the database is away, as opposed to a bug of ours."""
     return isinstance(error, (StoreAwayError, *_AWAY))
@@ -54,10 +64,14 @@ def translated() -> Iterator[None]:
     except Exception as error:
         if not is_away(error):
             raise
-        raise StoreAwayError(_message(error)) from error
+        kind = StoreBusyError if isinstance(error, _BUSY) else StoreAwayError
+        raise kind(_message(error)) from error
 
 
 def _message(error: Exception) -> str:
+    if isinstance(error, asyncpg.InternalClientError):
+        # asyncpg's own words, of a connection that the server has ended meanwhile, name states of its protocol.
+        return "PostgreSQL: the server ended the connection; check that it runs and is reachable"
     reason = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
     advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "check that it runs, and postgres.dsn")
     return f"PostgreSQL: {reason}; {advice}"

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.store import StoreAwayError, StoreBusyError
 
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
@@ -50,10 +50,9 @@ class GroupedQuestions(Generic[Question, Answer]):
     async def _ask_all(self, group: Sequence[_WaitingQuestion[Question, Answer]]) -> None:
         try:
             answers = await self._together([asked.question for asked in group])
-        except StoreAwayError as error:
-            _fail(group, error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told to the one that asked
-            if len(group) == 1:
+            for_all = isinstance(error, StoreAwayError) and not isinstance(error, StoreBusyError)
+            if for_all or len(group) == 1:
                 _fail(group, error)
                 return
             for asked in group:  # one of them is to blame: the others are not to suffer for it

@@ -41,7 +41,7 @@ from vesemir.engine.ports.store import (
 from vesemir.settings import PostgresSettings
 
 LEASE_CONNECTIONS = 3
-"""For claims, renewals, wishes and the ping."""
+"""For claims, renewals and wishes."""
 
 
 def _token() -> str:
@@ -53,9 +53,18 @@ class PostgresStore(Reader):
     """The record. ``instance`` is what the events written through it carry. Made by ``connected``."""
 
     def __init__(
-        self, database: Database, leases_database: Database, announcer: Announcer, sections: Sections, *, instance: str
+        self,
+        database: Database,
+        leases_database: Database,
+        announcer: Announcer,
+        sections: Sections,
+        *,
+        instance: str,
+        for_ping: Database,
     ) -> None:
         super().__init__(database)
+        # The ping tells what is wrong with the record, so it never waits for what waits for that.
+        self._for_ping = for_ping
         self._announcer = announcer
         self._sections = sections
         # Renewals never wait behind the writes of what they are for.
@@ -94,14 +103,22 @@ class PostgresStore(Reader):
             opened() as database,
             opened() as for_sections,
             opened(size=LEASE_CONNECTIONS) as for_leases,
+            opened(size=1) as for_ping,
             Announcer.running(database) as announcer,
         ):
             sections = Sections(for_sections, wait_seconds=settings.command_timeout_seconds / 2)
-            yield cls(database, for_leases, announcer, sections, instance=instance)
+            yield cls(database, for_leases, announcer, sections, instance=instance, for_ping=for_ping)
 
-    async def ping(self) -> None:
-        """Raises ``StoreAwayError`` with the reason unless the database answers and is migrated."""
-        await self._leases_database.ping()
+    async def ping(self, *, thorough: bool = False) -> None:
+        """Write and commit a row. ``thorough``: new pages as well, on a connection of those that write the record.
+        Raises ``StoreAwayError`` with the reason."""
+        await self._for_ping.ping()
+        if thorough:
+            await self._database.ping_pages()
+
+    async def ping_reading(self) -> None:
+        """Raises ``StoreAwayError`` unless the record can be read."""
+        await self._for_ping.ping_reading()
 
     # --- messages from outside
 

@@ -38,6 +38,10 @@ class StoreAwayError(VesemirError):
     """The record cannot be reached or cannot write now. What was being written may be there or not: read it again."""
 
 
+class StoreBusyError(StoreAwayError):
+    """Somebody else holds what this write needs; others may be possible."""
+
+
 class WrongRecordError(StoreAwayError):
     """The record belongs to another installation (``amqp.namespace``): nothing of it may be touched."""
 

@@ -101,6 +101,10 @@ class HealthRegistry:
             _follow(self._gates[name], self._parts[name].state)
         return self._gates[name]
 
+    def is_up(self, name: str) -> bool:
+        part = self._parts.get(name)
+        return part is not None and part.state is PartState.UP
+
     def drain(self) -> None:
         """No more work is taken, until the end: called once at the beginning of stopping."""
         if self._draining_since is None:

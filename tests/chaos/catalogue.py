@@ -13,6 +13,7 @@ from tests.chaos import (
     faults_messages,
     faults_prepare,
     faults_record,
+    faults_refused,
     faults_traffic,
     faults_upgrade,
 )
@@ -69,6 +70,7 @@ FAULTS = (
     Fault("32", "HAProxy reloaded in mid-deployment", faults_traffic.haproxy_reloaded),
     Fault("33", "host key changed", faults_hosts.host_key_changed, most=5),
     Fault("34", "disk full; login that prints", faults_hosts.full_disk_and_noise, alone=True, most=5),
+    Fault("35", "writes refused, connections flap, delivery limit 20", faults_refused.flaps),
     Fault("36", "the node that leads the queue killed", faults_cluster.leader_killed, ha="brokers"),
     Fault("37", "an instance's node cut off from the other two", faults_cluster.minority_cut_off, ha="brokers"),
     Fault("38", "nodes restarted one after the other under load", faults_cluster.nodes_restarted, ha="brokers"),
@@ -76,6 +78,7 @@ FAULTS = (
     Fault("40", "primary killed, the synchronous standby promoted", faults_cluster.primary_killed, ha="databases"),
     Fault("41", "failover during COMMIT", faults_cluster.commit_in_failover, ha="databases"),
     Fault("42", "the old primary writable beside the new one", faults_cluster.old_primary_comes_back, ha="databases"),
+    Fault("43", "disk full, read-only, no connection left, a lock", faults_refused.refuses, alone=True),
     Fault("48", "killed in prepare", faults_prepare.in_prepare),
     Fault("48b", "killed between prepare and drain", faults_prepare.before_drain),
     Fault(

@@ -12,7 +12,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 from tests.fuzz.mutation import AWKWARD_BYTES, nearly
 
-from vesemir.adapters.amqp.consumer import _as_incoming
+from vesemir.adapters.amqp.deliveries import as_incoming
 from vesemir.adapters.amqp.lenient import LenientReader
 from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.observe import SilentLog
@@ -144,6 +144,6 @@ def delivered(frame: bytes, body: bytes, *, redelivered: bool = False) -> Callab
         rest = await lenient.readexactly(6)
         size = struct.unpack(">I", rest[2:])[0]
         _, _, header = pamqp.frame.unmarshal(head + rest + await lenient.readexactly(size + 1))
-        return _as_incoming(SimpleNamespace(header=header, body=body, redelivered=redelivered))  # type: ignore[arg-type]
+        return as_incoming(SimpleNamespace(header=header, body=body, redelivered=redelivered))  # type: ignore[arg-type]
 
     return read

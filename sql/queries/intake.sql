@@ -2,10 +2,15 @@
 
 -- name: remember_requests
 -- Remember ids, each given once; those that come back were not known. Waits for another transaction's insert of the same
--- id. Sorted, so that two groups wait for each other in one order only.
+-- id. Sorted, so that two groups wait for each other in one order only. After a restore, events of before it, and those
+-- that do not say when they were sent, are not remembered: the lost record may have known them.
 INSERT INTO known_request (deployment_id, body_hash)
 SELECT asked.deployment_id, asked.body_hash
-FROM unnest(:ids::text[], :hashes::bytea[]) AS asked (deployment_id, body_hash) ORDER BY asked.deployment_id
+FROM unnest(:ids::text[], :hashes::bytea[], :sent::float8[]) AS asked (deployment_id, body_hash, sent)
+WHERE NOT EXISTS (
+    SELECT FROM restored
+    WHERE repeats_accepted_at IS NULL AND restored_at >= coalesce(to_timestamp(asked.sent), '-infinity'))
+ORDER BY asked.deployment_id
 ON CONFLICT (deployment_id) DO NOTHING
 RETURNING deployment_id;
 

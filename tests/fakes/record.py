@@ -197,6 +197,8 @@ class Record:
     """``skip(seconds)`` lets leases run out; ``away`` makes every call fail as an unreachable database would."""
 
     away: bool = False
+    restored_at: float | None = None
+    """Since when only newer events are taken, in the messages' seconds; None: all are."""
     known: dict[str, bytes] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     destinations: list[FakeDestination] = field(default_factory=list)

@@ -159,6 +159,9 @@ class FakeStore(FakeOutbox):
         now = await self.turn()
         if new.deployment_id in self.record.known:
             return self._repeat(new, destination, now)
+        restored_at = self.record.restored_at
+        if restored_at is not None and (new.sent_at is None or new.sent_at <= restored_at):
+            return AcceptKind.BEFORE_RESTORE
         self.record.known[new.deployment_id] = new.body_hash
         row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
         event = AnyEvent("deployment.accepted", {"position": len(self.record.open_in_lane(row.lane))})

@@ -10,6 +10,7 @@ from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
 from vesemir.adapters.postgres.migrations import check_writes, installation, pending
+from vesemir.adapters.postgres.restored import restored_since
 from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
 from vesemir.cli.configuration import ConfigurationError, load_settings
 from vesemir.cli.consumers import CheckWarning, broker_lines
@@ -131,6 +132,11 @@ def _database(settings: Settings) -> Iterator[str]:
         )
     asyncio.run(check_writes(dsn))
     yield "answers, can be written, and its schema is up to date"
+    if (since := asyncio.run(restored_since(dsn))) is not None:
+        yield CheckWarning(
+            f"it was restored from a backup at {since:%Y-%m-%d %H:%M:%S %Z}: events sent before are refused if their "
+            "ids are not known, until `vesemir migrate --accept-repeats` (docs/restore.md)"
+        )
 
 
 def _inventory(settings: Settings) -> Iterator[str]:

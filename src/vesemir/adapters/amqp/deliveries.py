@@ -165,4 +165,5 @@ def as_incoming(message: DeliveredMessage) -> IncomingMessage:
         redelivered=bool(message.redelivered),
         headers=properties.headers or {},
         content_encoding=properties.content_encoding,
+        sent_at=properties.timestamp.timestamp() if properties.timestamp else None,
     )

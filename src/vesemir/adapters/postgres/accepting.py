@@ -31,7 +31,10 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
     for asked in group:
         first.setdefault(asked.new.deployment_id, asked)
     rows = await statements().remember_requests.rows(
-        connection, ids=list(first), hashes=[asked.new.body_hash for asked in first.values()]
+        connection,
+        ids=list(first),
+        hashes=[asked.new.body_hash for asked in first.values()],
+        sent=[asked.new.sent_at for asked in first.values()],
     )
     fresh = {row["deployment_id"] for row in rows}
     new = [asked for name, asked in first.items() if name in fresh]
@@ -81,6 +84,8 @@ async def _insert(connection: Connection, group: Sequence[Arrival], *, instance:
 
 async def _repeat(connection: Connection, new: NewDeployment, destination: Destination | None) -> AcceptKind:
     known = await statements().known_body_hash.value(connection, deployment_id=new.deployment_id)
+    if known is None:
+        return AcceptKind.BEFORE_RESTORE
     if known != new.body_hash:
         return AcceptKind.CONFLICT
     reached = await statements().lock_for_repeat.row(connection, deployment_id=new.deployment_id)

@@ -122,6 +122,15 @@ class IntakeRules:
         return _refuse(request, code, problems) if problems else None
 
 
+_CONFLICTS = {
+    AcceptKind.CONFLICT: "was used before with another body; a new deployment needs a new id",
+    AcceptKind.BEFORE_RESTORE: (
+        "may have run already: the record was restored from a backup, and this event was sent before that, or does not "
+        "say when (AMQP timestamp); send it with a new id, or `vesemir migrate --accept-repeats` takes it as it is"
+    ),
+}
+
+
 class Intake:
     """The handler of the deployments queue. ``on_accepted``: there may be something to claim or to publish."""
 
@@ -156,8 +165,8 @@ class Intake:
         reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(self._new(judged, message), _destination(message))
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
-        if kind is AcceptKind.CONFLICT:
-            problem = Problem("deployment_id", "was used before with another body; a new deployment needs a new id")
+        if text := _CONFLICTS.get(kind):
+            problem = Problem("deployment_id", text)
             await self._refuse(message, _refuse(request, FailureCode.REQUEST_CONFLICT, [problem]))
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
@@ -195,6 +204,7 @@ class Intake:
             user_id=message.user_id,
             sealed=sealed,
             defaults=DEFAULTS,
+            sent_at=message.sent_at,
         )
 
     async def _is_repeat(self, parsed: Parsed) -> bool:

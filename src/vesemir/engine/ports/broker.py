@@ -24,6 +24,8 @@ class IncomingMessage:
     redelivered: bool
     headers: Mapping[str, object] = field(default_factory=dict)
     content_encoding: str | None = None
+    sent_at: float | None = None
+    """Its ``timestamp``, in seconds since 1970: what the requester's clock said, in whole seconds."""
 
     @property
     def properties(self) -> MessageProperties:

@@ -41,6 +41,8 @@ class NewDeployment:
     sealed: bytes | None = None
     defaults: Json | None = None
     """What the request means where it is silent, by the release that accepted it; None: by release 0.1."""
+    sent_at: float | None = None
+    """When its message says that it was sent, in seconds since 1970; not kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,12 +47,17 @@ class WrongRecordError(StoreAwayError):
 
 
 class AcceptKind(StrEnum):
-    """``CLEANED``: it ended long ago, and of its record only the result is left (``kept_result``)."""
+    """``CLEANED``: it ended long ago, and of its record only the result is left (``kept_result``).
+
+    ``BEFORE_RESTORE``: the record was restored from a backup, does not know the id, and the event is older or does not
+    say when it was sent: the lost record may have run it. Nothing was changed.
+    """
 
     ACCEPTED = "accepted"
     REPEATED = "repeated"
     CLEANED = "repeated after the clean-up"
     CONFLICT = "conflict"
+    BEFORE_RESTORE = "sent before the record was restored"
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class FakeChannel:
 
     def message(self, tag: int) -> Any:
         properties = SimpleNamespace(
-            reply_to=None, correlation_id=None, user_id=None, headers=None, content_encoding=None
+            reply_to=None, correlation_id=None, user_id=None, headers=None, content_encoding=None, timestamp=None
         )
         header = SimpleNamespace(properties=properties)
         return SimpleNamespace(body=b"%d" % tag, header=header, redelivered=False, delivery_tag=tag, channel=self)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,6 +98,18 @@ async def test_the_same_id_with_another_body_is_a_conflict_and_the_first_stays(d
     assert answer["failure"]["details"][0]["field"] == "deployment_id"
     assert door.world.row().new.version == "2.0.0"
     assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REJECTED]
+
+
+async def test_after_a_restore_an_older_event_is_refused_and_a_newer_one_taken(door: Door) -> None:
+    """The lost record may have run it; one that does not say when it was sent may be as old."""
+    door.world.record.restored_at = 1000.0
+    for sent_at in (999.0, 1000.0, None):
+        await door.intake.handle(replace(incoming(door.event()), sent_at=sent_at))
+    assert [answer["failure"]["code"] for answer in door.answered()] == ["request.conflict"] * 3
+    assert "restored from a backup" in door.answered()[0]["failure"]["message"]
+    assert door.meters.events == [IntakeOutcome.REJECTED] * 3
+    await door.intake.handle(replace(incoming(door.event()), sent_at=1001.0))
+    assert door.meters.events[-1] is IntakeOutcome.ACCEPTED
 
 
 @pytest.mark.parametrize(

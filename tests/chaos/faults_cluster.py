@@ -95,8 +95,8 @@ async def all_brokers_away(arena: Arena, blow: Try) -> None:
     await asyncio.gather(*(ha.kill(arena.lab, name) for name in names))
     await asyncio.gather(*(instance.health(503, 60) for instance in arena.instances))
     await asyncio.sleep(AWAY_SECONDS)
-    for name in names:  # each by itself: they share a file that says how they were started
-        await ha.nodes(arena.lab).start(name)
+    # Side by side: a node of a cluster that was stopped as a whole waits for the last one that stopped.
+    await asyncio.gather(*(ha.nodes(arena.lab).start(name) for name in names))
     back = time.time()
     await asyncio.gather(*(instance.health(200, 90) for instance in arena.instances))
     await _goes_on(arena, blow, since=back)

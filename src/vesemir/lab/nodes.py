@@ -96,7 +96,10 @@ class LabNodes:
                 await asyncio.sleep(0.05)  # no children of ours, so nothing tells of their end
 
     async def start(self, name: str) -> None:
-        """Start it as before; returns when it takes clients."""
+        """Start it as before; returns when it takes clients.
+
+        A broker that was the last to stop is waited for by the others: after all were stopped, start them side by side.
+        """
         node = self.node(name)
         if _runs(int(node["pid"])):
             raise LabError(f"{name} runs already (process {node['pid']})")
@@ -150,6 +153,8 @@ class LabNodes:
         await self.control(name, "eval", expression.format(others=others))
 
     def _say_pid(self, name: str, pid: int) -> None:
+        """In ``lab.json`` as it is now: other nodes may be started at the same time."""
+        self.lab.update(read_lab(self.places))
         for kind in ("rabbitmq_nodes", "postgres_nodes"):
             for node in self.lab[kind]:
                 if node["name"] == name:

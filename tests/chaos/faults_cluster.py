@@ -170,8 +170,10 @@ async def old_primary_comes_back(arena: Arena, blow: Try) -> None:
         for each in asked:
             await arena.result(each)
         await ha.nodes(arena.lab).partition("postgres2")
-        await asyncio.gather(*(instance.health(503, 60) for instance in arena.instances))
-        await ha.nodes(arena.lab).heal("postgres2")
+        try:
+            await asyncio.gather(*(instance.health(503, 60) for instance in arena.instances))
+        finally:
+            await ha.nodes(arena.lab).heal("postgres2")
         await asyncio.gather(*(instance.health(200, 60) for instance in arena.instances))
         after = await _transactions(old)
         blow.expect(before == after, f"the old primary has {after - before} transactions more")

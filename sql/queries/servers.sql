@@ -32,6 +32,7 @@ SELECT command, deployment_id, traffic, backend, requested_by, reason, ordered_a
 FROM server_order WHERE lane = :lane AND target = :target ORDER BY order_id DESC LIMIT 1;
 
 -- name: keep_order!
+-- What a person ordered for a server; the last one is what is wanted.
 INSERT INTO server_order (lane, target, command, deployment_id, traffic, backend, requested_by, reason)
 VALUES (:lane, :target, :command, :deployment_id, :traffic, :backend, :requested_by, :reason);
 

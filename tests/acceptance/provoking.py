@@ -5,6 +5,7 @@ does what the entry says, and returns the deploy event that must succeed then.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -54,10 +55,9 @@ def with_changes(**changes: Any) -> Callable[[Lab, Sites, Event], Event]:
 def set_ready(lab: Lab, event: Event, name: str) -> None:
     """Type what ``vesemir status ID`` prints for a server that the failed deployment left drained."""
     said = vesemir("status", event["deployment_id"], env=lab["env"])
-    server = f"{lab['backend']}/{name} "
-    command = next(line for line in said.splitlines() if line.strip().startswith(f"echo 'set server {server}"))
-    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=20, check=True)
-    assert done.stdout.strip() == "", "an empty answer is success"
+    command = next(line for line in said.splitlines() if line.strip().startswith("vesemir ready "))
+    assert f" {name} " in command
+    vesemir(*shlex.split(command)[1:], env=lab["env"])
     until(lambda: lab.servers()[name].is_back, what=f"{name} is back in traffic")
 
 

@@ -116,7 +116,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(10, "`notify` · `schema`", ("notify", "init")),
     NotYet(7, "All but `run`, `check`, `migrate`"),
     # 7. The lab
-    NotYet(4, "`--bastion` adds a jump host, and boxes"),
     NotYet(7, "- `lab.json` has `tokens`"),
 )
 

@@ -78,3 +78,12 @@ def test_answers_before_the_answer_end() -> None:
 def test_what_is_no_http_is_an_error() -> None:
     with pytest.raises(h11.ProtocolError):
         HttpExchange().feed(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://box/a b", "http://box/ü", "http://box/a\nb", "http://box:port/", "http://[::1/", "https://box/"]
+)
+def test_an_address_that_no_request_can_be_made_of_is_a_failed_try(url: str) -> None:
+    """What a variable of a host or a parameter made of it: not an error of our own."""
+    with pytest.raises(ConnectionError):
+        HttpRequest.of(url)

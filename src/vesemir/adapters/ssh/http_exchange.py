@@ -7,7 +7,7 @@ the body's limit.
 import zlib
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import h11
 
@@ -31,20 +31,27 @@ class HttpRequest:
 
     @classmethod
     def of(cls, url: str) -> "HttpRequest":
-        """Raises ``ConnectionError`` for an address that is none."""
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise ConnectionError(f"{url} is no http:// address; a health check on the host itself needs no TLS")
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = [
-            ("Host", parts.netloc.rpartition("@")[2]),
-            ("User-Agent", "vesemir"),
-            ("Accept-Encoding", "identity"),
-            ("Connection", "close"),
-        ]
-        protocol = h11.Connection(h11.CLIENT)
-        head = protocol.send(h11.Request(method="GET", target=path, headers=headers)) or b""
-        return cls(parts.hostname, parts.port or 80, head + (protocol.send(h11.EndOfMessage()) or b""))
+        """Raises ``ConnectionError`` for an address that is none, or that no request can be made of."""
+        try:
+            parts = urlsplit(url)
+            if parts.scheme != "http" or not parts.hostname:
+                raise ConnectionError(f"{url} is no http:// address; a health check on the host itself needs no TLS")
+            return cls(parts.hostname, parts.port or 80, _get(parts))
+        except (h11.ProtocolError, ValueError) as error:
+            raise ConnectionError(f"{url} is no address that can be asked: {error}") from error
+
+
+def _get(parts: SplitResult) -> bytes:
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    headers = [
+        ("Host", parts.netloc.rpartition("@")[2]),
+        ("User-Agent", "vesemir"),
+        ("Accept-Encoding", "identity"),
+        ("Connection", "close"),
+    ]
+    protocol = h11.Connection(h11.CLIENT)
+    head = protocol.send(h11.Request(method="GET", target=path, headers=headers)) or b""
+    return head + (protocol.send(h11.EndOfMessage()) or b"")
 
 
 class HttpExchange:

@@ -5,6 +5,7 @@
 SELECT setval('vesemir_epoch', (SELECT last_value FROM vesemir_epoch) + :epochs::bigint);
 
 -- name: mark_restored
+-- The record was restored from a backup: ids of older events are refused until that is accepted.
 INSERT INTO restored DEFAULT VALUES RETURNING restored_at;
 
 -- name: accept_repeats

@@ -28,7 +28,9 @@ async def test_an_outage_costs_a_message_one_return_for_each_instance_however_of
             asked = await site.ask(EVENTS)
             await site.unhealthy()
             for instance in site.instances:
-                assert "read-only" in await instance.reason()
+                async with asyncio.timeout(10):  # the connections that the refusal ended are told of first
+                    while "read-only" not in await instance.reason():
+                        await asyncio.sleep(0.1)
                 assert (await instance.get("/health/api"))[0] == 200
             for _ in range(FLAPS):
                 await asyncio.gather(*(instance.flap() for instance in site.instances))

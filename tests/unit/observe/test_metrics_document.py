@@ -41,7 +41,17 @@ def names_in(expression: str) -> set[str]:
 
 def test_the_table_is_what_an_instance_exposes() -> None:
     health = HealthRegistry()
-    for part in (PUBLISH_PART, CONSUME_PART, RECORD_PART, READING_PART, "recipes", "policy", "inventory", "ssh"):
+    for part in (
+        PUBLISH_PART,
+        CONSUME_PART,
+        RECORD_PART,
+        READING_PART,
+        "recipes",
+        "policy",
+        "inventory",
+        "ssh",
+        "secrets",
+    ):
         health.expect(part)
     text, _ = PrometheusMeters().exposition(health)
     assert exposed(text.decode()) == documented()

@@ -80,9 +80,7 @@ def test_what_is_no_http_is_an_error() -> None:
         HttpExchange().feed(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
 
 
-@pytest.mark.parametrize(
-    "url", ["http://box/a b", "http://box/ü", "http://box:port/", "http://[::1/", "https://box/"]
-)
+@pytest.mark.parametrize("url", ["http://box/a b", "http://box/ü", "http://box:port/", "http://[::1/", "https://box/"])
 def test_an_address_that_no_request_can_be_made_of_is_a_failed_try(url: str) -> None:
     """What a variable of a host or a parameter made of it: not an error of our own."""
     with pytest.raises(ConnectionError):

@@ -44,6 +44,14 @@ class ReloadedFiles(Generic[T]):
         self._stamp = self._seen()
         self._reading = read(None)
 
+    @classmethod
+    def of(cls, file: Path | None, first: T, again: Callable[[Path, T], Reading[T]]) -> "ReloadedFiles[T]":
+        """Of one file, or of none that could change. ``first`` was read already; ``again(file, before)`` reads it."""
+        files = [] if file is None else [file]
+        return cls(
+            lambda: stamp_of(files), lambda before: Reading(first) if before is None else again(files[0], before)
+        )
+
     @property
     def current(self) -> T:
         return self._reading.current

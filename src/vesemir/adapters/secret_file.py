@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import unquote, urlsplit
 
-from vesemir.adapters.reloaded_files import Reading, ReloadedFiles, stamp_of
+from vesemir.adapters.reloaded_files import Reading, ReloadedFiles
 from vesemir.engine.ports.observe import Log, SilentLog
 
 
@@ -40,10 +40,7 @@ class SecretFile:
         self._log = log
         self._refuse = refuse
         self._hide = hide
-        files = [] if file is None else [file]
-        self._reloading = ReloadedFiles(
-            lambda: stamp_of(files), lambda before: Reading(given) if before is None else self._again(files[0], before)
-        )
+        self._reloading = ReloadedFiles.of(file, given, self._again)
 
     @classmethod
     def fixed(cls, name: str, given: str) -> Self:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from vesemir.adapters.policy.models import PolicyTable
 from vesemir.adapters.policy.policy_builder import PolicyBuilder
-from vesemir.adapters.reloaded_files import Reading, ReloadedFiles, stamp_of
+from vesemir.adapters.reloaded_files import Reading, ReloadedFiles
 from vesemir.adapters.toml_lines import key_lines, line_of, parse_toml, path_text, reason_of, syntax_line
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy
@@ -60,10 +60,7 @@ class PolicyFile:
         """Raises ``PolicyFileError``; later problems go to ``log`` instead."""
         self._log = log
         first = ALLOW_ALL if file is None else read_policy(file)
-        files = [] if file is None else [file]
-        self._reloading = ReloadedFiles(
-            lambda: stamp_of(files), lambda before: Reading(first) if before is None else self._again(files[0], before)
-        )
+        self._reloading = ReloadedFiles.of(file, first, self._again)
 
     @property
     def current(self) -> Policy:

@@ -1,6 +1,7 @@
 """Rows to what people and programs see of the record."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from asyncpg import Record as Row
@@ -128,15 +129,7 @@ def _target(row: Row) -> TargetView:
 def _left_drained(row: Row) -> DrainedServerView | None:
     if row["drained_by"] is None:
         return None
-    return DrainedServerView(
-        lane=row["drained_lane"],
-        target=row["name"],
-        deployment_id=row["drained_by"],
-        since=moment_of(row["drained_since"]),
-        seen_at=timestamp(row["seen_at"]),
-        seen_by=row["seen_by"],
-        known_seconds_ago=row["known_seconds_ago"],
-    )
+    return _drained(row, row["drained_lane"], row["name"], row["drained_by"], row["drained_since"])
 
 
 def _destination(row: Row, last_sequence: int) -> DestinationView:
@@ -153,11 +146,16 @@ def _destination(row: Row, last_sequence: int) -> DestinationView:
 
 
 def drained_of(row: Row) -> DrainedServerView:
+    return _drained(row, row["lane"], row["target"], row["deployment_id"], row["since"])
+
+
+def _drained(row: Row, lane: str, target: str, deployment_id: str, since: datetime) -> DrainedServerView:
+    """With what the row says of the last look at it."""
     return DrainedServerView(
-        lane=row["lane"],
-        target=row["target"],
-        deployment_id=row["deployment_id"],
-        since=moment_of(row["since"]),
+        lane=lane,
+        target=target,
+        deployment_id=deployment_id,
+        since=moment_of(since),
         seen_at=timestamp(row["seen_at"]),
         seen_by=row["seen_by"],
         known_seconds_ago=row["known_seconds_ago"],

@@ -1,41 +1,23 @@
 """A release that does not start, at 100 % on a real HAProxy with agent checks: one server stays, the next heals all."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from tests.fakes.hosts import SUCCEEDED, failed
+from tests.integration.behind_haproxy import WorldBehindHaproxy
 from tests.integration.haproxy_server import (
-    DirectHosts,
     Haproxies,
     HaproxyServer,
-    TinyApp,
     address_of,
     eventually,
     haproxies,
 )
-from tests.unit.engine.world import InstanceStore, Lines, World
-
-from vesemir.adapters.haproxy import HaproxyBoxes
-from vesemir.engine.target.context import EnginePorts
-from vesemir.settings import HaproxySettings
+from tests.unit.engine.world import World
 
 __all__ = ["haproxies"]
 
 RUNNING = 0x01
 """The bit of ``srv_agent_state`` that is set while the agent is just being asked."""
-
-
-class BehindHaproxy(World):
-    """The engine on a fake record and fake hosts, with a real HAProxy."""
-
-    def __init__(self, apps: dict[str, TinyApp], haproxy: HaproxyServer) -> None:
-        super().__init__(len(apps))
-        self.inventory.targets["lb1"] = haproxy.target
-
-    def ports(self, store: InstanceStore, log: Lines) -> EnginePorts:
-        balancers = HaproxyBoxes(DirectHosts(), HaproxySettings())  # type: ignore[arg-type]
-        return replace(super().ports(store, log), balancers=balancers)
 
 
 async def well(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -57,7 +39,7 @@ async def test_one_serves_throughout_and_the_next_good_release_heals_the_others(
     agent = await asyncio.start_server(well, "127.0.0.1", 0)
     port = agent.sockets[0].getsockname()[1]
     server = await haproxies.haproxy(address_of(apps, more=f"agent-check agent-port {port} agent-inter 100ms"))
-    async with agent, BehindHaproxy(apps, server) as world:
+    async with agent, WorldBehindHaproxy(apps, server) as world:
         world.hosts.step_seconds = 0.05
         world.instance()
         before = await states(server)

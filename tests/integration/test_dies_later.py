@@ -1,12 +1,11 @@
 """An application that answers its checks and dies later (cases dies-later), on a real HAProxy: the rollout sees it."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.integration.behind_haproxy import WorldBehindHaproxy
 from tests.integration.haproxy_server import (
-    DirectHosts,
     Haproxies,
     HaproxyServer,
     TinyApp,
@@ -14,14 +13,10 @@ from tests.integration.haproxy_server import (
     eventually,
     haproxies,
 )
-from tests.unit.engine.world import InstanceStore, Lines, World
 
-from vesemir.adapters.haproxy import HaproxyBoxes
 from vesemir.domain.step import StepKey
 from vesemir.engine.deployment import look_again
 from vesemir.engine.ports.hosts import Ticket
-from vesemir.engine.target.context import EnginePorts
-from vesemir.settings import HaproxySettings
 
 __all__ = ["haproxies"]
 
@@ -29,20 +24,15 @@ LIVES_SECONDS = 2.0
 """From its start; the case has 4, and a shorter pause between the looks makes it the same."""
 
 
-class DyingRelease(World):
-    """The engine on a fake record and fake hosts, with a real HAProxy. ``switch`` starts an application that dies."""
+class DyingRelease(WorldBehindHaproxy):
+    """``switch`` starts an application that dies."""
 
     def __init__(self, apps: dict[str, TinyApp], haproxy: HaproxyServer) -> None:
-        super().__init__(len(apps))
+        super().__init__(apps, haproxy)
         self._apps = apps
         self._dying: list[asyncio.Task[None]] = []
-        self.inventory.targets["lb1"] = haproxy.target
         self.hosts.step_seconds = 0.05
         self.hosts.on_run = self._on_run
-
-    def ports(self, store: InstanceStore, log: Lines) -> EnginePorts:
-        balancers = HaproxyBoxes(DirectHosts(), HaproxySettings())  # type: ignore[arg-type]
-        return replace(super().ports(store, log), balancers=balancers)
 
     def _on_run(self, target: str, key: StepKey, _ticket: Ticket) -> None:
         if key.step == "switch":

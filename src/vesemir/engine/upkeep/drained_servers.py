@@ -1,7 +1,7 @@
 """Servers that results left drained: looked at in HAProxy now and then, until somebody has put them back.
 
 The next deployment would find out too, but it may come in a month, and until then people would be called for what they
-mended long ago. Only read: nothing here changes HAProxy. What cannot be read stays as the record has it, with when it
+repaired long ago. Only read: nothing here changes HAProxy. What cannot be read stays as the record has it, with when it
 was seen last.
 """
 

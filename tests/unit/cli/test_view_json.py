@@ -88,14 +88,6 @@ def test_what_is_in_a_view_is_shown_as_plain_json_too() -> None:
     assert (shown["targets"][0]["status"], shown["targets"][0]["direction"]) == ("timed_out", "forward")
 
 
-@pytest.mark.parametrize(
-    ("haproxy", "server"),
-    [(None, None), ({"backend": "shop"}, "shop/web1"), ({"backend": "shop", "server": "s-{name}"}, "shop/s-web1")],
-)
-def test_the_server_of_a_target_is_that_of_the_request(haproxy: dict[str, str] | None, server: str | None) -> None:
-    assert a_view(request={"haproxy": haproxy} if haproxy else {}).server_of("web1") == server
-
-
 def test_a_request_may_ask_for_an_approval() -> None:
     assert a_view().approve_after is None
     assert a_view(request={"rollout": {"approve_after": "canary"}}).approve_after == "canary"

@@ -187,15 +187,6 @@ class DeploymentView(DeploymentSummary):
         found: str | None = self.request.get("rollout", {}).get("approve_after")
         return found
 
-    def server_of(self, target: str) -> str | None:
-        """BACKEND/SERVER in HAProxy, with commas between where there are several backends; None without any."""
-        haproxy = self.request.get("haproxy")
-        if not haproxy:
-            return None
-        server = str(haproxy.get("server") or "{name}").replace("{name}", target)
-        asked = haproxy["backend"]
-        return ", ".join(f"{backend}/{server}" for backend in ([asked] if isinstance(asked, str) else asked))
-
 
 class InstanceState(StrEnum):
     """``STOPPED``: it said so. ``SILENT``: it was not heard of for a while."""

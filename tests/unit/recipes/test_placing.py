@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,14 +60,20 @@ class Site(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def site() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+@contextmanager
+def served(handler: type[Site]) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with served(Site) as address:
+        yield address
 
 
 def test_the_command_is_fixed_and_everything_variable_is_in_its_environment() -> None:
@@ -152,6 +160,31 @@ def test_doing_it_again_keeps_what_is_there_even_without_the_upload(tmp_path: Pa
 def test_what_a_killed_try_left_is_cleared_away(tmp_path: Path, uploaded: Path) -> None:
     (tmp_path / ".file.vesemir-123").write_text("half")
     assert run(place_command(fetch("file:///x", tmp_path / "file"), str(uploaded))).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_two_deployments_that_place_one_file_at_once_both_succeed(tmp_path: Path, uploaded: Path) -> None:
+    """The second clears away what a killed try left, and not what the first one is still writing."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Site):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(CONTENT)))
+            self.end_headers()
+            self.wfile.write(CONTENT[:10])
+            begun.set()
+            go_on.wait(30)
+            self.wfile.write(CONTENT[10:])
+
+    with served(Slow) as site, ThreadPoolExecutor(1) as beside:
+        first = beside.submit(run, fetch_command(fetch(f"{site}/file", tmp_path / "file")))
+        assert begun.wait(30)
+        second = run(place_command(put(tmp_path / "file"), str(uploaded)))
+        go_on.set()
+        done = first.result(30)
+    assert (second.returncode, second.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 

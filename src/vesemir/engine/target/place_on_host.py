@@ -8,6 +8,7 @@ Standard library only, on Python 3.6 and later: the whole text is the argument o
 at once is imported late, and names that only mypy reads are not imported at all.
 """
 
+import fcntl
 import grp
 import hashlib
 import os
@@ -103,15 +104,40 @@ class Placement:
         return kept
 
     def _clear(self) -> None:
-        """Make the folder, and remove what a try that was killed has left in it."""
+        """Make the folder, and remove what a try that was killed has left in it.
+
+        What is locked belongs to a try that lives: another deployment may place the same file at the same time.
+        """
         os.makedirs(self.folder, exist_ok=True)
         for name in os.listdir(self.folder):
             if name.startswith(self.prefix):
-                os.unlink(os.path.join(self.folder, name))
+                self._remove_abandoned(os.path.join(self.folder, name))
+
+    def _remove_abandoned(self, path: str) -> None:
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # gone by now, or of another user, who may still write it
+            return
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path)
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        finally:
+            os.close(file)
+
+    def _begun(self) -> int:
+        """A new file beside the destination, locked as long as this program lives."""
+        file = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file).st_nlink:
+            return file
+        os.close(file)  # another try removed it before it was locked
+        return self._begun()
 
     def _written(self) -> int:
         """The open file beside the destination, complete and checked."""
-        file = os.open(self.part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        file = self._begun()
         with os.fdopen(os.dup(file), "wb") as out:
             content = Content(out)
             origin = Download(self, content).run() if self.url else self._copy(content)

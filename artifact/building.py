@@ -37,11 +37,13 @@ def build(tree: Path, out: Path, *, epoch: int, wheels: Path, version: str | Non
         content = Path(scratch) / f"vesemir-{version}"
         house = content / "wheels"
         house.mkdir(parents=True)
-        libraries = wheelhouse.download(_lock(tree), wheels / _lock_name(tree))
-        for wheel in libraries:
-            shutil.copyfile(wheel.path, house / wheel.path.name)
         own = wheelhouse.build_own(tree, house, epoch=epoch)
-        everything = sorted([*libraries, own], key=lambda one: one.name)
+        everything = {}
+        for python in wheelhouse.PYTHONS:
+            libraries = wheelhouse.download(_lock(tree, python), wheels / f"{_lock_name(tree)}-{python}", python)
+            for wheel in libraries:
+                shutil.copyfile(wheel.path, house / wheel.path.name)
+            everything[python] = sorted([*libraries, own], key=lambda one: one.name)
         _write(content / "requirements.txt", wheelhouse.requirements(everything))
         _write(content / "sbom.json", sbom.bill(everything, own=own, epoch=epoch))
         shutil.copyfile(tree / "artifact" / "install.py", content / "install")
@@ -87,8 +89,8 @@ def _supervisor(tree: Path) -> str:
     return done.stdout
 
 
-def _lock(tree: Path) -> list[wheelhouse.Locked]:
-    return wheelhouse.locked((tree / "requirements" / "runtime.txt").read_text(encoding="utf-8"))
+def _lock(tree: Path, python: str) -> list[wheelhouse.Locked]:
+    return wheelhouse.locked((tree / "requirements" / "runtime.txt").read_text(encoding="utf-8"), python)
 
 
 def _lock_name(tree: Path) -> str:

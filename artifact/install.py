@@ -5,8 +5,8 @@
     ./install --switch              and points /opt/vesemir/current to it, by one rename
     ./install --prefix DIR --python /usr/bin/python3.11 --keep 5
 
-Run again it finds what is done already. It needs CPython 3.11 on x86-64 Linux with venv (Debian: python3-venv), and
-the right to write to the prefix, which the user that the daemon runs as must not have.
+Run again it finds what is done already. It needs CPython 3.11 or 3.13 on x86-64 Linux with venv (Debian 12 and 13:
+python3-venv), and the right to write to the prefix, which the user that the daemon runs as must not have.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-WANTED = (3, 11)
+WANTED = ("3.11", "3.13")
+"""The versions of CPython that wheels/ has files for."""
 COMPLETE = ".vesemir-complete"
 """In a release: the hash of the artifact's SHA256SUMS. Without it, the release was not finished."""
 
@@ -45,17 +46,16 @@ def check_content() -> str:
 
 
 def check_python(python: str) -> None:
-    """The wheels are for one version of CPython; better said here than by pip."""
+    """The wheels are for some versions of CPython; better said here than by pip."""
     probe = "import sys, platform; print(*sys.version_info[:2], platform.python_implementation())"
     try:
         said = subprocess.run([python, "-I", "-c", probe], check=True, capture_output=True, text=True).stdout.split()
     except (OSError, subprocess.CalledProcessError) as error:
         raise InstallError(f"{python} does not run ({error}); name another with --python") from None
-    if (int(said[0]), int(said[1]), said[2]) != (*WANTED, "CPython"):
-        wanted = ".".join(map(str, WANTED))
+    if f"{said[0]}.{said[1]}" not in WANTED or said[2] != "CPython":
         raise InstallError(
-            f"{python} is {said[2]} {said[0]}.{said[1]}, and the wheels are for CPython {wanted}: "
-            f"install it (Debian 12: python3) and name it with --python"
+            f"{python} is {said[2]} {said[0]}.{said[1]}, and the wheels are for CPython {' and '.join(WANTED)}: "
+            f"install one (Debian 12 and 13: python3) and name it with --python"
         )
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
         raise InstallError(f"this is {platform.system()} on {platform.machine()}; the wheels are for Linux on x86_64")

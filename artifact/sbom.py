@@ -3,6 +3,7 @@
 import json
 import uuid
 import zipfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.message import Message
 from email.parser import HeaderParser
@@ -13,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from artifact.source import BuildError
-from artifact.wheelhouse import TARGET, Wheel
+from artifact.wheelhouse import Wheel, target
 
 ACCEPTED = frozenset(
     {
@@ -44,12 +45,14 @@ WORDS = {"Apache 2": "Apache-2.0", "Apache License 2.0": "Apache-2.0", "BSD": "B
 NAMESPACE = uuid.UUID("6f1c1ac1-7c64-5ab5-9a6b-1c6f0f1d3c0e")
 
 
-def bill(wheels: list[Wheel], *, own: Wheel, epoch: int) -> str:
-    """The document. Raises ``BuildError`` for a licence that nobody has agreed to."""
-    told = {wheel.name: _metadata(wheel) for wheel in wheels}
-    components = [_component(wheel, told[wheel.name]) for wheel in wheels if wheel.name != own.name]
-    root = {**_component(own, told[own.name]), "type": "application"}
-    identity = "\n".join(f"{wheel.path.name} {wheel.sha256}" for wheel in wheels)
+def bill(wheels: Mapping[str, list[Wheel]], *, own: Wheel, epoch: int) -> str:
+    """The document, of the wheels for each Python. Raises ``BuildError`` for a licence that nobody has agreed to."""
+    files: dict[str, list[Wheel]] = {}
+    for wheel in sorted({one for every in wheels.values() for one in every}, key=lambda one: (one.name, one.path.name)):
+        files.setdefault(_purl(wheel), []).append(wheel)
+    told = {ref: _metadata(each[0]) for ref, each in files.items()}
+    parts = {ref: _component(each, told[ref]) for ref, each in files.items()}
+    identity = "\n".join(f"{wheel.path.name} {wheel.sha256}" for each in files.values() for wheel in each)
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.5.schema.json",
         "bomFormat": "CycloneDX",
@@ -58,17 +61,14 @@ def bill(wheels: list[Wheel], *, own: Wheel, epoch: int) -> str:
         "version": 1,
         "metadata": {
             "timestamp": datetime.fromtimestamp(epoch, UTC).isoformat().replace("+00:00", "Z"),
-            "component": root,
+            "component": {**parts[_purl(own)], "type": "application"},
             "properties": [
-                {"name": "vesemir:python", "value": f"CPython {TARGET['python_version']}"},
+                *({"name": "vesemir:python", "value": f"CPython {python}"} for python in wheels),
                 {"name": "vesemir:platform", "value": "manylinux x86_64"},
             ],
         },
-        "components": components,
-        "dependencies": [
-            {"ref": _purl(wheel), "dependsOn": _needs(told[wheel.name], wheels)}
-            for wheel in sorted(wheels, key=lambda one: one.name)
-        ],
+        "components": [part for ref, part in parts.items() if ref != _purl(own)],
+        "dependencies": [{"ref": ref, "dependsOn": _needs(told[ref], wheels)} for ref in files],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -79,18 +79,19 @@ def _metadata(wheel: Wheel) -> Message:
         return HeaderParser().parsestr(content.read(name).decode("utf-8"))
 
 
-def _component(wheel: Wheel, told: Message) -> dict[str, Any]:
-    licence = licence_of(told)
+def _component(wheels: list[Wheel], told: Message) -> dict[str, Any]:
+    """One version of a library: a file for every Python, or one for each."""
+    licence, first = licence_of(told), wheels[0]
     component: dict[str, Any] = {
         "type": "library",
-        "bom-ref": _purl(wheel),
-        "name": wheel.name,
-        "version": wheel.version,
+        "bom-ref": _purl(first),
+        "name": first.name,
+        "version": first.version,
         "description": str(told.get("Summary", "")),
-        "hashes": [{"alg": "SHA-256", "content": wheel.sha256}],
+        "hashes": [{"alg": "SHA-256", "content": wheel.sha256} for wheel in wheels],
         "licenses": [{"license": {"id": licence}}] if " " not in licence else [{"expression": licence}],
-        "purl": _purl(wheel),
-        "properties": [{"name": "vesemir:file", "value": wheel.path.name}],
+        "purl": _purl(first),
+        "properties": [{"name": "vesemir:file", "value": wheel.path.name} for wheel in wheels],
     }
     return component
 
@@ -112,14 +113,16 @@ def licence_of(told: Message) -> str:
     return licence
 
 
-def _needs(told: Message, wheels: list[Wheel]) -> list[str]:
-    here = {wheel.name: wheel for wheel in wheels}
+def _needs(told: Message, wheels: Mapping[str, list[Wheel]]) -> list[str]:
+    """By any of the Pythons."""
     needed = set()
-    for text in told.get_all("Requires-Dist", []):
-        requirement = Requirement(text)
-        name = canonicalize_name(requirement.name)
-        if name in here and (requirement.marker is None or requirement.marker.evaluate(dict(TARGET))):
-            needed.add(_purl(here[name]))
+    for python, every in wheels.items():
+        here = {wheel.name: wheel for wheel in every}
+        for text in told.get_all("Requires-Dist", []):
+            requirement = Requirement(text)
+            name = canonicalize_name(requirement.name)
+            if name in here and (requirement.marker is None or requirement.marker.evaluate(target(python))):
+                needed.add(_purl(here[name]))
     return sorted(needed)
 
 

@@ -1,6 +1,7 @@
 """The wheels: the libraries' by the hashes of the lock, for one platform, and our own, built from the tree.
 
-The lock serves every platform and so names many files of each version. What is shipped names exactly one.
+The lock serves every platform and so names many files of each version. What is shipped names one for each Python that
+it is for, and one for all of them where a library has such.
 """
 
 import contextlib
@@ -19,21 +20,19 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from artifact.source import BuildError
 from artifact.tarball import sha256
 
-PYTHON = "3.11"
+PYTHONS = {"3.11": "3.11.2", "3.13": "3.13.5"}
+"""Debian 12's and Debian 13's."""
 PLATFORMS = (*(f"manylinux_2_{minor}_x86_64" for minor in range(36, 16, -1)), "manylinux2014_x86_64")
 """glibc 2.36 is Debian 12's. Newest first: it decides which of several wheels pip takes."""
-TARGET: Mapping[str, str] = {
+_TARGET: Mapping[str, str] = {
     "implementation_name": "cpython",
     "os_name": "posix",
     "platform_machine": "x86_64",
     "platform_python_implementation": "CPython",
     "platform_system": "Linux",
-    "python_full_version": "3.11.2",
-    "python_version": PYTHON,
     "sys_platform": "linux",
     "extra": "",
 }
-"""What markers see: the machine that the artifact is for, not the one that builds it."""
 _LOCKED = re.compile(
     r"^(?P<requirement>[^\s#-][^\\\n]*?)\s*\\\n(?P<hashes>(?:[ ]+--hash=\S+(?:[ ]*\\)?\n)+)", re.MULTILINE
 )
@@ -57,12 +56,17 @@ class Wheel:
     sha256: str
 
 
-def locked(lock: str) -> list[Locked]:
-    """What of a lock with hashes is for the target, by name."""
+def target(python: str) -> dict[str, str]:
+    """What markers see: the machine that the artifact is for, not the one that builds it."""
+    return {**_TARGET, "python_version": python, "python_full_version": PYTHONS[python]}
+
+
+def locked(lock: str, python: str) -> list[Locked]:
+    """What of a lock with hashes is for one of ``PYTHONS``, by name."""
     found = []
     for match in _LOCKED.finditer(lock):
         requirement = Requirement(match["requirement"])
-        if requirement.marker is None or requirement.marker.evaluate(dict(TARGET)):
+        if requirement.marker is None or requirement.marker.evaluate(target(python)):
             version = str(requirement.specifier).removeprefix("==")
             name = canonicalize_name(requirement.name)
             found.append(Locked(name, version, tuple(_HASH.findall(match["hashes"]))))
@@ -71,15 +75,15 @@ def locked(lock: str) -> list[Locked]:
     return sorted(found, key=lambda one: one.name)
 
 
-def download(wanted: list[Locked], folder: Path) -> list[Wheel]:
-    """One wheel of each, by hash. ``folder`` is made by the first build that wants it, complete or not at all, and is
-    the next ones' cache: its name follows from the lock. Several builds at once may ask for it."""
+def download(wanted: list[Locked], folder: Path, python: str) -> list[Wheel]:
+    """One wheel of each for that Python, by hash. ``folder`` is made by the first build that wants it, complete or not
+    at all, and is the next ones' cache: its name follows from the lock. Several builds at once may ask for it."""
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".wheels-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
             fresh = Path(scratch) / folder.name
             fresh.mkdir()
-            _fetch(wanted, fresh)
+            _fetch(wanted, fresh, python)
             with contextlib.suppress(OSError):  # another build was quicker
                 fresh.rename(folder)
     have = {(wheel.name, wheel.version, f"sha256:{wheel.sha256}"): wheel for wheel in _wheels(folder)}
@@ -94,17 +98,17 @@ def _keys(one: Locked) -> list[tuple[str, str, str]]:
     return [(one.name, one.version, each) for each in one.hashes]
 
 
-def _fetch(wanted: list[Locked], folder: Path) -> None:
+def _fetch(wanted: list[Locked], folder: Path, python: str) -> None:
     lines = [f"{one.name}=={one.version} {' '.join(f'--hash={each}' for each in one.hashes)}\n" for one in wanted]
     list_file = folder / "wanted.txt"
     list_file.write_text("".join(lines), encoding="utf-8")
     where = [word for platform in PLATFORMS for word in ("--platform", platform)]
     how = ["-q", "--disable-pip-version-check", "--no-deps", "--require-hashes", "--only-binary=:all:"]
-    pip = [sys.executable, "-m", "pip", "download", *how, "--implementation", "cp", "--python-version", PYTHON]
+    pip = [sys.executable, "-m", "pip", "download", *how, "--implementation", "cp", "--python-version", python]
     words = [*pip, *where, "-d", str(folder), "-r", str(list_file)]
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     if done.returncode != 0:
-        raise BuildError(f"pip cannot bring every locked wheel for CPython {PYTHON} on x86-64 Linux:\n{done.stderr}")
+        raise BuildError(f"pip cannot bring every locked wheel for CPython {python} on x86-64 Linux:\n{done.stderr}")
     list_file.unlink()
 
 
@@ -127,7 +131,18 @@ def build_own(tree: Path, folder: Path, *, epoch: int) -> Wheel:
     return wheel
 
 
-def requirements(wheels: list[Wheel]) -> str:
-    """What `pip install --no-index --require-hashes` reads: one version and one file of each."""
-    lines = [f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n" for wheel in wheels]
-    return "".join(sorted(lines))
+def requirements(wheels: Mapping[str, list[Wheel]]) -> str:
+    """What `pip install --no-index --require-hashes` reads, of the wheels for each Python: a line a version, with the
+    hashes of its files, and with a marker where not every Python has it."""
+    lines = []
+    for name, version in sorted({(one.name, one.version) for every in wheels.values() for one in every}):
+        having = {
+            python: one.sha256
+            for python, every in wheels.items()
+            for one in every
+            if (one.name, one.version) == (name, version)
+        }
+        only = " or ".join(f'python_version == "{python}"' for python in having) if len(having) < len(wheels) else ""
+        hashes = "".join(f" --hash=sha256:{digest}" for digest in dict.fromkeys(having.values()))
+        lines.append(f"{name}=={version}{' ; ' + only if only else ''}{hashes}\n")
+    return "".join(lines)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact.install import WANTED
 from artifact.source import unpack
+from artifact.wheelhouse import PLATFORMS, PYTHONS
 
 REPOSITORY = Path(__file__).parents[2]
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -53,13 +55,20 @@ def unpacked(artifact: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
+def has_wheels(python: str) -> bool:
+    probe = f"import sys, venv, ensurepip; sys.exit('%d.%d' % sys.version_info[:2] not in {WANTED!r})"
+    try:
+        return run(python, "-I", "-c", probe).returncode == 0
+    except OSError:
+        return False
+
+
 def compatible_python() -> str:
-    """The one that Debian 12 has, or whichever of that version there is."""
+    """Debian's own, or whichever there is that the wheels are for."""
     for candidate in (SYSTEM_PYTHON, sys.executable):
-        probe = "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, 11))"
-        if run(candidate, "-I", "-c", probe).returncode == 0:
+        if has_wheels(candidate):
             return candidate
-    pytest.skip("there is no CPython 3.11 with venv here, which the wheels are for")
+    pytest.skip(f"there is no CPython {' or '.join(WANTED)} with venv here, which the wheels are for")
 
 
 def offline_or_skip() -> None:
@@ -109,7 +118,11 @@ def test_the_bill_of_materials_is_what_is_inside(unpacked: Path) -> None:
     bill = json.loads((unpacked / "sbom.json").read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
     parts = [bill["metadata"]["component"], *bill["components"]]
-    told = {part["properties"][0]["value"]: part["hashes"][0]["content"] for part in parts}
+    told = {
+        file["value"]: digest["content"]
+        for part in parts
+        for file, digest in zip(part["properties"], part["hashes"], strict=True)
+    }
     wheels = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (unpacked / "wheels").iterdir()}
     assert told == wheels
     assert all(part["licenses"] for part in parts)
@@ -121,12 +134,16 @@ def test_the_bill_of_materials_is_what_is_inside(unpacked: Path) -> None:
 def test_every_library_is_one_that_the_lock_names(unpacked: Path) -> None:
     lock = (REPOSITORY / "requirements" / "runtime.txt").read_text()
     lines = (unpacked / "requirements.txt").read_text().splitlines()
+    files = 0
     for line in lines:
-        name, version, digest = re.fullmatch(r"(\S+)==(\S+) --hash=(sha256:[0-9a-f]{64})", line).groups()  # type: ignore[union-attr]
+        name, version, only, hashes = re.fullmatch(r"(\S+)==(\S+)( ; [^-]+)?((?: --hash=\S+)+)", line).groups()  # type: ignore[union-attr]
+        digests = re.findall(r" --hash=(sha256:[0-9a-f]{64})", hashes)
+        files += len(digests)
+        assert only is None or "python_version" in only
         if name != "vesemir":
             assert f"{name}=={version}" in lock
-            assert digest in lock
-    assert len(lines) == len(list((unpacked / "wheels").iterdir()))
+            assert all(digest in lock for digest in digests)
+    assert files == len(list((unpacked / "wheels").iterdir()))
 
 
 def test_the_network_namespace_has_no_network() -> None:
@@ -162,6 +179,29 @@ def test_only_what_the_bill_names_is_installed(prefix: Path, unpacked: Path) -> 
     assert found == named
 
 
+@pytest.mark.parametrize("python", WANTED)
+def test_every_python_that_it_is_for_finds_its_wheels(unpacked: Path, python: str) -> None:
+    """As pip would choose them there, which needs no interpreter of that version; not even the network is asked."""
+    offline_or_skip()
+    platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
+    offline = ("--no-index", "--find-links", unpacked / "wheels", "--no-deps", "--require-hashes")
+    given = [line for line in (unpacked / "requirements.txt").read_text().splitlines() if _is_for(line, python)]
+    listing = unpacked.parent / f"for-{python}.txt"
+    listing.write_text("\n".join(given))
+    done = run(
+        *(*OFFLINE, sys.executable, "-m", "pip", "install", "-q", "--dry-run", *offline, "--only-binary=:all:"),
+        *("--python-version", python, "--implementation", "cp", *platforms, "--target", unpacked.parent / python),
+        *("--ignore-installed", "-r", listing),
+        env={"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": ""},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _is_for(line: str, python: str) -> bool:
+    """pip reads markers for the Python that it runs in, whatever it is told to install for."""
+    return "python_version" not in line or f'"{python}"' in line
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="root alone can become the service's user")
 def test_the_service_can_read_and_run_it_but_not_write_to_it(prefix: Path) -> None:
     """Its user is one of those that own nothing here."""
@@ -170,6 +210,11 @@ def test_the_service_can_read_and_run_it_but_not_write_to_it(prefix: Path) -> No
     writable = run(*become, "find", prefix, "-not", "-type", "l", "-writable", cwd="/")
     unreadable = run(*become, "find", prefix, "-not", "-readable", cwd="/")
     assert (writable.stdout, writable.stderr, unreadable.stdout) == ("", "", "")
+
+
+def test_the_installer_knows_what_the_wheels_are_for() -> None:
+    """It stands alone in the artifact and cannot ask."""
+    assert tuple(PYTHONS) == WANTED
 
 
 def test_again_it_finds_what_is_done(prefix: Path, unpacked: Path) -> None:

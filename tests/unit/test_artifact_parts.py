@@ -2,6 +2,7 @@
 
 import hashlib
 import tarfile
+import warnings
 from email.message import Message
 from pathlib import Path
 
@@ -22,22 +23,38 @@ colorama==0.4.6 ; sys_platform == 'win32' \
     --hash=sha256:cc
 tomli==2.0 ; python_full_version < '3.11' \
     --hash=sha256:dd
+new==3 ; python_version >= '3.12' \
+    --hash=sha256:ff
 Zope.Thing==1 ; sys_platform == 'linux' \
     --hash=sha256:ee
 """
 
 
 def test_of_the_lock_only_what_is_for_the_target_is_shipped() -> None:
-    """Whatever builds it: markers are read for CPython 3.11 on Linux."""
-    assert [(one.name, one.version, one.hashes) for one in locked(LOCK)] == [
-        ("aio-pika", "10.2.1", ("sha256:aa", "sha256:bb")),
-        ("zope-thing", "1", ("sha256:ee",)),
+    """Whatever builds it: markers are read for one CPython on Linux."""
+    always = [("aio-pika", "10.2.1", ("sha256:aa", "sha256:bb")), ("zope-thing", "1", ("sha256:ee",))]
+    assert [(one.name, one.version, one.hashes) for one in locked(LOCK, "3.11")] == always
+    assert [(one.name, one.version, one.hashes) for one in locked(LOCK, "3.13")] == sorted(
+        [*always, ("new", "3", ("sha256:ff",))]
+    )
+
+
+def test_every_python_is_given_its_own_file_and_nothing_that_it_does_not_need() -> None:
+    def wheel(name: str, digest: str) -> wheelhouse.Wheel:
+        return wheelhouse.Wheel(Path(f"{name}-1-{digest}.whl"), name, "1", digest)
+
+    both, new = wheel("both", "aa"), wheel("new", "bb")
+    wheels = {"3.11": [both, wheel("fast", "311")], "3.13": [both, wheel("fast", "313"), new]}
+    assert wheelhouse.requirements(wheels).splitlines() == [
+        "both==1 --hash=sha256:aa",
+        "fast==1 --hash=sha256:311 --hash=sha256:313",
+        'new==1 ; python_version == "3.13" --hash=sha256:bb',
     ]
 
 
 def test_a_lock_that_locks_nothing_is_no_artifact() -> None:
     with pytest.raises(BuildError, match="script/lock"):
-        locked("# nothing\n")
+        locked("# nothing\n", "3.11")
 
 
 def test_builds_at_once_share_one_complete_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +63,7 @@ def test_builds_at_once_share_one_complete_folder(tmp_path: Path, monkeypatch: p
     digest = hashlib.sha256(b"wheel").hexdigest()
     wanted = [wheelhouse.Locked("thing", "1.0", ("sha256:other", f"sha256:{digest}"))]
 
-    def fetch(_wanted: object, into: Path) -> None:
+    def fetch(_wanted: object, into: Path, _python: str) -> None:
         assert not folder.exists()
         (into / "thing-1.0-py3-none-any.whl").write_bytes(b"wheel")
         folder.mkdir()  # the quicker one
@@ -54,7 +71,7 @@ def test_builds_at_once_share_one_complete_folder(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(wheelhouse, "_fetch", fetch)
     for _ in range(2):
-        (wheel,) = wheelhouse.download(wanted, folder)
+        (wheel,) = wheelhouse.download(wanted, folder, "3.11")
         assert (wheel.path.parent, wheel.sha256) == (folder, digest)
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -62,7 +79,7 @@ def test_builds_at_once_share_one_complete_folder(tmp_path: Path, monkeypatch: p
 def test_a_wheel_that_is_not_the_locks_stops_the_build(tmp_path: Path) -> None:
     (tmp_path / "thing-1.0-py3-none-any.whl").write_bytes(b"something else")
     with pytest.raises(BuildError, match="delete that folder"):
-        wheelhouse.download([wheelhouse.Locked("thing", "1.0", ("sha256:aa",))], tmp_path)
+        wheelhouse.download([wheelhouse.Locked("thing", "1.0", ("sha256:aa",))], tmp_path, "3.11")
 
 
 def told(**headers: str) -> Message:
@@ -178,7 +195,8 @@ def test_a_tar_is_unpacked_by_a_python_that_knows_no_filters(
         plain = tarfile.TarFile.extractall
 
         def without_filter(tar: tarfile.TarFile, path: Path) -> None:
-            plain(tar, path)
+            with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of a later Python
+                plain(tar, path)
 
         monkeypatch.setattr(tarfile.TarFile, "extractall", without_filter)
     with tarfile.open(tmp_path / "made.tar") as tar:

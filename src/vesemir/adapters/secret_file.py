@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from vesemir.adapters.reloaded_files import Reading, ReloadedFiles
+from vesemir.adapters.url_parts import url_parts
 from vesemir.engine.ports.observe import Log, SilentLog
 
 
@@ -94,7 +95,4 @@ def hidden_of(text: str) -> list[str]:
 
 
 def _password(address: str) -> str:
-    try:
-        return unquote(urlsplit(address).password or "")
-    except ValueError:
-        return ""
+    return unquote(url_parts(address).password or "")

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from vesemir.adapters.chef import clusters_of
+from vesemir.adapters.url_parts import url_parts
 from vesemir.settings import Settings
 
 _ENCRYPTED = {"require", "verify-ca", "verify-full"}
@@ -35,7 +36,7 @@ def _plaintext(settings: Settings) -> Iterator[str]:
 def _database(dsn: str) -> tuple[list[str], str | None]:
     """All hosts and sslmode, of a URL or of a list of ``name=value``."""
     if "://" in dsn:
-        parts = urlsplit(dsn)
+        parts = url_parts(dsn)
         query = parse_qs(parts.query)
         listed = query["host"][-1] if "host" in query else unquote(parts.netloc.rpartition("@")[2])
         return _hosts(listed), query["sslmode"][-1] if "sslmode" in query else None

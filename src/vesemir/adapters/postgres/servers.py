@@ -7,13 +7,14 @@ and takes the one that is furthest.
 
 import asyncio
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away
 from vesemir.adapters.postgres.timelines import OldPrimaryError, Timeline, Timelines, timeline_of
 from vesemir.adapters.secret_file import SecretFile
+from vesemir.adapters.url_parts import url_parts
 from vesemir.engine.ports.store import StoreAwayError
 
 WRITABLE = "read-write"
@@ -24,7 +25,7 @@ _REFUSED = asyncpg.InvalidAuthorizationSpecificationError
 
 def each_server(dsn: str) -> tuple[str, ...]:
     """A DSN for each host of ``postgresql://USER:PASSWORD@HOST:PORT,HOST:PORT/NAME`` or of ``?host=HOST,HOST``."""
-    parts = urlsplit(dsn)
+    parts = url_parts(dsn)
     login, at, listed = parts.netloc.rpartition("@")
     if "," in listed:
         alone = (urlunsplit(parts._replace(netloc=f"{login}{at}{host}")) for host in listed.split(","))
@@ -44,7 +45,7 @@ def _ports(listed: str, hosts: int) -> list[str]:
 
 
 def _writable(dsn: str) -> str:
-    query = urlsplit(dsn).query
+    query = url_parts(dsn).query
     if "target_session_attrs=" in query:
         return dsn
     return f"{dsn}{'&' if query else '?'}target_session_attrs={WRITABLE}"
@@ -52,7 +53,7 @@ def _writable(dsn: str) -> str:
 
 def name_of(dsn: str) -> str:
     """The host of one server's DSN, without user and password."""
-    parts = urlsplit(dsn)
+    parts = url_parts(dsn)
     return parts.netloc.rpartition("@")[2] or dict(parse_qsl(parts.query)).get("host", "the server")
 
 

@@ -66,6 +66,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         future.add_done_callback(self._thread_done)
         return future
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002
+        """Its limit, since Python 3.12, is of virtual time, which must not pass while a thread joins the others."""
+        self.threads_at_work += 1
+        try:
+            await super().shutdown_default_executor()
+        finally:
+            self.threads_at_work -= 1
+
     def _thread_done(self, _future: object) -> None:
         self.threads_at_work -= 1
 

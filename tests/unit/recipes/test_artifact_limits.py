@@ -69,7 +69,7 @@ def test_more_entries_than_a_release_has(host: Host, tmp_path: Path) -> None:
         (header("run", 1 << 50), {}, "unpacks to more than"),
         (header("run", 1 << 50), {"max_unpacked_bytes": ENORMOUS}, "no room for the artifact: it unpacks to more than"),
         (header("run", 4096) + b"short", {}, "cannot be unpacked: "),
-        (header("run", -512) + bytes(1024), {}, "has a size below 0"),
+        (header("run", -512) + bytes(1024), {}, "a size below 0"),
         (header("run", 1 << 30, tarfile.XHDTYPE) + bytes(MIB), {}, "has a header of 1073741824 bytes"),
         (header("run", 1 << 30, tarfile.GNUTYPE_LONGNAME) + bytes(MIB), {}, "has a header of 1073741824 bytes"),
         (header("run", -1024, tarfile.XHDTYPE) + bytes(MIB), {}, "the artifact is refused: it has a header of "),

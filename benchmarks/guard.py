@@ -1,7 +1,8 @@
 """A guard against regressions: how many instructions of the Python VM three core paths take, against a baseline.
 
-Counted by tracing opcodes (sys.monitoring, or sys.settrace before Python 3.12), so the figure is the same on a loaded machine and on an idle one; what C code
-does is not in it. It depends on the Python's minor version, so the baseline has one column for each that was measured.
+Counted by tracing opcodes (sys.monitoring, or sys.settrace before Python 3.12), so the figure is the same on a loaded
+machine and on an idle one; what C code does is not in it. It depends on the Python's minor version, so the baseline has
+one column for each that was measured.
 
 python -m benchmarks.guard            compare with benchmarks/baseline.json
 python -m benchmarks.guard --write    make the baseline of this Python anew

@@ -121,7 +121,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     policies = PolicyFile(settings.policy.file, log=log)
     file = settings.inventory.file
     static = None if file is None else StaticInventory.load(file, warn=log.warning)
-    chef = await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning))
+    chef = await stack.enter_async_context(ChefInventory.opened(settings.inventory, warn=log.warning, log=log))
     inventory = InventoryRouter(static=static, chef=chef)
     hosts = await stack.enter_async_context(
         SshHosts.started(
@@ -140,6 +140,8 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
     }
     if static is not None:
         read_again["inventory"] = static
+    if chef is not None:
+        read_again["chef"] = chef
     files, systemd = FileWatch(read_again, health, log=log), Notifier.from_environment(log=log)
     store = await stack.enter_async_context(
         PostgresStore.connected(

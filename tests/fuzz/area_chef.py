@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from hypothesis import strategies as st
 from tests.fuzz.examine import Area, Check
 from tests.fuzz.mutation import nearly_json
@@ -18,10 +18,12 @@ from tests.unit.chef.test_chef_answers import WEB, node, write_key
 from yarl import URL
 
 from vesemir.adapters.chef import ChefInventory
+from vesemir.adapters.chef.credentials import ChefCredentials, ChefIdentity
 from vesemir.adapters.chef.inventory import _Cluster
 from vesemir.adapters.chef.server import ChefServer, _Answer
 from vesemir.domain.failure import FailedError
 from vesemir.domain.login import refuse_address, refuse_port
+from vesemir.engine.ports.observe import SilentLog
 from vesemir.settings import ChefClusterSettings
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -54,8 +56,8 @@ class _Answered(ChefServer):
 
     answer = _Answer(200, "application/json", None, b"{}")
 
-    async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str]) -> _Answer:
-        del url, body, headers
+    async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str], identity: ChefIdentity) -> _Answer:
+        del url, body, headers, identity
         return self.answer
 
 
@@ -86,16 +88,18 @@ def opened() -> Iterator[Check]:
                 "attempts": 1,
             }
         )
-        server = runner.run(_made(settings, key))
+        server = runner.run(_made(settings))
         try:
             yield lambda given: runner.run(_judge(server, settings, given))
         finally:
             runner.run(server._session.close())
 
 
-async def _made(settings: ChefClusterSettings, key: RSAPrivateKey) -> _Answered:
+async def _made(settings: ChefClusterSettings) -> _Answered:
     """On the loop that its session belongs to."""
-    return _Answered(settings, cluster="lab", key=key, session=aiohttp.ClientSession(), clock=lambda: NOW)
+    credentials = ChefCredentials(settings, cluster="lab", log=SilentLog())
+    session = aiohttp.ClientSession()
+    return _Answered(settings, cluster="lab", credentials=credentials, session=session, clock=lambda: NOW)
 
 
 CHEF = Area("chef", "any answer of a Chef server: targets, or one failure", ANSWERS, opened)

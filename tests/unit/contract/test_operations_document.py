@@ -28,7 +28,7 @@ def test_every_credential_of_the_unit_has_its_procedure() -> None:
     """And each that is named is one of the unit's."""
     loaded = set(re.findall(r"^#?LoadCredential=(\w+):/etc/vesemir/credentials/\1$", UNIT, re.MULTILINE))
     named = set(re.findall(r"/etc/vesemir/credentials/(\w+)", "\n".join(LINES)))
-    assert named == loaded - {"chef_key"}
+    assert named == loaded
 
 
 def test_addresses_users_and_files_are_those_of_the_installation() -> None:

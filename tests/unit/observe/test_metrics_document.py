@@ -49,6 +49,7 @@ def test_the_table_is_what_an_instance_exposes() -> None:
         "recipes",
         "policy",
         "inventory",
+        "chef",
         "ssh",
         "secrets",
     ):

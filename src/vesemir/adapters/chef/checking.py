@@ -1,7 +1,8 @@
 """Whether the Chef servers of the settings answer, let us in and let us search; for ``vesemir check``."""
 
+from vesemir.adapters.chef.credentials import ChefSettingsError
 from vesemir.adapters.chef.inventory import clusters_of
-from vesemir.adapters.chef.server import ChefServer, ChefSettingsError
+from vesemir.adapters.chef.server import ChefServer
 from vesemir.domain.failure import FailedError, VesemirError
 from vesemir.settings import InventorySettings
 

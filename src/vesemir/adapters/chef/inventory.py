@@ -18,6 +18,7 @@ from vesemir.domain.node_rules import plain
 from vesemir.domain.problem import Problem, some_of
 from vesemir.domain.selector import ChefSelector, Selector
 from vesemir.domain.target import Target
+from vesemir.engine.ports.observe import Log
 from vesemir.settings import ChefClusterSettings, InventorySettings
 
 _LONGEST_NAME = 80
@@ -53,7 +54,7 @@ class ChefInventory:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: InventorySettings, *, warn: Warn, clock: Clock = utc_now
+        cls, settings: InventorySettings, *, warn: Warn, clock: Clock = utc_now, log: Log | None = None
     ) -> AsyncIterator[Self | None]:
         """None if the settings have no Chef server. What deserves attention but stops nothing goes to ``warn``.
 
@@ -66,10 +67,21 @@ class ChefInventory:
         async with AsyncExitStack() as stack:
             clusters = {}
             for name, of in known.items():
-                server = await stack.enter_async_context(ChefServer.opened(of, cluster=name, clock=clock))
+                server = await stack.enter_async_context(ChefServer.opened(of, cluster=name, clock=clock, log=log))
                 clusters[name] = _Cluster(name, of, server)
             default = next(iter(known)) if settings.chef is not None or len(known) == 1 else None
             yield cls(clusters, default=default, warn=warn, clock=clock)
+
+    @property
+    def problem(self) -> str:
+        """What is wrong with the files of the Chef servers now; what was read before stays in use."""
+        found = (cluster.server.credentials.problem for cluster in self._clusters.values())
+        return "; ".join(each for each in found if each)
+
+    def refresh(self) -> None:
+        """Read keys and authorities that have changed; not on the event loop."""
+        for cluster in self._clusters.values():
+            cluster.server.credentials.refresh()
 
     def refuse(self, selector: Selector) -> list[Problem]:
         if not isinstance(selector, ChefSelector):

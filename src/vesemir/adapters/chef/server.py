@@ -8,25 +8,22 @@ advice.
 import asyncio
 import json
 import random
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from yarl import URL
 
 from vesemir.adapters.chef import trouble
+from vesemir.adapters.chef.credentials import ChefCredentials, ChefIdentity
 from vesemir.adapters.chef.node_reader import NAME
 from vesemir.adapters.chef.paging import Page, Row
 from vesemir.adapters.chef.signing import canonical_path, signed_headers
-from vesemir.domain.failure import FailedError, VesemirError
+from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.settings import ChefClusterSettings
 
 _PASSING = frozenset({429, 500, 502, 503, 504})
@@ -40,10 +37,6 @@ _CLIENT_VERSION = "17.0.0"
 """A Chef Infra Server refuses clients older than those that it was made for (``X-Chef-Version``)."""
 
 Clock = Callable[[], datetime]
-
-
-class ChefSettingsError(VesemirError):
-    """A Chef server's settings cannot be used; the message says which and what to do."""
 
 
 class _PassingError(Exception):
@@ -74,12 +67,12 @@ class ChefServer:
         settings: ChefClusterSettings,
         *,
         cluster: str,
-        key: RSAPrivateKey,
+        credentials: ChefCredentials,
         session: aiohttp.ClientSession,
         clock: Clock,
     ) -> None:
         self._settings = settings
-        self._key = key
+        self.credentials = credentials
         self._session = session
         self._clock = clock
         base = URL(settings.url)
@@ -91,14 +84,14 @@ class ChefServer:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, settings: ChefClusterSettings, *, cluster: str, clock: Clock = utc_now
+        cls, settings: ChefClusterSettings, *, cluster: str, clock: Clock = utc_now, log: Log | None = None
     ) -> AsyncIterator[Self]:
         """Nothing is asked yet. Raises ``ChefSettingsError`` for a key or a CA file that cannot be used."""
-        key = _read_key(settings.client_key, cluster)
-        connector = aiohttp.TCPConnector(ssl=_tls(settings.ca_file, cluster), limit=_CONNECTIONS)
+        credentials = ChefCredentials(settings, cluster=cluster, log=log or SilentLog())
+        connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
         timeout = aiohttp.ClientTimeout(total=settings.timeout_seconds)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
-            yield cls(settings, cluster=cluster, key=key, session=session, clock=clock)
+            yield cls(settings, cluster=cluster, credentials=credentials, session=session, clock=clock)
 
     async def search(self, query: str, wanted: Mapping[str, list[str]], *, start: int) -> Page:
         """Nodes from the ``start``-th on, with the ``wanted`` attributes. Raises ``FailedError``."""
@@ -112,7 +105,7 @@ class ChefServer:
         wait = _FIRST_WAIT_SECONDS
         for attempts_left in reversed(range(self._settings.attempts)):
             try:
-                return await self._attempt(url, body)
+                return await self._renewed_attempt(url, body)
             except _PassingError as error:
                 if not attempts_left:
                     raise error.failed from error
@@ -120,11 +113,24 @@ class ChefServer:
             wait *= 2
         raise AssertionError("attempts is at least 1")
 
-    async def _attempt(self, url: URL, body: bytes) -> _Answer:
+    async def _renewed_attempt(self, url: URL, body: bytes) -> _Answer:
+        """Once more where the key or the certificate is refused and the files have others now."""
+        used = self.credentials.current
+        try:
+            return await self._attempt(url, body, used)
+        except FailedError as error:
+            renewable = error.failure.code is FailureCode.TARGETS_INVENTORY_DENIED or isinstance(
+                error.__cause__, aiohttp.ClientSSLError
+            )
+            if not renewable or not await self.credentials.renewed(used):
+                raise
+        return await self._attempt(url, body, self.credentials.current)
+
+    async def _attempt(self, url: URL, body: bytes, identity: ChefIdentity) -> _Answer:
         """Signed anew each time: the moment is part of the signature."""
         now = self._clock()
         signed = await asyncio.to_thread(
-            signed_headers, self._key, "POST", url.path, body, client_name=self._settings.client_name, moment=now
+            signed_headers, identity.key, "POST", url.path, body, client_name=self._settings.client_name, moment=now
         )
         headers = {
             **signed,
@@ -133,7 +139,7 @@ class ChefServer:
             "X-Chef-Version": _CLIENT_VERSION,
         }
         try:
-            answer = await self._exchange(url, body, headers)
+            answer = await self._exchange(url, body, headers, identity)
         except (aiohttp.ClientSSLError, aiohttp.InvalidURL) as error:
             raise trouble.unreachable(
                 self.text, f"cannot be trusted: {error}; check its certificate, and ca_file in the settings"
@@ -159,8 +165,10 @@ class ChefServer:
         )
         raise _PassingError(failed) if answer.status in _PASSING else failed
 
-    async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str]) -> _Answer:
-        async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
+    async def _exchange(self, url: URL, body: bytes, headers: Mapping[str, str], identity: ChefIdentity) -> _Answer:
+        async with self._session.post(
+            url, data=body, headers=headers, allow_redirects=False, ssl=identity.tls
+        ) as response:
             found = bytearray()
             async for part in response.content.iter_any():
                 found += part
@@ -198,25 +206,3 @@ def _checked_total(total: object) -> int:
     if not isinstance(number, int) or not 0 <= number <= _MOST_NODES:
         raise ValueError("total is no number of nodes")
     return number
-
-
-def _read_key(file: Path, cluster: str) -> RSAPrivateKey:
-    try:
-        key = load_pem_private_key(file.read_bytes(), password=None)
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror}; check its path, owner and mode"
-        raise ChefSettingsError(f"client_key {file} of the Chef server {cluster} {reason}") from error
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        reason = "is no private key as PEM without a passphrase; put the client's own .pem there"
-        raise ChefSettingsError(f"client_key {file} of the Chef server {cluster} {reason}") from error
-    if not isinstance(key, RSAPrivateKey):
-        raise ChefSettingsError(f"client_key {file} of the Chef server {cluster} is no RSA key, which Chef needs")
-    return key
-
-
-def _tls(ca_file: Path | None, cluster: str) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        reason = f"cannot be used: {error.strerror or error}; it must be PEM certificates that we can read"
-        raise ChefSettingsError(f"ca_file {ca_file} of the Chef server {cluster} {reason}") from error

@@ -7,6 +7,7 @@ from typing import Literal
 from tests.chaos import (
     faults_broker,
     faults_cluster,
+    faults_credentials,
     faults_dying,
     faults_healing,
     faults_hosts,
@@ -79,6 +80,9 @@ FAULTS = (
     Fault("41", "failover during COMMIT", faults_cluster.commit_in_failover, ha="databases"),
     Fault("42", "the old primary writable beside the new one", faults_cluster.old_primary_comes_back, ha="databases"),
     Fault("43", "disk full, read-only, no connection left, a lock", faults_refused.refuses, alone=True),
+    Fault("45", "bastion killed in mid-rollout", faults_credentials.bastion_dies),
+    Fault("46", "certificate ends in mid-rollout, renewed late", faults_credentials.certificate_renewed),
+    Fault("47", "a credential rotated while deployments run", faults_credentials.rotated, alone=True),
     Fault("48", "killed in prepare", faults_prepare.in_prepare),
     Fault("48b", "killed between prepare and drain", faults_prepare.before_drain),
     Fault(

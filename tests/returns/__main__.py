@@ -9,6 +9,7 @@ with 1 if an event is lost, was returned more often than there are instances, or
 import argparse
 import asyncio
 import contextlib
+import logging
 import sys
 import tempfile
 import time
@@ -79,6 +80,8 @@ def main() -> int:
     parser.add_argument("--instances", type=int, default=2, help="instances (2)")
     options = parser.parse_args()
     logger.remove()
+    for library in ("aio_pika", "aiormq"):  # their connections are meant to be lost
+        logging.getLogger(library).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="vesemir-returns-") as folder, servers() as (rabbit, server):
         return asyncio.run(measure(rabbit, server, Path(folder), options))
 

@@ -9,12 +9,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.integration.ssh_certificates import Authority
 from tests.integration.ssh_server import Sshd, make_key, sshd_running
 from tests.integration.ssh_sessions import key, shell, ticket, until
 
+from vesemir.adapters.ssh import identities
 from vesemir.adapters.ssh.hosts import SshHosts
 from vesemir.adapters.ssh.keys import check_client_key
 from vesemir.domain.failure import FailedError, FailureCode, VesemirError
@@ -81,6 +83,21 @@ async def test_a_certificate_that_expires_in_the_middle_is_renewed_on_disk(
         await waiting
         assert (await host.run(key("next"), shell("echo on"))).output == b"on\n"
     assert "ID user2 (serial 2)" in box.log()
+
+
+async def test_one_that_ends_during_a_login_is_waited_for_too(
+    box: Sshd, authority: Authority, signed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is valid when the login begins, and the host finds it expired: by a second, or by another clock."""
+    authority.sign_user(signed, box.user, seconds=-1)
+    refusals = box.log().count("Certificate invalid: expired")
+    monkeypatch.setattr(identities, "time", SimpleNamespace(time=lambda: time.time() - 2))
+    async with SshHosts.started(box.settings(client_key=signed)) as hosts:
+        waiting = asyncio.create_task(_login(hosts, box.target))
+        await until(lambda: box.log().count("Certificate invalid: expired") > refusals)
+        assert not waiting.done()
+        authority.sign_user(signed, box.user)
+        await waiting
 
 
 async def _login(hosts: SshHosts, target: Target) -> None:

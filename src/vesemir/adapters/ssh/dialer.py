@@ -21,6 +21,7 @@ import asyncssh
 
 from vesemir.adapters.ssh.credentials import Credentials
 from vesemir.adapters.ssh.host_connection import HostConnection, JumpConnection
+from vesemir.adapters.ssh.identities import Identity
 from vesemir.adapters.ssh.jump_hosts import FindHost, JumpHost, JumpHosts, find_no_host
 from vesemir.adapters.ssh.login_failures import HungUpError, login_failure
 from vesemir.adapters.ssh.trouble import LoginTry, unreachable
@@ -42,6 +43,13 @@ RefusePlace = Callable[[Target, Sequence[str]], str | None]
 
 def anywhere(_target: Target, _addresses: Sequence[str]) -> None:
     return None
+
+
+class CertificateOverError(Exception):
+    """A host refused a certificate that ended in this moment: its successor may be there at the next try.
+
+    Its cause is the host's refusal.
+    """
 
 
 class Dialer:
@@ -110,6 +118,9 @@ class Dialer:
                     text = "drops every connection before the login; look at MaxStartups in its sshd_config and its log"
                     words = words_of_host(str(error))
                     raise unreachable(target, f"{text}{words and f'; it says: {words}'}") from error
+            except CertificateOverError as error:
+                if loop.time() > patience and error.__cause__ is not None:
+                    raise error.__cause__ from None
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, hides nothing
 
     async def _way(self, target: Target, before: JumpHost | None) -> Way:
@@ -166,9 +177,16 @@ class Dialer:
             if not isinstance(error, Exception):
                 raise
             tried = LoginTry(options.username, options.host_key_alias, pinned.kinds(target), identity.advice)
-            raise login_failure(error, target, tried, connection, settings=self._settings) from error
+            failure = login_failure(error, target, tried, connection, settings=self._settings)
+            if isinstance(failure, FailedError) and _ended_on_the_way(identity, failure):
+                raise CertificateOverError from failure
+            raise failure from error
         connection.logged_in = True
         return connection
+
+
+def _ended_on_the_way(identity: Identity, failure: FailedError) -> bool:
+    return failure.failure.code is FailureCode.SSH_AUTH_FAILED and identity.ended_on_the_way()
 
 
 def _place_of(target: Target, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Address:

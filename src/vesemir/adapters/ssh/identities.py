@@ -23,6 +23,8 @@ FOR_EVER: Final = 2**64 - 1
 """``valid_before`` of a certificate that does not expire (OpenSSH's PROTOCOL.certkeys)."""
 LOOK_SECONDS: Final = 0.2
 """Between two looks for the renewed certificate, where one has just expired. A file announces nothing."""
+CLOCK_SECONDS = 2.0
+"""So far the clocks of hosts may be before ours: certificates end on whole seconds."""
 
 Stamps = tuple[tuple[int, int, int] | None, ...]
 
@@ -98,6 +100,10 @@ class Identity:
 
     def expired(self, now: float) -> bool:
         return now >= self.valid_before
+
+    def ended_on_the_way(self) -> bool:
+        """Whether a host may have found it expired that was valid when the login began, by its clock or by ours."""
+        return self.expired(time.time() + CLOCK_SECONDS)
 
     @property
     def advice(self) -> str:

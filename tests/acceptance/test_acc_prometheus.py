@@ -33,8 +33,11 @@ def test_provoked_alerts_fire_and_every_query_of_the_dashboard_has_data(
     assert empty == []
 
 
-def test_what_is_scraped_is_what_promtool_and_the_document_expect(watched: Watched) -> None:
+def test_what_is_scraped_is_what_promtool_and_the_document_expect(lab: Lab, watched: Watched) -> None:
+    expected = documented()
+    if not lab["chef"]:  # Debian 13 has no goiardi
+        expected["vesemir_part_up"][1]["part"].discard("chef")
     for daemon in watched.daemons:
         text = scrape(daemon.url)
         assert promtool("check", "metrics", given=text) == (0, "")
-        assert exposed(text.decode()) == documented()
+        assert exposed(text.decode()) == expected

@@ -206,7 +206,7 @@ class HaproxyServer:
             await process.wait()
 
     async def get(self, path: str = "/") -> tuple[int, str]:
-        """Status and body of a request through the frontend."""
+        """Status and body of a request through the frontend; 0 and nothing if it was closed without a word."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
             writer.write(f"GET {path} HTTP/1.0\r\nHost: shop\r\n\r\n".encode())
@@ -214,7 +214,12 @@ class HaproxyServer:
         finally:
             writer.close()
         head, _, body = answer.partition("\r\n\r\n")
-        return int(head.split(" ")[1]), body
+        return (int(head.split(" ")[1]), body) if head else (0, "")
+
+    async def version(self) -> str:
+        """Its own, ``2.6.12-1+deb12u2`` for instance."""
+        info = await self.ask("show info")
+        return next(line.partition(": ")[2] for line in info.splitlines() if line.startswith("Version: "))
 
     async def _answers(self) -> bool:
         try:

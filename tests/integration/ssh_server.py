@@ -199,6 +199,14 @@ def parents() -> dict[int, int]:
     return found
 
 
+def below(pid: int) -> list[int]:
+    """All descendants: OpenSSH 10 has several processes for one connection."""
+    family, known = [pid], parents()
+    for each in family:
+        family += [child for child, parent in known.items() if parent == each]
+    return family[1:]
+
+
 def alive_with(mark: str) -> list[int]:
     """Processes with this text in their command line (tests put a random word there)."""
     found = []

@@ -33,7 +33,9 @@ async def test_errors_of_every_kind(haproxies: Haproxies) -> None:
     before = await counted(server)
     answers = [(await server.get(path))[0] for path in ("/", "/500", "/close", "/half")]
     assert answers == [200, 500, 502, 200]
-    assert await since(server, before) == {"web1": CounterTally(4, server_errors=1, response_errors=2)}
+    # Newer ones (3.0) count what broke off without an answer a second time, as a request and as an error.
+    twice = int((await server.version()).partition(".")[0]) >= 3
+    assert await since(server, before) == {"web1": CounterTally(4 + twice, server_errors=1, response_errors=2 + twice)}
 
 
 async def test_no_connection_and_nobody_else_to_ask(haproxies: Haproxies) -> None:

@@ -163,8 +163,17 @@ class Reader:
                 [*words, script], cwd=self.site, env=self._environment(place), stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, check=False, timeout=170,
             )  # fmt: skip
-            assert done.returncode == 0, f"install.md:{block.line} on {place}:\n{done.stdout}{done.stderr}"
+            said = f"install.md:{block.line} on {place}:\n{done.stdout}{done.stderr}"
+            assert done.returncode == 0, f"{said}{self._journal(place)}"
             self.said.append(done.stdout)
+
+    def _journal(self, place: str) -> str:
+        """What the services of a machine said last."""
+        if place not in MACHINES:
+            return ""
+        words = [*LAB, "exec", "--dir", str(self.folder / "lab"), self._machines[place]["name"]]
+        told = ["journalctl", "--no-pager", "--lines=30", "--unit=vesemir", "--unit=init.scope"]
+        return subprocess.run([*words, *told], capture_output=True, text=True, check=False, timeout=60).stdout
 
     def _environment(self, place: str) -> dict[str, str]:
         own = {"PATH": f"{self._bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -113,7 +113,7 @@ def test_a_machine_has_a_systemd_a_root_tree_and_an_address_of_its_own(machines:
     assert Path(web["app_root"], "current").readlink() == Path("releases/1.0.0")
     (Path(bare["root"]) / "srv" / "seen").write_text("from outside")
     assert machines.on("bare1", "cat", "/srv/seen") == "from outside"
-    assert machines.on("bare1", "systemctl", "is-active", "shop", status=3) == "inactive"
+    assert machines.on("bare1", "sh", "-c", "systemctl is-active shop || true") == "inactive"  # 3, or 4 in newer ones
     listening = machines.on("web1", "cat", "/proc/net/tcp", "/proc/net/tcp6")
     assert f":{web['port']:04X} 00000000:0000 0A" in listening
     assert f"00000000:{web['port']:04X} 00000000:0000 0A" not in listening, "sshd must listen at its own address only"

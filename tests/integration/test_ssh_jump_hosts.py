@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.bastions.trial import full_trial
 from tests.integration.jump_site import JumpSite, jump_site, logins
-from tests.integration.ssh_server import free_port, make_key, parents, sshd_running
+from tests.integration.ssh_server import below, free_port, make_key, parents, sshd_running
 from tests.integration.ssh_sessions import key, shell, ticket, until
 
 from vesemir.adapters.ssh.hosts import SshHosts
@@ -182,7 +182,7 @@ async def test_a_jump_host_that_dies_is_connected_to_again(tmp_path: Path) -> No
             async with SshHosts.started(site.box.settings(), find_host=site.find) as hosts:
                 async with hosts.open(site.target("a", "mortal"), ticket()) as host:
                     running = asyncio.create_task(host.run(key(), shell("sleep 60")))
-                    session = [pid for pid, parent in parents().items() if parent == mortal.process.pid]
+                    session = below(mortal.process.pid)
                     mortal.process.terminate()
                     mortal.process.wait(10)
                     for pid in session:

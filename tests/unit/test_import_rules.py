@@ -69,7 +69,7 @@ HOMES = {
 }
 """Where each driver may be imported. loguru's homes are those of pyproject.toml."""
 TOOLS_OF_ADAPTERS = {
-    f"vesemir.adapters.{name}" for name in ("reloaded_files", "record_seal", "secret_file", "toml_lines")
+    f"vesemir.adapters.{name}" for name in ("reloaded_files", "record_seal", "secret_file", "toml_lines", "url_parts")
 }
 """Modules that several adapters share."""
 

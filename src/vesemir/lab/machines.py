@@ -30,8 +30,9 @@ SHUTDOWN_SECONDS = 30.0
 """How long all machines together may take to shut down in good order."""
 
 _START_SECONDS = 180.0
-_PROPAGATED = Path("/run/systemd/nspawn/propagate")
-"""systemd-nspawn makes an empty folder there for each container, and leaves it where /run is on a disk."""
+_NSPAWN = Path("/run/systemd/nspawn")
+"""systemd-nspawn makes an empty folder in each of its folders there for each container, and leaves it where /run is on a
+disk, or where it is ended in the middle; since 256 one of them is a mount (unix-export)."""
 
 
 def refuse_elsewhere() -> None:
@@ -140,7 +141,8 @@ def clear_after(token: str, boxes: Path) -> None:
     unmount_below(boxes)
     remove_groups(token)
     clear_unfinished(token)
-    for folder in _PROPAGATED.glob(f"{_prefix(token)}*"):
+    for folder in _NSPAWN.glob(f"*/{_prefix(token)}*"):
+        unmount_below(folder)
         with suppress(OSError):
             folder.rmdir()
 

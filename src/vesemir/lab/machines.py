@@ -31,8 +31,8 @@ SHUTDOWN_SECONDS = 30.0
 
 _START_SECONDS = 180.0
 _NSPAWN = Path("/run/systemd/nspawn")
-"""systemd-nspawn makes an empty folder in each of its folders there for each container, and leaves it where /run is on a
-disk, or where it is ended in the middle; since 256 one of them is a mount (unix-export)."""
+"""systemd-nspawn makes an empty folder in each of its folders there for each container, and leaves it where /run is on
+a disk, or where it is ended in the middle; since 256 one of them is a mount (unix-export)."""
 
 
 def refuse_elsewhere() -> None:

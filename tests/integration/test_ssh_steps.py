@@ -15,7 +15,7 @@ from vesemir.domain.step import Command, StepStatus, Trace
 
 __all__ = ["hosts", "server"]
 
-PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python"))
+PYTHONS = [*sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python")), Path("/usr/bin/python3")]
 AWKWARD = "a'b\"c $(touch /tmp/pwned) `id` \\ ;&|<>*?~#!\n\té\udcff"
 
 

@@ -25,7 +25,7 @@ from vesemir.shipped import recipes_folder
 __all__ = ["host"]
 
 FILE, FOLDER, LINK, HARD = tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE
-PYTHONS = sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3"))
+PYTHONS = [*sorted(Path("~/.pyenv/versions").expanduser().glob("3.*/bin/python3")), Path("/usr/bin/python3")]
 ZSTD = shutil.which("zstd")
 NOT_ONE = "it is not a tar (plain, or with gzip, bz2, xz or zstd) or zip archive: it begins with "
 EARLY = "cannot be unpacked: it ends too early"
@@ -88,6 +88,17 @@ def test_every_python_of_a_host_unpacks_them(host: Host, tmp_path: Path, form: s
     again = {} if form == "zip" else {"again": "1.0.0"}
     assert unpack(host, artifact) == TREE | again
     assert (host.root / "releases" / "1.0.0" / "run").stat().st_mode & 0o7777 == 0o755
+
+
+@pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parent.parent.name)
+def test_every_python_of_a_host_judges_links_alike(host: Host, tmp_path: Path, python: Path) -> None:
+    """``tarfile`` has filters in some versions, which refuse or normalise what others take as it is."""
+    host.path = f"{python.parent}:{PATH}"
+    reaching: list[Member] = [("run", b"run", FILE), ("d/x", "../a/../../y", LINK)]
+    assert "the link 'd/x' leads out of the release" in unpacked(host, archive(tmp_path / "bad.tar.gz", reaching))
+    taken: list[Member] = [("run", b"run", FILE), ("d/x", "../d/.././run", LINK), ("d/none", "../none//", LINK)]
+    wanted = {"run": "run", "d/x": "-> ../d/../run", "d/none": "-> ../none"}
+    assert unpack(host, archive(tmp_path / "taken.tar.gz", taken)) == wanted
 
 
 def test_modes_and_times_of_a_zip_are_kept(host: Host, tmp_path: Path) -> None:

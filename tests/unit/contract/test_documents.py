@@ -34,7 +34,7 @@ def test_links_lead_to_what_is_there(document: Path) -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_scripts_that_are_named_exist(document: Path) -> None:
-    for name in re.findall(r"\bscript/[a-z-]+", document.read_text(encoding="utf-8")):
+    for name in re.findall(r"\bscript/[a-z0-9-]+", document.read_text(encoding="utf-8")):
         assert (ROOT / name).is_file(), f"{document.name} names {name}"
 
 
@@ -46,7 +46,7 @@ def test_tox_environments_that_are_named_exist() -> None:
     for document in DOCUMENTS:
         if document.name == "contract.md":
             continue
-        for name in re.findall(r"\btox -e ([a-z-]+)", document.read_text(encoding="utf-8")):
+        for name in re.findall(r"\btox -e ([a-z0-9-]+)", document.read_text(encoding="utf-8")):
             assert name in known, f"{document.name} names tox -e {name}"
 
 

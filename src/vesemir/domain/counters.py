@@ -1,13 +1,14 @@
 """What a server of HAProxy has answered so far, and what it answered between two looks; pure.
 
-The counters are those of ``show stat``, as the source of 2.6 and 3.x counts them and 2.6.12 was seen to:
+The counters are those of ``show stat``, as the source of 2.6 and 3.x counts them and 2.6.12 and 3.0.11 were seen to:
 
 - a response of the server counts in ``hrsp_Nxx`` and ``req_tot``; the 502 to 504 that HAProxy answers in its place do
   not, they are an ``econ`` or ``eresp`` of the server;
 - ``econ``: no connection, and no other server took the request; ``wredis``: another server took it (``option
   redispatch``), so that the client saw no error, but this server failed it all the same;
 - ``eresp``: no response, not one of HTTP, or broken off in the middle; the last also counts in ``srv_abrt`` and, as its
-  status had been sent, in ``hrsp_Nxx``;
+  status had been sent, in ``hrsp_Nxx``. A connection that was reset before an answer counts twice in it, in 3.0 one
+  that was closed too: such a request is two errors of two requests, on every server alike;
 - in mode tcp there are sessions (``stot``), which include those that failed.
 """
 

@@ -134,7 +134,7 @@ async def test_a_lease_that_ends_in_mid_step_ends_the_step(server: Sshd, hosts: 
 
 @pytest.mark.parametrize("python", PYTHONS, ids=lambda path: path.parts[-3])
 async def test_every_python_from_3_6_on_will_do(server: Sshd, python: Path) -> None:
-    if server.user != getpass.getuser():
+    if server.user != getpass.getuser() and python.is_relative_to(Path.home()):
         pytest.skip("its folder is closed to other users")
     settings, lane = server.settings(python=str(python)), ticket(lane="pythons")
     async with SshHosts.started(settings) as started, started.open(server.target, lane) as host:

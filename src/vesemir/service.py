@@ -115,8 +115,10 @@ class Service:
         self._outside.health.drain()
         self._engine.presence.drain()
         left = asyncio.get_running_loop().time() + leave
-        await self._outside.broker.stop_consuming(seconds=FLUSH_SECONDS)
-        await self._engine.worker.drain(seconds)
+        async with asyncio.TaskGroup() as group:
+            # At once: messages that are being taken, or a broker that is slow, must not let another target begin.
+            group.create_task(self._engine.worker.drain(seconds), name="drain")
+            group.create_task(self._outside.broker.stop_consuming(seconds=FLUSH_SECONDS), name="last messages")
         try:
             async with asyncio.timeout(FLUSH_SECONDS):
                 await self._engine.publisher.flush()

@@ -14,10 +14,16 @@ from tests.acceptance.patience import until
 
 @contextmanager
 def slow_request(lab: Lab, box: str) -> Iterator[None]:
-    """Somebody's request hangs in the application of ``box``, which is stopped by a signal meanwhile."""
+    """Somebody's request hangs in the application of ``box``, which is stopped by a signal meanwhile.
+
+    HAProxy does not check it meanwhile: after three checks without an answer its server would be DOWN.
+    """
     (pid,) = _application(lab, box)
+    server = f"{lab['backend']}/{box}"
     address = urlsplit(lab["http_url"])
     with ExitStack() as stack:
+        lab.haproxy(f"disable health {server}")
+        stack.callback(lab.haproxy, f"enable health {server}")
         os.kill(pid, signal.SIGSTOP)
         stack.callback(os.kill, pid, signal.SIGCONT)
         for _ in lab.names:

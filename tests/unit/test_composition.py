@@ -1,6 +1,7 @@
 """An instance is built whole, with nothing outside that answers; and whatever it was built of is closed again."""
 
 import ast
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 from loguru import logger
 
 from vesemir import service
+from vesemir.adapters.amqp import AmqpBroker
 from vesemir.adapters.observe.logs import EngineLog
 from vesemir.composition import built_parts
 from vesemir.domain.failure import VesemirError
+from vesemir.engine.deployment.worker import Worker
 from vesemir.settings import Settings
 
 
@@ -50,6 +53,30 @@ async def test_a_part_that_cannot_be_built_is_named_and_the_others_are_closed(mo
         with pytest.raises(VesemirError, match=r"http\.port"):
             async with built_parts(Settings(), instance="here/1"):
                 pass
+
+
+async def test_a_stop_lets_no_further_target_begin_while_the_last_messages_are_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is slow, or an insert that waits, takes seconds."""
+    began = asyncio.Event()
+    drain, stop_consuming = Worker.drain, AmqpBroker.stop_consuming
+
+    async def told(worker: Worker, seconds: float) -> None:
+        began.set()
+        await drain(worker, seconds)
+
+    async def slow(broker: AmqpBroker, *, seconds: float) -> None:
+        async with asyncio.timeout(seconds):
+            await began.wait()
+        await stop_consuming(broker, seconds=seconds)
+
+    monkeypatch.setattr(Worker, "drain", told)
+    monkeypatch.setattr(AmqpBroker, "stop_consuming", slow)
+    async with service.Service.built(settings, instance="here/1") as instance:
+        instance.stop()
+        await instance.run()
+    assert began.is_set()
 
 
 def test_the_service_makes_no_part_of_its_own() -> None:

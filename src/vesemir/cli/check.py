@@ -16,11 +16,11 @@ def check_command(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Check settings, recipes, broker, database, inventory and keys: a line each, ok or FAIL.
+    """Check settings, recipes, broker, database, inventory, keys and jump hosts: a line each, ok or FAIL.
 
     Ends at the first of them that has something wrong, with all that is wrong with it, and exit status 1. That no
-    instance consumes is wrong once one has run. Nothing is changed but a row of the
-    record that is there to be written.
+    instance consumes is wrong once one has run. Jump hosts are logged in to; no target is. Nothing is changed but a row
+    of the record that is there to be written.
     """
     found = []
     for finding in findings(before_start=before_start):

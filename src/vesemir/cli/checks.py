@@ -12,9 +12,11 @@ from vesemir.adapters.policy import read_policy
 from vesemir.adapters.postgres.migrations import check_writes, installation, pending
 from vesemir.adapters.postgres.restored import restored_since
 from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
+from vesemir.cli.check_lines import CheckProblem, CheckWarning
 from vesemir.cli.configuration import ConfigurationError, load_settings
-from vesemir.cli.consumers import CheckWarning, broker_lines
+from vesemir.cli.consumers import broker_lines
 from vesemir.cli.exposure import exposures
+from vesemir.cli.jump_lines import jump_lines
 from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
@@ -55,16 +57,18 @@ def findings(*, before_start: bool = False) -> Iterator[Finding]:
 
 
 def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Settings) -> Iterator[Finding]:
-    """A line if all is well, for recipes one for each folder, and one for each warning; else a line for everything
-    that is wrong."""
+    """A line if all is well, for recipes one for each folder and for jump hosts one each, and one for each warning;
+    else a line for everything that is wrong."""
     try:
         lines = list(look(settings))
     except VesemirError as error:
         yield from (Finding(part, ok=False, detail=line) for line in str(error).splitlines())
         return
-    if good := [line for line in lines if not isinstance(line, CheckWarning)]:
+    if good := [line for line in lines if not isinstance(line, CheckWarning | CheckProblem)]:
         # Each folder of recipes has a line of its own: what replaces what must be seen.
-        yield from (Finding(part, ok=True, detail=line) for line in (good if look is _recipes else ["; ".join(good)]))
+        own_lines = look in {_recipes, jump_lines}
+        yield from (Finding(part, ok=True, detail=line) for line in (good if own_lines else ["; ".join(good)]))
+    yield from (Finding(part, ok=False, detail=str(line)) for line in lines if isinstance(line, CheckProblem))
     warnings = (str(line) for line in lines if isinstance(line, CheckWarning))
     yield from (Finding(part, ok=True, detail=line, warning=True) for line in warnings)
 
@@ -189,4 +193,5 @@ def _parts(*, before_start: bool) -> tuple[tuple[str, Callable[[Settings], Itera
         ("database", _database),
         ("inventory", _inventory),
         ("keys", _keys),
+        ("jumps", jump_lines),
     )

@@ -8,18 +8,13 @@ from vesemir.adapters.amqp.nodes import answering
 from vesemir.adapters.amqp.requester import QueueDepth, depths
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.check_lines import CheckWarning
 from vesemir.cli.instances import NOT_LISTED, last_seen
 from vesemir.cli.record import read
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.ports.views import InstanceView
 from vesemir.settings import Settings
-
-
-class CheckWarning(str):
-    """A line of the check that fails nothing."""
-
-    __slots__ = ()
 
 
 def broker_lines(settings: Settings, *, before_start: bool) -> Iterator[str]:

@@ -68,7 +68,7 @@ class Dialer:
         self.credentials = Credentials(settings)
         self._handshakes = asyncio.Semaphore(settings.max_handshakes)
         self._resolvers = resolvers
-        self._jumps = JumpHosts(settings, self._dial_jump, find_host)
+        self.jumps = JumpHosts(settings, self._dial_jump, find_host)
 
     @classmethod
     @contextlib.asynccontextmanager
@@ -82,7 +82,7 @@ class Dialer:
             await dialer.credentials.load()
             yield dialer
         finally:
-            dialer._jumps.close()
+            dialer.jumps.close()
             resolvers.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.asynccontextmanager
@@ -96,7 +96,7 @@ class Dialer:
 
     async def dial(self, target: Target) -> HostConnection:
         """The same; the caller closes it."""
-        return await self._dial(target, await self._jumps.before(target), HostConnection)
+        return await self._dial(target, await self.jumps.before(target), HostConnection)
 
     async def _dial_jump(self, target: Target, before: JumpHost | None) -> HostConnection:
         return await self._dial(target, before, JumpConnection)

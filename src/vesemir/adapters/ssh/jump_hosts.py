@@ -9,7 +9,7 @@ what came of that: 300 hosts behind a dead jump host have one failure, in the sa
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -56,7 +56,7 @@ class JumpHost:
         settings: SshSettings,
     ) -> None:
         self.target = target
-        self._before = before
+        self.before = before
         self._dial = dial
         self._settings = settings
         self._handshakes = asyncio.Semaphore(settings.max_jump_handshakes)
@@ -119,7 +119,7 @@ class JumpHost:
     async def _open(self) -> Outage | None:
         """One try; what came of it is for all."""
         try:
-            self._connection = await self._dial(self.target, self._before)
+            self._connection = await self._dial(self.target, self.before)
         except FailedError as error:
             self._outage = self._failed(error)
             return self._outage
@@ -163,15 +163,21 @@ class JumpHosts:
         except ValueError as error:
             text = f"the inventory's vesemir_jump of {target.name} cannot be used: {error}"
             raise FailedError(FailureCode.TARGETS_INVALID_ATTRIBUTES, text) from error
-        last: JumpHost | None = None
+        way = await self.along(jumps)
+        return way[-1] if way else None
+
+    async def along(self, jumps: Sequence[Jump]) -> list[JumpHost]:
+        """Those of a way, in the order in which they are passed."""
+        way: list[JumpHost] = []
         for jump in jumps:
+            last = way[-1] if way else None
             place = await self._place(jump)
             identity = place.variables.get("vesemir_identity")
             key = (place.name, place.address, place.port, place.user, identity, last)
             if key not in self._known:
                 self._known[key] = JumpHost(place, last, self._dial, settings=self._settings)
-            last = self._known[key]
-        return last
+            way.append(self._known[key])
+        return way
 
     async def _place(self, jump: Jump) -> Target:
         found = await self._find(jump.host)

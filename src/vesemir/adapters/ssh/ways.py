@@ -15,6 +15,7 @@ from vesemir.adapters.ssh.host_connection import HostConnection
 from vesemir.adapters.ssh.jump_hosts import JumpHost
 from vesemir.adapters.ssh.login_failures import HungUpError
 from vesemir.adapters.ssh.trouble import jump_unreachable, unreachable
+from vesemir.domain.failure import FailedError
 from vesemir.domain.target import Target
 from vesemir.domain.visible import words_of_host
 from vesemir.settings import SshSettings
@@ -113,14 +114,21 @@ class WayThrough:
             return HungUpError(f"the connection to jump host {jump.name} was lost")
         if isinstance(error, TimeoutError):
             reason = f"no answer within {self._settings.connect_timeout_seconds:g} s"
-        elif isinstance(error, asyncssh.ChannelOpenError) and error.code in _REFUSED:
-            words = words_of_host(error.reason)
-            text = f"it forwards no connection ({words}); look at AllowTcpForwarding and PermitOpen in its sshd_config"
-            return jump_unreachable(jump, text)
+        elif refused := forwarding_refused(error, jump):
+            return refused
         else:
             reason = words_of_host(str(error))
         text = f"{reason}; check that it is up, that sshd listens there, and firewalls between it and {jump.name}"
         return unreachable(self._target, f"from jump host {jump.name}: {text}")
+
+
+def forwarding_refused(error: Exception, jump: Target) -> FailedError | None:
+    """The jump host's refusal to pass anything on; None for another error, which is about the host behind it."""
+    if not isinstance(error, asyncssh.ChannelOpenError) or error.code not in _REFUSED:
+        return None
+    words = words_of_host(error.reason)
+    text = f"it forwards no connection ({words}); look at AllowTcpForwarding and PermitOpen in its sshd_config"
+    return jump_unreachable(jump, text)
 
 
 def _channel_session(connection: HostConnection) -> "Callable[[], asyncssh.SSHTCPSession[bytes]]":

@@ -1,7 +1,8 @@
 """SIGHUP: what is read from files is read again at once, and systemd hears when that is done.
 
-``systemctl reload`` waits from RELOADING=1 to READY=1 (sd_notify(3)). A file that cannot be used keeps what was read
-before: the log and ``/health`` say so, and the instance goes on.
+``systemctl reload`` waits for the answer, which ends the status line that systemd shows (``systemd/reload-answered``).
+A file that cannot be used keeps what was read before: the answer, the log and ``/health`` say so, and the instance goes
+on.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ class Reload:
         self._systemd = systemd
         self._log = log
         self._asked = asyncio.Event()
+        self._answers = 0
 
     def ask(self) -> None:
         self._asked.set()
@@ -35,4 +37,7 @@ class Reload:
                     self._log.error("reload: {part} stays as it was: {problem}", part=part, problem=problem)
             read = ", ".join(part for part, problem in problems.items() if not problem)
             self._log.info("reloaded (SIGHUP): {read}", read=read or "nothing")
-            self._systemd.ready()
+            self._answers += 1
+            kept = "; ".join(f"{part} stays as it was: {problem}" for part, problem in problems.items() if problem)
+            # systemd/reload-answered reads these words.
+            self._systemd.reloaded(f"reload {self._answers}: {kept or 'all was read'}")

@@ -166,7 +166,7 @@ def test_sighup_reads_files_again_and_systemd_hears_when_it_is_done(
     began = time.monotonic_ns() // 1000
     daemon.heard.clear()
     daemon.process.send_signal(signal.SIGHUP)
-    daemon.until("READY=1")
+    daemon.until("STATUS=reloaded; reload 1: ")
     signs = [line.partition("=") for line in daemon.heard if not line.startswith(("STATUS", "WATCHDOG"))]
     assert [name for name, _, _ in signs] == ["RELOADING", "MONOTONIC_USEC", "READY"]
     assert began <= int(signs[1][2]) <= time.monotonic_ns() // 1000
@@ -174,4 +174,9 @@ def test_sighup_reads_files_again_and_systemd_hears_when_it_is_done(
     assert body is not None
     assert [body["parts"][part]["state"] for part in ("policy", "inventory", "ssh", "recipes")] == [*["down"] * 3, "up"]
     assert "inventory.toml" in body["parts"]["inventory"]["detail"]
+    (answer,) = (line for line in daemon.heard if line.startswith("STATUS=reloaded"))
+    assert f"inventory stays as it was: {inventory}" in answer
+    daemon.until("; reload 1: policy stays as it was")  # what it does, and the answer behind it
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.until("STATUS=reloaded; reload 2: ")
     assert daemon.process.poll() is None

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from tests.integration.reload_trial import Machine, reload_trial
 
 from vesemir.lab.cgroups import has_hierarchies
 
@@ -147,6 +148,10 @@ class Reader:
                 return RABBITMQCTL.replace("@ENVIRONMENT@", " ".join(kept)).replace("@NODE@", node)
         raise AssertionError("the lab's RabbitMQ does not run")
 
+    def machine(self, name: str) -> Machine:
+        found = self._machines[name]
+        return Machine(self.folder / "lab", found["name"], found["address"], Path(found["root"]))
+
     def run(self, block: Block) -> None:
         """In every place that the block names; each command must succeed."""
         text = block.text
@@ -221,3 +226,4 @@ def test_every_command_of_the_document(reader: Reader) -> None:
         reader.run(block)
     told = "\n".join(reader.said)
     assert "1 of hello in test is on 1 target" in told
+    reload_trial(*(reader.machine(name) for name in ("vesemir1", "vesemir2", "target1")))

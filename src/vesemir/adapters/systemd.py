@@ -17,6 +17,8 @@ from vesemir.engine.ports.observe import Log
 MICROSECONDS = 1_000_000
 TURN_SECONDS = 1.0
 """Between two looks at what the service does."""
+MOST_ANSWER = 1000
+"""Characters of a reload's answer: the log has all of it."""
 
 
 class Notifier:
@@ -26,6 +28,7 @@ class Notifier:
         self._address = address
         self._log = log
         self._watchdog_seconds = watchdog_seconds
+        self._answer = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, log: Log) -> Self:
@@ -38,6 +41,11 @@ class Notifier:
 
     def ready(self) -> None:
         self.notify("READY=1")
+
+    def reloaded(self, answer: str) -> None:
+        """Ready again. The status ends with ``answer`` from now on: ``systemctl reload`` waits for it there."""
+        self._answer = f"; {' '.join(answer.split())[:MOST_ANSWER]}"
+        self.notify(f"READY=1\nSTATUS=reloaded{self._answer}")
 
     def status(self, text: str) -> None:
         """One line for ``systemctl status``."""
@@ -64,7 +72,7 @@ class Notifier:
             if interval is not None and clock() >= due:
                 self.notify("WATCHDOG=1")
                 due = clock() + interval
-            if (text := doing()) != reported:
+            if (text := doing() + self._answer) != reported:
                 self.status(text)
                 reported = text
             await asyncio.sleep(min(TURN_SECONDS, interval or TURN_SECONDS))

@@ -55,6 +55,16 @@ async def test_what_it_does_is_said_when_it_changes(listening: tuple[str, socket
     assert heard == [b"STATUS=waits", b"STATUS=works", b"STATUS=stops"]
 
 
+async def test_the_answer_of_a_reload_stays_in_the_status(listening: tuple[str, socket.socket]) -> None:
+    address, listener = listening
+    notifier = Notifier.from_environment({"NOTIFY_SOCKET": address}, log=SilentLog())
+    notifier.reloaded("reload 1:\nall was read")
+    task = asyncio.create_task(notifier.watch(lambda: "works"))
+    heard = [await asyncio.to_thread(listener.recv, 1000) for _ in range(2)]
+    task.cancel()
+    assert heard == [b"READY=1\nSTATUS=reloaded; reload 1: all was read", b"STATUS=works; reload 1: all was read"]
+
+
 @pytest.mark.parametrize(
     "environment",
     [

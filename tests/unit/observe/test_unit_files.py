@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,39 @@ def test_credentials_are_copied_again_into_a_folder_that_is_mounted_read_only(tm
     assert (status, "absent" in text) == (1, True)
     assert {path.name: path.read_text() for path in folder.iterdir()} == {"amqp_url": "new\n", "http_token": "old\n"}
     assert (folder / "amqp_url").stat().st_mode & 0o777 == 0o400
+
+
+WAITING = """
+import signal, sys, time
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+print(flush=True)
+signal.sigwait({signal.SIGHUP})
+time.sleep(0.2)
+open(sys.argv[1], "w").write(sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("reload 2: all was read", 0), ("reload 2: recipes stays as it was: /r/a.toml:1: is no TOML", 1), ("", 1)],
+)
+def test_a_reload_waits_for_its_answer(tmp_path: Path, answer: str, status: int) -> None:
+    """The status still ends with the earlier answer when the signal is sent; the process may go without a new one."""
+    line = tmp_path / "line"
+    line.write_text("works on 1 deployment; reload 1: all was read\n")
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\ncat {line}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    script = WAITING if answer else f"{WAITING}sys.exit()"
+    words = [sys.executable, "-c", f"{script}\nsignal.pause()", str(line), f"works on 2; {answer}\n"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as daemon:
+        assert daemon.stdout is not None
+        daemon.stdout.readline()
+        reaped = threading.Thread(target=daemon.wait)
+        reaped.start()
+        asked = ["/bin/sh", FOLDER / "reload-answered", "vesemir.service", str(daemon.pid)]
+        environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+        daemon.kill()
+        reaped.join()
+    assert done.returncode == status
+    assert done.stderr.startswith({0: "", 1: answer or "reload: no answer; look at the log"}[status])

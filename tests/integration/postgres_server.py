@@ -78,10 +78,10 @@ class PostgresServer:
         with log:
             self._process = subprocess.Popen(
                 [self.binaries / "postgres", "-D", self.folder / "contents"],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **_as_postgres(),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, **as_postgres(),
             )  # fmt: skip
         try:
-            _finished(self._answers())
+            finished(self._answers())
         except BaseException:
             self.stop(signal.SIGQUIT)
             raise
@@ -128,23 +128,23 @@ class PostgresServer:
     def _run(self, program: str, *arguments: str) -> None:
         done = subprocess.run(
             [self.binaries / program, *arguments],
-            stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=self.folder, check=False, **_as_postgres(),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=self.folder, check=False, **as_postgres(),
         )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"{program} failed:\n{done.stdout}{done.stderr}")
 
 
-def _finished(work: Coroutine[Any, Any, object]) -> None:
+def finished(work: Coroutine[Any, Any, object]) -> None:
     """Runs it in a loop of its own, in a thread: the fixture may be asked for while a test's loop runs."""
     with ThreadPoolExecutor(1) as pool:
         pool.submit(asyncio.run, work).result()
 
 
-def _as_postgres() -> dict[str, object]:
+def as_postgres() -> dict[str, object]:
     return {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -155,7 +155,7 @@ def new_server() -> PostgresServer:
     folder = Path(tempfile.mkdtemp(prefix="vesemir-postgres-"))
     if os.geteuid() == 0:
         shutil.chown(folder, "postgres", "postgres")
-    return PostgresServer(folder, _free_port(), binaries)
+    return PostgresServer(folder, free_port(), binaries)
 
 
 @contextmanager
@@ -165,8 +165,8 @@ def running_server() -> Iterator[PostgresServer]:
     try:
         server.initialise()
         server.start()
-        _finished(server.execute("CREATE DATABASE template_vesemir"))
-        _finished(migrate(server.dsn("template_vesemir")))
+        finished(server.execute("CREATE DATABASE template_vesemir"))
+        finished(migrate(server.dsn("template_vesemir")))
         yield server
     finally:
         server.stop()

@@ -6,6 +6,7 @@ often each event was returned (``x-delivery-count``).
 
 import asyncio
 import json
+import shutil
 import socket
 import time
 import uuid
@@ -21,6 +22,7 @@ import asyncpg
 import asyncssh
 from tests.integration.postgres_server import PostgresServer
 from tests.integration.rabbit_server import RabbitServer
+from tests.integration.ssh_server import Sshd
 from tests.integration.tcp_proxy import TcpProxy, proxied
 
 from vesemir.adapters.amqp.broker import CONSUME_PART
@@ -30,6 +32,13 @@ from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.service import Service
 from vesemir.settings import Settings
+
+_RECIPE = """description = "Runs and changes nothing."
+[[steps]]
+name = "nothing"
+command = ["true"]
+idempotent = true
+"""
 
 
 class SpiedIntake(Intake):
@@ -95,6 +104,8 @@ class Site:
     namespace: str
     instances: list[RunningInstance] = field(default_factory=list)
     returns: Counter[str] = field(default_factory=Counter)
+    pooled_dsn: str | None = None
+    """By which the instances reach the record, where that is not ``dsn``."""
 
     @property
     def database(self) -> str:
@@ -155,20 +166,41 @@ class Site:
 
 @asynccontextmanager
 async def site_opened(
-    rabbit: RabbitServer, server: PostgresServer, dsn: str, folder: Path, *, instances: int = 2
+    rabbit: RabbitServer,
+    server: PostgresServer,
+    dsn: str,
+    folder: Path,
+    *,
+    instances: int = 2,
+    pooled_dsn: str | None = None,
+    box: Sshd | None = None,
 ) -> AsyncIterator[Site]:
-    site = Site(rabbit, server, dsn, f"t{uuid.uuid4().hex[:8]}")
-    key = folder / "id_ed25519"
-    asyncssh.generate_private_key("ssh-ed25519").write_private_key(key)
-    key.chmod(0o600)
-    (folder / "known_hosts").touch()
-    (folder / "inventory.toml").write_text('[hosts.web1]\naddress = "127.0.0.1"\nport = 1\n')
+    """``box`` is the host that is deployed to; without one it is away."""
+    site = Site(rabbit, server, dsn, f"t{uuid.uuid4().hex[:8]}", pooled_dsn=pooled_dsn)
+    _furnish(folder, box)
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for number in range(instances):
             proxy = await stack.enter_async_context(proxied(rabbit.port))
             await _begin(stack, tasks, site, _settings(site, proxy, folder), proxy, number)
         yield site
+
+
+def _furnish(folder: Path, box: Sshd | None) -> None:
+    key, known = folder / "id_ed25519", folder / "known_hosts"
+    if box is None:
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(key)
+        known.touch()
+        host = 'address = "127.0.0.1"\nport = 1\n'
+    else:
+        shutil.copy(box.client_key, key)
+        shutil.copy(box.known_hosts, known)
+        own = f'[hosts.web1.variables]\nvesemir_state_dir = "{box.state}"\n'
+        host = f'address = "{box.address}"\nport = {box.port}\nuser = "{box.user}"\n{own}'
+    key.chmod(0o600)
+    (folder / "inventory.toml").write_text(f"[hosts.web1]\n{host}")
+    (folder / "recipes").mkdir()
+    (folder / "recipes" / "nothing.toml").write_text(_RECIPE)
 
 
 async def _begin(
@@ -195,10 +227,11 @@ def _settings(site: Site, proxy: TcpProxy, folder: Path) -> Settings:
         port = probe.getsockname()[1]
     return Settings(
         amqp={"url": site.rabbit.url_at(proxy.port), "namespace": site.namespace, "heartbeat_seconds": 2},
-        postgres={"dsn": site.dsn},
+        postgres={"dsn": site.pooled_dsn or site.dsn},
         http={"port": port},
         ssh={"client_key": folder / "id_ed25519", "known_hosts": folder / "known_hosts"},
         inventory={"file": folder / "inventory.toml"},
+        recipes={"folders": (folder / "recipes",)},
         limits={"shutdown_seconds": 1},
     )
 
@@ -210,7 +243,7 @@ def _event(name: str) -> dict[str, object]:
         "application": name,
         "environment": "test",
         "version": "1",
-        "recipe": "chef-client",
+        "recipe": "nothing",
         "targets": {"hosts": ["web1"]},
     }
 

@@ -36,6 +36,11 @@ class TcpProxy:
         for writer in self._writers:
             writer.transport.abort()
 
+    def lead_to(self, target_port: int) -> None:
+        """Another server from now on, as an address that moves in a failover."""
+        self._target_port = target_port
+        self.cut()
+
     def blackhole(self) -> None:
         self.to_server.clear()
         self.to_client.clear()

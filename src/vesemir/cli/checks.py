@@ -9,7 +9,9 @@ from pathlib import Path
 from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
-from vesemir.adapters.postgres.migrations import check_writes, installation, pending
+from vesemir.adapters.postgres.checking import check_writes
+from vesemir.adapters.postgres.migrations import installation, pending
+from vesemir.adapters.postgres.poolers import PoolMode
 from vesemir.adapters.postgres.restored import restored_since
 from vesemir.adapters.recipes import RecipePlace, load_recipes, recipe_folders
 from vesemir.cli.check_lines import CheckProblem, CheckWarning
@@ -23,6 +25,8 @@ from vesemir.domain.failure import VesemirError
 from vesemir.domain.recipe import has_secrets
 from vesemir.settings import Settings, settings_file
 from vesemir.shipped import recipes_folder
+
+_POLLED = ", where LISTEN cannot work: an instance sees what another one recorded up to a second later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +138,10 @@ def _database(settings: Settings) -> Iterator[str]:
             f"it belongs to the installation with amqp.namespace {namespace!r}, and this one has "
             f"{settings.amqp.namespace!r}; give each installation a database of its own"
         )
-    asyncio.run(check_writes(dsn))
+    mode = asyncio.run(check_writes(settings.postgres))
     yield "answers, can be written, and its schema is up to date"
+    if mode is not None:
+        yield f"through a pooler in {mode} mode{_POLLED if mode is PoolMode.TRANSACTION else ''}"
     if (since := asyncio.run(restored_since(dsn))) is not None:
         yield CheckWarning(
             f"it was restored from a backup at {since:%Y-%m-%d %H:%M:%S %Z}: events sent before are refused if their "

@@ -16,6 +16,7 @@ from typing import Self, TypeVar
 import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away, translated
+from vesemir.adapters.postgres.poolers import PoolMode, is_shared, server_process
 from vesemir.adapters.postgres.servers import Servers
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.adapters.postgres.timelines import Timelines
@@ -29,6 +30,7 @@ _IDLE_IN_TRANSACTION_SECONDS = 5
 _CLOSE_SECONDS = 3.0
 _LOCK_TRIES = 3
 """Of a probe, 0.9 s each: longer than a migration waits for a table while others wait behind it."""
+_LOOKS = 3
 RETRY_SECONDS = 20.0
 """How long a write whose outcome is unknown is tried again: a restart of PostgreSQL takes less, and it is well below
 what is left of a lease when its owner stops trusting it."""
@@ -77,15 +79,6 @@ async def check_namespace(connection: asyncpg.Connection, *, namespace: str) -> 
             f"the database of postgres.dsn belongs to the installation with amqp.namespace {found!r}, and this one has "
             f"{namespace!r}: give each installation a database of its own"
         )
-
-
-async def probe_write(connection: Connection) -> None:
-    """Once more when a table was locked: a migration locks it for a moment."""
-    for _ in range(_LOCK_TRIES - 1):
-        with suppress(asyncpg.LockNotAvailableError):
-            await statements().write_probe.run(connection)
-            return
-    await statements().write_probe.run(connection)
 
 
 async def _keep(connection: asyncpg.Connection) -> None:
@@ -150,7 +143,33 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """One statement, or several that need no transaction. Raises ``StoreAwayError``."""
+        """One statement, or several that need no transaction and may have one. Raises ``StoreAwayError``."""
+        async with self._acquired() as connection:
+            if not self._servers.pooler.is_there:
+                yield connection
+                return
+            async with self._begun(connection):
+                yield connection
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """All or nothing. ``StoreAwayError`` at the end of it means: it may be committed or not."""
+        async with self._acquired() as connection, self._begun(connection):
+            yield connection
+
+    @asynccontextmanager
+    async def _begun(self, connection: Connection) -> AsyncIterator[None]:
+        await connection.execute(self._servers.beginning(_server_settings(self._settings)))
+        try:
+            yield
+        except BaseException as error:
+            if not (is_away(error) or isinstance(error, asyncio.CancelledError)):
+                await connection.execute("ROLLBACK")
+            raise
+        await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _acquired(self) -> AsyncIterator[Connection]:
         limit = self._settings.connect_timeout_seconds + self._settings.command_timeout_seconds
         with translated():
             async with self._pool.acquire(timeout=limit) as connection:
@@ -158,23 +177,11 @@ class Database:
                     yield connection
                 except BaseException as error:
                     if is_away(error) or isinstance(error, asyncio.CancelledError):
-                        connection.terminate()
+                        with suppress(asyncpg.InterfaceError):  # the pool has it back: the server has ended it
+                            connection.terminate()
                     if is_away(error):
                         await self._pool.expire_connections()
                     raise
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[Connection]:
-        """All or nothing. ``StoreAwayError`` at the end of it means: it may be committed or not."""
-        async with self.connection() as connection:
-            await connection.execute("BEGIN")
-            try:
-                yield connection
-            except BaseException as error:
-                if not (is_away(error) or isinstance(error, asyncio.CancelledError)):
-                    await connection.execute("ROLLBACK")
-                raise
-            await connection.execute("COMMIT")
 
     async def retried(self, work: Callable[[int], Awaitable[T]]) -> T:
         """``work(attempt)``, counted from 0, until the database answers, for a bounded time.
@@ -199,8 +206,15 @@ class Database:
 
     async def ping(self) -> None:
         """Write and commit. Raises ``StoreAwayError`` unless that is possible and the database is migrated."""
+        probe = statements().write_probe
+        for _ in range(_LOCK_TRIES - 1):
+            # Once more when a table was locked: a migration locks it for a moment.
+            async with self.connection() as connection:
+                with suppress(asyncpg.LockNotAvailableError):
+                    await probe.run(connection)
+                    return
         async with self.connection() as connection:
-            await probe_write(connection)
+            await probe.run(connection)
 
     async def ping_pages(self) -> None:
         """Write new pages too. Raises as ``ping`` does."""
@@ -211,6 +225,21 @@ class Database:
         """Raises ``StoreAwayError`` unless deployments can be read."""
         async with self.connection() as connection:
             await statements().read_probe.run(connection)
+
+    async def pool_mode(self, connection: asyncpg.Connection) -> PoolMode | None:
+        """How a pooler works that is between here and the server; None without one. ``connection`` is its caller's own.
+
+        Raises ``StoreAwayError``. Where a busy pooler hides it for ``_LOOKS`` times, it is taken for one of sessions.
+        """
+        if not self._servers.pooler.is_there:
+            return None
+        for _ in range(_LOOKS):
+            with translated():
+                process = await server_process(connection)
+            async with self.transaction() as another:
+                if await is_shared(connection, another, process=process):
+                    return PoolMode.TRANSACTION
+        return PoolMode.SESSION
 
     @asynccontextmanager
     async def own_connection(self) -> AsyncIterator[asyncpg.Connection]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import asyncpg
 
+from vesemir.adapters.postgres.poolers import pooler_advice
 from vesemir.engine.ports.store import StoreAwayError, StoreBusyError
 
 _LOCKED = "somebody else holds a lock on what is to be written: pg_blocking_pids() of pg_stat_activity says who"
@@ -73,5 +74,6 @@ def _message(error: Exception) -> str:
         # asyncpg's own words, of a connection that the server has ended meanwhile, name states of its protocol.
         return "PostgreSQL: the server ended the connection; check that it runs and is reachable"
     reason = str(error) or ("no answer in time" if isinstance(error, TimeoutError) else type(error).__name__)
-    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "check that it runs, and postgres.dsn")
+    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), None)
+    advice = advice or pooler_advice(reason) or "check that it runs, and postgres.dsn"
     return f"PostgreSQL: {reason}; {advice}"

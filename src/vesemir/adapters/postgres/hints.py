@@ -9,14 +9,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+import asyncpg
+
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.errors import is_away, translated
+from vesemir.adapters.postgres.poolers import PoolMode, server_process
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.engine.ports.store import StoreAwayError
 
 _CHANNEL = "vesemir"
 _LOOK_SECONDS = 10.0
 """LISTEN dies silently: after so long without a hint the connection is asked whether it still lives."""
+_MODE_SECONDS = 60.0
+"""After so long it is asked again whether there is a session to LISTEN in: a pooler's mode can be changed."""
 _LAST_SECONDS = 1.0
 """For the hints of the last moment: what is handed back at a stop should be claimed at once."""
 _END = ""
@@ -71,8 +76,15 @@ class Announcer:
 
 @asynccontextmanager
 async def hints(database: Database) -> AsyncIterator[AsyncIterator[str]]:
-    """The iterator ends when the connection dies; then open another one."""
+    """The iterator ends when the connection dies; then open another one.
+
+    Behind a pooler in transaction mode it gives no hint: LISTEN would be another client's by the next transaction.
+    """
     async with database.own_connection() as connection:
+        if await database.pool_mode(connection) is PoolMode.TRANSACTION:
+            connection.terminate()
+            yield _silence()
+            return
         waiting: asyncio.Queue[str] = asyncio.Queue()
 
         def heard(_connection: Connection, _pid: int, _channel: str, payload: object) -> None:
@@ -84,16 +96,26 @@ async def hints(database: Database) -> AsyncIterator[AsyncIterator[str]]:
         with translated():
             connection.add_termination_listener(died)
             await connection.add_listener(_CHANNEL, heard)
-        yield _until_dead(connection, waiting)
+            process = await server_process(connection)
+        yield _until_dead(connection, waiting, process)
 
 
-async def _until_dead(connection: Connection, waiting: "asyncio.Queue[str]") -> AsyncIterator[str]:
+async def _silence() -> AsyncIterator[str]:
+    await asyncio.sleep(_MODE_SECONDS)
+    none: tuple[str, ...] = ()
+    for hint in none:
+        yield hint
+
+
+async def _until_dead(
+    connection: asyncpg.Connection, waiting: "asyncio.Queue[str]", process: int
+) -> AsyncIterator[str]:
     while True:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
                 payload = await waiting.get()
         except TimeoutError:
-            if not await _lives(connection):
+            if not await _lives(connection, process):
                 return
             continue
         if payload == _END:
@@ -101,11 +123,11 @@ async def _until_dead(connection: Connection, waiting: "asyncio.Queue[str]") -> 
         yield payload
 
 
-async def _lives(connection: Connection) -> bool:
+async def _lives(connection: asyncpg.Connection, process: int) -> bool:
+    """And is still at the process of the server that LISTEN was said to."""
     try:
-        await connection.execute("SELECT 1")
+        return await server_process(connection) == process
     except Exception as error:
         if not is_away(error):
             raise
         return False
-    return True

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import asyncpg
 
-from vesemir.adapters.postgres.connections import probe_write
 from vesemir.adapters.postgres.errors import translated
 from vesemir.adapters.postgres.servers import Servers
 from vesemir.adapters.postgres.statements import statements
@@ -118,17 +117,6 @@ async def installation(dsn: str) -> str | None:
 async def _connected(dsn: str, *, timeout: float, command_timeout: float) -> asyncpg.Connection:
     """At the server that is the primary now, if the DSN names several."""
     return await Servers(dsn, Timelines()).connect(timeout=timeout, command_timeout=command_timeout)
-
-
-async def check_writes(dsn: str) -> None:
-    """Write and commit, new pages too. Raises ``StoreAwayError`` with the reason."""
-    with translated():
-        connection = await _connected(dsn, timeout=_CONNECT_SECONDS, command_timeout=_CONNECT_SECONDS)
-        try:
-            await probe_write(connection)
-            await statements().write_probe_pages.run(connection)
-        finally:
-            connection.terminate()
 
 
 async def _create_list(connection: asyncpg.Connection) -> None:

@@ -6,12 +6,14 @@ and takes the one that is furthest.
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlunsplit
 
 import asyncpg
 
 from vesemir.adapters.postgres.errors import is_away
+from vesemir.adapters.postgres.poolers import Pooler, beginning, refuses_login
 from vesemir.adapters.postgres.timelines import OldPrimaryError, Timeline, Timelines, timeline_of
 from vesemir.adapters.secret_file import SecretFile
 from vesemir.adapters.url_parts import url_parts
@@ -19,8 +21,6 @@ from vesemir.engine.ports.store import StoreAwayError
 
 WRITABLE = "read-write"
 """``target_session_attrs`` where several hosts are named and the DSN has none: the record is written."""
-
-_REFUSED = asyncpg.InvalidAuthorizationSpecificationError
 
 
 def each_server(dsn: str) -> tuple[str, ...]:
@@ -66,6 +66,13 @@ class Servers:
         self._servers = each_server(dsn)
         self._timelines = timelines
         self._turn = 0
+        self._server: Timeline | None = None
+        self.pooler = Pooler()
+
+    def beginning(self, settings: Mapping[str, str]) -> str:
+        """What begins a transaction: with these settings and on the server of the last ``connect``, if a pooler could
+        forget the one or change the other."""
+        return beginning(settings, self._server) if self.pooler.is_there else "BEGIN"
 
     async def connect(self, *_: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - as the pool calls it
         """Within ``timeout`` seconds. Raises ``StoreAwayError``, or what asyncpg does where there is one server.
@@ -77,7 +84,7 @@ class Servers:
         try:
             return await self._any(timeout, options)
         except Exception as error:
-            refused = isinstance(error, _REFUSED) or isinstance(error.__cause__, _REFUSED)
+            refused = refuses_login(error) or refuses_login(error.__cause__)
             renewed = await self._secret.renewed(used) if refused else None
             if renewed is None:
                 raise
@@ -108,15 +115,16 @@ class Servers:
         said = "; ".join(f"{name}: {str(error) or 'no answer in time'}" for name, error in errors)
         raise (OldPrimaryError if refusals else StoreAwayError)(
             f"PostgreSQL: no server of postgres.dsn can be written to ({said}); check that one is the primary"
-        ) from next((error for _, error in errors if isinstance(error, _REFUSED)), errors[-1][1])
+        ) from next((error for _, error in errors if refuses_login(error)), errors[-1][1])
 
     async def _connect(self, server: str, *, timeout: float, options: dict[str, Any]) -> asyncpg.Connection:
         async with asyncio.timeout(timeout):
-            connection = await _connected(server, timeout=timeout, **options)
+            connection = await self._connected(server, timeout=timeout, **options)
             try:
                 found = await timeline_of(connection)
                 if found is not None:
                     await self._timelines.admit(found, server=name_of(server))
+                self._server = found
             except BaseException:
                 connection.terminate()
                 raise
@@ -128,7 +136,7 @@ class Servers:
         async def asked(server: str) -> tuple[Timeline, str] | None:
             try:
                 async with asyncio.timeout(timeout / 2):
-                    connection = await _connected(server, timeout=timeout / 2, **options)
+                    connection = await self._connected(server, timeout=timeout / 2, **options)
                     try:
                         found = await timeline_of(connection)
                     finally:
@@ -146,16 +154,15 @@ class Servers:
             except OldPrimaryError:
                 continue
 
+    async def _connected(self, *arguments: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - as asyncpg's
+        """Whatever keeps asyncpg from connecting means that the database is away.
 
-async def _connected(*arguments: Any, **options: Any) -> asyncpg.Connection:  # noqa: ANN401 - as asyncpg.connect
-    """Whatever keeps asyncpg from connecting means that the database is away.
-
-    Without a descriptor left it does not only raise ``OSError``: the user's name cannot be looked up (``KeyError``), a
-    module cannot be loaded (``ImportError``). None of that may end a task that asks the record.
-    """
-    try:
-        return await asyncpg.connect(*arguments, **options)
-    except Exception as error:
-        if is_away(error):
-            raise
-        raise StoreAwayError(f"PostgreSQL: connecting failed ({type(error).__name__}: {error})") from error
+        Without a descriptor left it does not only raise ``OSError``: the user's name cannot be looked up
+        (``KeyError``), a module cannot be loaded (``ImportError``). None of that may end a task that asks the record.
+        """
+        try:
+            return await self.pooler.connected(*arguments, **options)
+        except Exception as error:
+            if is_away(error):
+                raise
+            raise StoreAwayError(f"PostgreSQL: connecting failed ({type(error).__name__}: {error})") from error

@@ -18,7 +18,7 @@ from vesemir.engine.ports.store import StoreAwayError
 _ASK = "SELECT system_identifier AS system, pg_walfile_name(pg_current_wal_lsn()) AS wal FROM pg_control_system()"
 """The name of a WAL file begins with the timeline that is written to now, in 8 hexadecimal digits; the control file has
 that of the last checkpoint, which is the old one for a while after a promotion."""
-_DIGITS = 8
+DIGITS = 8
 _NOT_TOLD = (
     asyncpg.FeatureNotSupportedError,
     asyncpg.InsufficientPrivilegeError,
@@ -48,7 +48,7 @@ async def timeline_of(connection: asyncpg.Connection) -> Timeline | None:
     except _NOT_TOLD:
         return None
     assert found is not None  # noqa: S101 - a function's row
-    return Timeline(str(found["system"]), int(found["wal"][:_DIGITS], 16))
+    return Timeline(str(found["system"]), int(found["wal"][:DIGITS], 16))
 
 
 class Timelines:

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import TypeVar
@@ -12,6 +13,7 @@ import pytest
 from tests.fakes.events import emit, emit_result
 from tests.fakes.record import Record
 from tests.fakes.store import FakeStore
+from tests.integration.pgbouncer_server import PoolMode, pooled
 from tests.integration.postgres_server import PostgresServer
 
 from vesemir.adapters.postgres import PostgresStore
@@ -29,7 +31,11 @@ FORWARD = Direction.FORWARD
 LEASE_SECONDS = 30.0
 
 
-@pytest.fixture(params=["fake", "postgres"])
+STORES = os.environ.get("STORES", "fake,postgres").split(",")
+"""``tox -e pooler`` has ``session`` and ``transaction`` here: PostgreSQL through PgBouncer in that mode."""
+
+
+@pytest.fixture(params=STORES)
 async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     """A factory of stores, one per instance, on one record."""
     if request.param == "fake":
@@ -43,9 +49,13 @@ async def stores(request: pytest.FixtureRequest) -> AsyncIterator[Stores]:
     server: PostgresServer = request.getfixturevalue("postgres_server")
     name = await server.make_database("template_vesemir")
     async with AsyncExitStack() as stack:
+        dsn = server.dsn(name)
+        if request.param != "postgres":
+            pooler = await stack.enter_async_context(pooled(dsn, PoolMode(request.param)))
+            dsn = pooler.through(dsn)
 
         async def real(instance: str) -> Store:
-            settings = PostgresSettings(dsn=server.dsn(name))
+            settings = PostgresSettings(dsn=dsn)
             return await stack.enter_async_context(PostgresStore.connected(settings, instance=instance))
 
         yield real

@@ -13,7 +13,7 @@ from vesemir import __version__
 from vesemir.adapters.amqp import PUBLISH_PART, AmqpBroker
 from vesemir.adapters.chef import ChefInventory
 from vesemir.adapters.haproxy import HaproxyBoxes
-from vesemir.adapters.http import HttpLimits, http_app, serving
+from vesemir.adapters.http import HttpLimits, TlsFiles, http_app, serving
 from vesemir.adapters.inventory import InventoryRouter, StaticInventory
 from vesemir.adapters.observe import PrometheusMeters, engine_log, gc_spared, gc_watched, redact
 from vesemir.adapters.policy import PolicyFile
@@ -44,6 +44,7 @@ from vesemir.engine.upkeep.hint_relay import HintRelay
 from vesemir.engine.upkeep.presence import Presence
 from vesemir.engine.upkeep.record_watch import RECORD_PART, RecordWatch
 from vesemir.engine.upkeep.retention import RecordCleanup, Retention
+from vesemir.plaintext import refuse_plaintext
 from vesemir.reload import Reload
 from vesemir.secret_files import SecretFiles
 from vesemir.settings import Settings
@@ -64,6 +65,7 @@ class OutsideParts:
     inventory: InventoryRouter
     store: PostgresStore
     secrets: SecretFiles
+    tls: TlsFiles | None
     record: RecordWatch
     hosts: SshHosts
     broker: AmqpBroker
@@ -91,6 +93,7 @@ class EngineParts:
 async def built_parts(settings: Settings, *, instance: str) -> AsyncIterator[tuple[OutsideParts, EngineParts]]:
     """All parts, open until the context ends. Nothing outside needs to be there yet, but for the settings' own files.
     Raises ``VesemirError`` for those."""
+    refuse_plaintext(settings)
     async with AsyncExitStack() as stack:
         outside = await _outside(stack, settings, instance=instance)
         engine = _engine(settings, outside, instance=instance)
@@ -105,7 +108,14 @@ async def built_parts(settings: Settings, *, instance: str) -> AsyncIterator[tup
         kept = settings.ssh.max_sessions + 2 * settings.postgres.pool_size + OTHER_DESCRIPTORS
         limits = HttpLimits.of(settings.http, kept=kept, log=outside.log)
         await stack.enter_async_context(
-            serving(app, settings.http.host, settings.http.port, log=outside.log, limits=limits)
+            serving(
+                app,
+                settings.http.host,
+                settings.http.port,
+                log=outside.log,
+                limits=limits,
+                tls=None if outside.tls is None else outside.tls.context,
+            )
         )
         stack.enter_context(gc_spared())
         yield outside, engine
@@ -142,6 +152,9 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         read_again["inventory"] = static
     if chef is not None:
         read_again["chef"] = chef
+    tls = TlsFiles.of(settings.http, log=log)
+    if tls is not None:
+        read_again["tls"] = tls
     files, systemd = FileWatch(read_again, health, log=log), Notifier.from_environment(log=log)
     store = await stack.enter_async_context(
         PostgresStore.connected(
@@ -162,6 +175,7 @@ async def _outside(stack: AsyncExitStack, settings: Settings, *, instance: str) 
         store=store,
         record=RecordWatch(store, health),
         secrets=secrets,
+        tls=tls,
         hosts=hosts,
         broker=AmqpBroker(settings.amqp, health=health, instance=instance, log=log, url=secrets.amqp_url),
         systemd=systemd,

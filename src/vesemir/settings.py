@@ -259,6 +259,10 @@ class HttpSettings(SettingsSection):
     port: int = Field(default=8080, ge=0, le=65535)
     token: SecretStr | None = None
     token_file: KeptFile | None = None
+    tls_certificate: KeptFile | None = None
+    """PEM, with the chain behind it: HTTPS instead of HTTP. Read again when it changes."""
+    tls_key: KeptFile | None = None
+    """PEM, without a passphrase; unset: in the file of ``tls_certificate``."""
     leave_seconds: float = Field(default=0, ge=0)
     """How long ``/health`` says 503, at least, before nobody listens any more: what the load balancer in front needs to
     notice it. What is in work is handed over meanwhile."""
@@ -283,6 +287,8 @@ class HttpSettings(SettingsSection):
             object.__setattr__(self, "token", _secret_from(self.token_file, SecretStr(""), "http.token"))
         if self.host not in {"127.0.0.1", "::1", "localhost"} and self.token is None:
             raise ValueError("http.token must be set to listen elsewhere than on loopback")
+        if self.tls_key is not None and self.tls_certificate is None:
+            raise ValueError("http.tls_certificate must be set where http.tls_key is")
         return self
 
 
@@ -528,6 +534,8 @@ class Settings(BaseSettings):
     )
 
     instance: str = Field(default_factory=_instance_default, pattern=r"^[A-Za-z0-9._-]{1,253}$")
+    require_tls: bool = False
+    """Refuse to start where a connection that leaves the machine is not encrypted: broker, database, Chef, HTTP."""
     amqp: AmqpSettings = AmqpSettings()
     postgres: PostgresSettings = PostgresSettings()
     ssh: SshSettings = SshSettings()

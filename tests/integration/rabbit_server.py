@@ -16,11 +16,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
+from tests.integration.tls_authority import TlsAuthority
 
 _CONFIGURATION = """
 listeners.tcp.1 = 127.0.0.1:{port}
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.cacertfile = {folder}/ca.pem
+ssl_options.certfile = {folder}/broker.pem
+ssl_options.keyfile = {folder}/broker-key.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = true
 log.console = false
 log.file.level = warning
 disk_free_limit.absolute = 1MB
@@ -41,6 +49,8 @@ class RabbitServer:
     port: int
     epmd_port: int
     dist_port: int
+    tls_port: int
+    """Wants a client certificate; ``ca.pem``, ``client.pem`` and ``client-key.pem`` of ``folder`` are for it."""
     _epmd: subprocess.Popen[bytes] | None = None
     _process: subprocess.Popen[bytes] | None = None
 
@@ -48,13 +58,21 @@ class RabbitServer:
     def url(self) -> str:
         return self.url_at(self.port)
 
+    def tls_url(self, **query: object) -> str:
+        """Its TLS listener, with options of the URL (``cafile``, ``certfile``, ``keyfile``)."""
+        return f"amqps://guest:guest@127.0.0.1:{self.tls_port}/?{urlencode(query)}"
+
     def url_at(self, port: int) -> str:
         """The same server through another port, a proxy's for instance."""
         return f"amqp://guest:guest@127.0.0.1:{port}/"
 
     def prepare(self) -> None:
         """Write the configuration and the cookie, and start epmd."""
-        (self.folder / "rabbitmq.conf").write_text(_CONFIGURATION.format(port=self.port), encoding="utf-8")
+        configuration = _CONFIGURATION.format(port=self.port, tls_port=self.tls_port, folder=self.folder)
+        (self.folder / "rabbitmq.conf").write_text(configuration, encoding="utf-8")
+        authority = TlsAuthority(self.folder)
+        authority.sign("broker")
+        authority.sign("client", address=None)
         (self.folder / "enabled_plugins").write_text("[].\n", encoding="utf-8")
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text(secrets.token_hex(16), encoding="utf-8")
@@ -167,7 +185,7 @@ def _new_server() -> RabbitServer:
     program = next((path for path in _SERVERS if path.exists()), None)
     if program is None or shutil.which("epmd") is None:
         pytest.skip("no RabbitMQ server is installed (script/bootstrap installs it)")
-    return RabbitServer(Path(tempfile.mkdtemp(prefix="vesemir-rabbitmq-")), program, *_free_ports(3))
+    return RabbitServer(Path(tempfile.mkdtemp(prefix="vesemir-rabbitmq-")), program, *_free_ports(4))
 
 
 @contextmanager

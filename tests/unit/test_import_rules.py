@@ -37,7 +37,7 @@ LAYERS = [
     {"lab"},
     {"service"},
     {"composition"},
-    {"reload", "secret_files"},
+    {"plaintext", "reload", "secret_files"},
     {"adapters"},
     {"settings"},
     {"shipped"},
@@ -58,7 +58,7 @@ HOMES = {
     ("aiohttp",): {"adapters.chef", "adapters.http", "lab.chef"},
     ("asyncpg", "aiosql"): {"adapters.postgres"},
     ("asyncssh", "h11"): {"adapters.ssh"},
-    ("cryptography",): {"adapters.chef", "adapters.record_seal", "lab.chef"},
+    ("cryptography",): {"adapters.chef", "adapters.http", "adapters.record_seal", "lab.chef"},
     ("prometheus_client",): {"adapters.observe"},
     ("pydantic", "pydantic_core"): {"cli.configuration", "contract", "settings", *MODELS},
     ("pydantic_settings",): {"cli.configuration", "settings"},
@@ -69,7 +69,8 @@ HOMES = {
 }
 """Where each driver may be imported. loguru's homes are those of pyproject.toml."""
 TOOLS_OF_ADAPTERS = {
-    f"vesemir.adapters.{name}" for name in ("reloaded_files", "record_seal", "secret_file", "toml_lines", "url_parts")
+    f"vesemir.adapters.{name}"
+    for name in ("reloaded_files", "record_seal", "secret_file", "tls_advice", "toml_lines", "url_parts")
 }
 """Modules that several adapters share."""
 

@@ -23,6 +23,8 @@ from vesemir.cli.output import count
 from vesemir.cli.requesting import quiet
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.recipe import has_secrets
+from vesemir.engine.ports.observe import SilentLog
+from vesemir.plaintext import refuse_plaintext
 from vesemir.settings import Settings, settings_file
 from vesemir.shipped import recipes_folder
 
@@ -80,6 +82,21 @@ def _found(part: str, look: Callable[[Settings], Iterator[str]], settings: Setti
 def _settings_detail() -> str:
     file = settings_file()
     return f"{file} and VESEMIR_* variables" if file.is_file() else f"VESEMIR_* variables ({file} is not there)"
+
+
+def _tls(settings: Settings) -> Iterator[str]:
+    """Nothing where TLS is not asked for."""
+    refuse_plaintext(settings)
+    if settings.http.tls_certificate is None:
+        return
+    from vesemir.adapters.http.tls import TlsFiles  # noqa: PLC0415 -- a command that looks at nothing else does not need it
+
+    files = TlsFiles.of(settings.http, log=SilentLog())
+    if files is None:
+        return
+    if files.problem:
+        yield CheckWarning(files.problem)
+    yield f"{settings.http.tls_certificate}: until {files.ends:%Y-%m-%d %H:%M} UTC"
 
 
 def _recipes(settings: Settings) -> Iterator[str]:
@@ -193,6 +210,7 @@ def _keys(settings: Settings) -> Iterator[str]:
 def _parts(*, before_start: bool) -> tuple[tuple[str, Callable[[Settings], Iterator[str]]], ...]:
     """In this order: what needs no network first, then what everything depends on."""
     return (
+        ("tls", _tls),
         ("recipes", _recipes),
         ("policy", _policy),
         ("broker", partial(broker_lines, before_start=before_start)),

@@ -52,6 +52,7 @@ def test_the_table_is_what_an_instance_exposes() -> None:
         "chef",
         "ssh",
         "secrets",
+        "tls",
     ):
         health.expect(part)
     text, _ = PrometheusMeters().exposition(health)

@@ -14,6 +14,7 @@ from aio_pika.connection import make_url
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, ProbableAuthenticationError
 
 from vesemir.adapters.amqp.lenient import LenientTransport
+from vesemir.adapters.tls_advice import missing_files, tls_advice
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.observe import Log
@@ -146,6 +147,22 @@ class LiveChannel:
         self.drop("closed")
 
 
+_TLS_FILES = frozenset({"cafile", "certfile", "keyfile"})
+
+
+def _tls_advice(error: BrokerAwayError) -> str:
+    certificate = "certfile and keyfile"
+    if advice := tls_advice(error, setting="amqp.url", ca="cafile", certificate=certificate):
+        return advice
+    cause = error.__cause__
+    while cause is not None:
+        if isinstance(cause, ConnectionResetError | asyncio.IncompleteReadError):
+            # In TLS 1.3 a client is told only after its handshake; the close may overtake the alert.
+            return f"it closed the connection; if it wants a client certificate, name one by {certificate} in amqp.url"
+        cause = cause.__cause__
+    return ""
+
+
 async def dial(settings: AmqpSettings, address: str, *, seconds: float, name: str, log: Log) -> LiveConnection:
     """Connect to one of the settings' addresses and log in, within ``seconds``. Raises ``BrokerAwayError``."""
     try:
@@ -158,8 +175,15 @@ async def dial(settings: AmqpSettings, address: str, *, seconds: float, name: st
     connection.kwargs["transport_factory"] = transport
     try:
         with away_on_loss(f"connecting to {connection}"):
+            if missing := missing_files(url.query_string, _TLS_FILES, setting="amqp.url"):
+                raise BrokerAwayError(missing)
             async with asyncio.timeout(seconds):
                 await connection.connect()
+    except BrokerAwayError as error:
+        transport.abort()
+        if url.scheme == "amqps" and (advice := _tls_advice(error)):
+            raise BrokerAwayError(f"connecting to {connection}: {advice}") from error
+        raise
     except BaseException:
         transport.abort()
         raise

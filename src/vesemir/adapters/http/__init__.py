@@ -3,5 +3,6 @@
 from vesemir.adapters.http.app import http_app
 from vesemir.adapters.http.limits import HttpLimits
 from vesemir.adapters.http.serving import serving
+from vesemir.adapters.http.tls import TlsFiles
 
-__all__ = ["HttpLimits", "http_app", "serving"]
+__all__ = ["HttpLimits", "TlsFiles", "http_app", "serving"]

@@ -1,6 +1,7 @@
 """Listening, for as long as a context is open."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,11 +26,17 @@ libuv accepts one in each turn of the loop."""
 
 @asynccontextmanager
 async def serving(
-    app: web.Application, host: str, port: int, *, log: Log, limits: HttpLimits | None = None
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    log: Log,
+    limits: HttpLimits | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[int]:
     """Listen while the context is open; yields the bound port, which matters where ``port`` is 0.
 
-    Raises ``VesemirError`` when that is not possible.
+    With ``tls`` it speaks HTTPS. Raises ``VesemirError`` when that is not possible.
     """
     limits = limits or HttpLimits()
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_SECONDS, handle_signals=False)
@@ -45,12 +52,19 @@ async def serving(
     listener: asyncio.Server | None = None
     try:
         try:
-            listener = await asyncio.get_running_loop().create_server(connection, host, port, backlog=BACKLOG)
+            listener = await asyncio.get_running_loop().create_server(
+                connection,
+                host,
+                port,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=limits.header_seconds if tls else None,
+            )
         except OSError as error:
             reason = error.strerror or str(error)
             raise VesemirError(f"cannot listen on {host}:{port}: {reason}; set http.host and http.port") from error
         bound = int(listener.sockets[0].getsockname()[1])
-        log.info(f"Listening on http://{f'[{host}]' if ':' in host else host}:{bound}")
+        log.info(f"Listening on http{'s' if tls else ''}://{f'[{host}]' if ':' in host else host}:{bound}")
         yield bound
     finally:
         if listener is not None:

@@ -16,11 +16,14 @@ from vesemir.adapters.postgres.errors import is_away
 from vesemir.adapters.postgres.poolers import Pooler, beginning, refuses_login
 from vesemir.adapters.postgres.timelines import OldPrimaryError, Timeline, Timelines, timeline_of
 from vesemir.adapters.secret_file import SecretFile
+from vesemir.adapters.tls_advice import missing_files, tls_advice
 from vesemir.adapters.url_parts import url_parts
 from vesemir.engine.ports.store import StoreAwayError
 
 WRITABLE = "read-write"
 """``target_session_attrs`` where several hosts are named and the DSN has none: the record is written."""
+
+_TLS_FILES = frozenset({"sslrootcert", "sslcert", "sslkey", "sslcrl"})
 
 
 def each_server(dsn: str) -> tuple[str, ...]:
@@ -160,9 +163,13 @@ class Servers:
         Without a descriptor left it does not only raise ``OSError``: the user's name cannot be looked up
         (``KeyError``), a module cannot be loaded (``ImportError``). None of that may end a task that asks the record.
         """
+        if arguments and (missing := missing_files(url_parts(arguments[0]).query, _TLS_FILES, setting="postgres.dsn")):
+            raise StoreAwayError(f"PostgreSQL: {missing}")
         try:
             return await self.pooler.connected(*arguments, **options)
         except Exception as error:
+            if advice := tls_advice(error, setting="postgres.dsn", ca="sslrootcert", certificate="sslcert and sslkey"):
+                raise StoreAwayError(f"PostgreSQL: {advice}") from error
             if is_away(error):
                 raise
             raise StoreAwayError(f"PostgreSQL: connecting failed ({type(error).__name__}: {error})") from error

@@ -1,7 +1,7 @@
 """A private PgBouncer on loopback in front of the tests' PostgreSQL.
 
 ``pooled(dsn, mode)`` is one that runs, in the mode that it is asked for; ``through(dsn)`` leads through it. As root it
-runs as user ``postgres``, since it refuses root. It serves every database of the server, and one user, ``vesemir``.
+runs as user ``postgres``, since it refuses root. It serves every database of the server, and the user of the DSN.
 """
 
 import asyncio
@@ -30,7 +30,6 @@ listen_port = {port}
 unix_socket_dir =
 auth_type = trust
 auth_file = {folder}/users
-admin_users = vesemir
 pool_mode = {mode}
 max_client_conn = 1000
 default_pool_size = {pool_size}
@@ -61,17 +60,20 @@ class PgBouncer:
     mode: PoolMode
     settings: tuple[str, ...] = ()
     pool_size: int = 60
-    password: str = ""
+    password: str | None = None
+    """That it asks for, if it is not the server's."""
     port: int = field(default_factory=free_port)
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="vesemir-pgbouncer-")))
     _process: subprocess.Popen[bytes] | None = None
 
     def dsn(self, database: str) -> str:
-        return f"postgresql://vesemir@127.0.0.1:{self.port}/{database}"
+        return self.through(urlsplit(self.server_dsn)._replace(path=f"/{database}", query="").geturl())
 
     def through(self, dsn: str) -> str:
-        """The same database through it."""
-        return self.dsn(urlsplit(dsn).path[1:])
+        """The same database, as the same user, through it."""
+        parts = urlsplit(dsn)
+        login = parts.netloc.rpartition("@")[0]
+        return parts._replace(netloc=f"{login}@127.0.0.1:{self.port}").geturl()
 
     async def start(self) -> None:
         """Returns when it listens."""
@@ -97,7 +99,8 @@ class PgBouncer:
             host=server.hostname, server_port=server.port, port=self.port, folder=self.folder, mode=self.mode,
             pool_size=self.pool_size, more="\n".join(self.settings),
         )  # fmt: skip
-        (self.folder / "users").write_text(f'"vesemir" "{self.password}"\n', encoding="utf-8")
+        password = server.password or "" if self.password is None else self.password
+        (self.folder / "users").write_text(f'"{server.username}" "{password}"\n', encoding="utf-8")
         configuration = self.folder / "pgbouncer.ini"
         configuration.write_text(text, encoding="utf-8")
         if os.geteuid() == 0:
@@ -134,7 +137,7 @@ def _program() -> str:
 
 @asynccontextmanager
 async def pooled(
-    server_dsn: str, mode: PoolMode, *settings: str, pool_size: int = 60, password: str = ""
+    server_dsn: str, mode: PoolMode, *settings: str, pool_size: int = 60, password: str | None = None
 ) -> AsyncIterator[PgBouncer]:
     """One that runs."""
     pooler = PgBouncer(server_dsn, mode, settings, pool_size, password)

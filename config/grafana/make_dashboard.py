@@ -154,6 +154,7 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "vesemir_ssh_sessions{JOB}": "{{instance}} sessions",
                 "vesemir_ssh_handshakes{JOB}": "{{instance}} handshakes",
+                "increase(vesemir_ssh_logins_repeated_total{JOB}[1h])": "{{instance}} logins repeated per hour",
             },
         ),
         Panel("Deployments running", {"vesemir_deployments_running{JOB}": "{{instance}}"}),

@@ -24,6 +24,10 @@ class TcpProxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
+    @property
+    def connections(self) -> int:
+        return len(self._writers) // 2
+
     async def refuse(self) -> None:
         """Listen no more and cut what is there."""
         if self._server is not None:

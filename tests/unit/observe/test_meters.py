@@ -62,6 +62,7 @@ def report_everything(meters: Meters) -> None:
     meters.taken_over(expired=False)
     meters.running(2)
     meters.ssh(sessions=40, handshakes=5)
+    meters.ssh_login_repeated()
     meters.backlog(
         Backlog(
             events=9,
@@ -109,6 +110,7 @@ def test_what_is_reported_is_shown() -> None:
         ("vesemir_deployments_running", ""): 2,
         ("vesemir_ssh_sessions", ""): 40,
         ("vesemir_ssh_handshakes", ""): 5,
+        ("vesemir_ssh_logins_repeated_total", ""): 1,
         ("vesemir_outbox_events", ""): 9,
         ("vesemir_outbox_oldest_seconds", ""): 1.5,
         ("vesemir_outbox_failing_destinations", ""): 2,

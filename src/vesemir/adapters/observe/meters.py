@@ -118,6 +118,9 @@ class PrometheusMeters:
         self._ssh_sessions.set(sessions)
         self._ssh_handshakes.set(handshakes)
 
+    def ssh_login_repeated(self) -> None:
+        self._ssh_logins_repeated.inc()
+
     def backlog(self, backlog: Backlog | None) -> None:
         known = backlog is not None
         seen = backlog or Backlog()
@@ -169,6 +172,7 @@ class PrometheusMeters:
         self._lease_renewals = counter("lease_renewals", "Leases renewed, and renewals without answer.", "outcome")
         self._leases_lost = counter("leases_lost", "Leases lost: the deployment was stopped here at once.")
         self._takeovers = counter("takeovers", "Deployments of other instances gone on with, by why.", "reason")
+        self._ssh_logins_repeated = counter("ssh_logins_repeated", "Logins refused as credentials were replaced.")
         self._published = counter("events_published", "Events published, by the broker's answer.", "outcome")
         self._parked = counter("destinations_parked", "Destinations given up, undeliverable for too long.")
 

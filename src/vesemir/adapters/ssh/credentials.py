@@ -86,6 +86,10 @@ class Credentials:
             raise FailedError(FailureCode.SSH_AUTH_FAILED, text)
         return await keeper.current()
 
+    async def replaced(self, identity: Identity) -> bool:
+        """Whether its files have changed since they were read; they are read again."""
+        return await next(each for each in self._identities.values() if each.files == identity.files).replaced(identity)
+
     async def options(self, identity: Identity) -> asyncssh.SSHClientConnectionOptions:
         """A copy of its own, without host, user and known hosts."""
         if identity not in self._options:

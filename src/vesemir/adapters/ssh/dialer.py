@@ -27,9 +27,10 @@ from vesemir.adapters.ssh.login_failures import HungUpError, login_failure
 from vesemir.adapters.ssh.trouble import LoginTry, unreachable
 from vesemir.adapters.ssh.trouble import place as place_of
 from vesemir.adapters.ssh.ways import Address, Plug, Way, WayDirect, WayThrough
-from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.failure import FailedError, FailureCode, VesemirError
 from vesemir.domain.target import Target
 from vesemir.domain.visible import words_of_host
+from vesemir.engine.ports.observe import Log, Meters, SilentLog, SilentMeters
 from vesemir.settings import SshSettings
 
 RESOLVERS: Final = 8
@@ -45,11 +46,14 @@ def anywhere(_target: Target, _addresses: Sequence[str]) -> None:
     return None
 
 
-class CertificateOverError(Exception):
-    """A host refused a certificate that ended in this moment: its successor may be there at the next try.
+class RefusedMeanwhileError(Exception):
+    """A host refused credentials that were good when the login began: ``ended``, a certificate whose time is over, and
+    whose successor may come; else the files on disk are others now. ``refusal`` is what the host said."""
 
-    Its cause is the host's refusal.
-    """
+    def __init__(self, refusal: FailedError, *, ended: bool) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.ended = ended
 
 
 class Dialer:
@@ -62,8 +66,12 @@ class Dialer:
         *,
         refuse_place: RefusePlace = anywhere,
         find_host: FindHost = find_no_host,
+        meters: Meters | None = None,
+        log: Log | None = None,
     ) -> None:
         self._settings = settings
+        self._meters = meters or SilentMeters()
+        self._log = log or SilentLog()
         self._refuse_place = refuse_place
         self.credentials = Credentials(settings)
         self._handshakes = asyncio.Semaphore(settings.max_handshakes)
@@ -73,11 +81,17 @@ class Dialer:
     @classmethod
     @contextlib.asynccontextmanager
     async def started(
-        cls, settings: SshSettings, *, refuse_place: RefusePlace = anywhere, find_host: FindHost = find_no_host
+        cls,
+        settings: SshSettings,
+        *,
+        refuse_place: RefusePlace = anywhere,
+        find_host: FindHost = find_no_host,
+        meters: Meters | None = None,
+        log: Log | None = None,
     ) -> AsyncIterator["Dialer"]:
         """Reads key and known hosts. Raises ``FailedError`` when they cannot be read."""
         resolvers = ThreadPoolExecutor(RESOLVERS, thread_name_prefix="resolve")
-        dialer = cls(settings, resolvers, refuse_place=refuse_place, find_host=find_host)
+        dialer = cls(settings, resolvers, refuse_place=refuse_place, find_host=find_host, meters=meters, log=log)
         try:
             await dialer.credentials.load()
             yield dialer
@@ -103,11 +117,12 @@ class Dialer:
 
     async def _dial(self, target: Target, before: JumpHost | None, kind: type[HostConnection]) -> HostConnection:
         """A connection that the host drops before the login smells of sshd's ``MaxStartups`` (sshd_config(5)): tried
-        again with growing, random pauses for as long as a login may take. So is one whose jump host is lost."""
+        again with growing, random pauses for as long as a login may take. So is one whose jump host is lost. One that
+        is refused while its credentials are replaced on disk is tried once more."""
         loop = asyncio.get_running_loop()
         way = await self._way(target, before)
         patience = loop.time() + self._settings.login_timeout_seconds
-        pause = 0.1
+        pause, repeated = 0.1, False
         while True:
             try:
                 async with way.turn() as plug, self._handshakes:
@@ -118,10 +133,19 @@ class Dialer:
                     text = "drops every connection before the login; look at MaxStartups in its sshd_config and its log"
                     words = words_of_host(str(error))
                     raise unreachable(target, f"{text}{words and f'; it says: {words}'}") from error
-            except CertificateOverError as error:
-                if loop.time() > patience and error.__cause__ is not None:
-                    raise error.__cause__ from None
+            except RefusedMeanwhileError as error:
+                if (repeated and not error.ended) or loop.time() > patience:
+                    raise error.refusal from error.__cause__
+                self._repeat(target, error, first=not repeated)
+                repeated = True
             await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - spreads load, hides nothing
+
+    def _repeat(self, target: Target, error: RefusedMeanwhileError, *, first: bool) -> None:
+        self._meters.ssh_login_repeated()
+        if first:
+            why = "the certificate ended meanwhile" if error.ended else "the files of key and certificate have changed"
+            text = "a login at {place} was refused and {why}: it is tried again with what is on disk now"
+            self._log.warning(text, place=place_of(target), why=why, code=error.refusal.failure.code)
 
     async def _way(self, target: Target, before: JumpHost | None) -> Way:
         """How its first byte gets there."""
@@ -178,15 +202,17 @@ class Dialer:
                 raise
             tried = LoginTry(options.username, options.host_key_alias, pinned.kinds(target), identity.advice)
             failure = login_failure(error, target, tried, connection, settings=self._settings)
-            if isinstance(failure, FailedError) and _ended_on_the_way(identity, failure):
-                raise CertificateOverError from failure
-            raise failure from error
+            raise await self._judged(failure, identity) from error
         connection.logged_in = True
         return connection
 
-
-def _ended_on_the_way(identity: Identity, failure: FailedError) -> bool:
-    return failure.failure.code is FailureCode.SSH_AUTH_FAILED and identity.ended_on_the_way()
+    async def _judged(self, failure: VesemirError, identity: Identity) -> Exception:
+        """The failure itself, but for a refusal of what has been replaced."""
+        if isinstance(failure, FailedError) and failure.failure.code is FailureCode.SSH_AUTH_FAILED:
+            ended = identity.ended_on_the_way()
+            if ended or await self.credentials.replaced(identity):
+                return RefusedMeanwhileError(failure, ended=ended)
+        return failure
 
 
 def _place_of(target: Target, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> Address:

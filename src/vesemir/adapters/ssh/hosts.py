@@ -61,10 +61,15 @@ class SshHosts:
     ) -> AsyncIterator["SshHosts"]:
         """``refuse_place`` is asked for each name that was resolved, ``find_host`` for jump hosts that are named.
         Raises ``FailedError`` when the client key or the known hosts cannot be read."""
+        meters, log = meters or SilentMeters(), log or SilentLog()
         async with Dialer.started(
-            settings, refuse_place=refuse_place or anywhere, find_host=find_host or find_no_host
+            settings,
+            refuse_place=refuse_place or anywhere,
+            find_host=find_host or find_no_host,
+            meters=meters,
+            log=log,
         ) as dialer:
-            yield cls(settings, dialer, meters or SilentMeters(), log or SilentLog())
+            yield cls(settings, dialer, meters, log)
 
     @property
     def credentials(self) -> Credentials:

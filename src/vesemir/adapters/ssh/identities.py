@@ -194,7 +194,7 @@ class IdentityKeeper:
     """One identity: ``current`` is what the files say now, or said last."""
 
     def __init__(self, files: IdentityFiles, *, patience: float) -> None:
-        self._files = files
+        self.files = files
         self._patience = patience
         self._stamps: Stamps | None = None
         self._identity: Identity | None = None
@@ -218,10 +218,15 @@ class IdentityKeeper:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _refreshed(self) -> str:
-        if self._identity is not None and self._files.stamps() == self._stamps:
+        if self._identity is not None and self.files.stamps() == self._stamps:
             return ""
         async with self._loading:
             return await asyncio.to_thread(self._read)
+
+    async def replaced(self, used: Identity) -> bool:
+        """Whether the files say something else than ``used`` now."""
+        await self._refreshed()
+        return self._identity is not used
 
     def refresh(self) -> str:
         """Reads what has changed; what is wrong, empty when all is well. Not on the event loop."""
@@ -233,15 +238,15 @@ class IdentityKeeper:
 
     def _read(self) -> str:
         """Why the files are not used as they are now."""
-        stamps = self._files.stamps()
+        stamps = self.files.stamps()
         if self._identity is None or stamps != self._stamps:
             try:
-                self._identity = load_identity(self._files)
+                self._identity = load_identity(self.files)
             except FailedError as error:
                 return str(error)
             self._stamps = stamps
         return ""
 
     def _expired(self, identity: Identity, trouble: str) -> FailedError:
-        text = f"certificate {self._files.certificate} expired at {expiry_text(identity)} and was not renewed"
+        text = f"certificate {self.files.certificate} expired at {expiry_text(identity)} and was not renewed"
         return _refused(f"{text}; {trouble or 'renew it there (Vault, step-ca): it is read again without a restart'}")

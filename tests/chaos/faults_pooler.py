@@ -11,11 +11,14 @@ from tests.chaos.faults_dying import staggered
 from tests.chaos.verdict import Try
 from tests.integration.pgbouncer_server import PoolMode, pooled
 
+ENDS = (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL)
+PATIENCE_SECONDS = 2.0
+"""Half a lease; systemd has 90 s. In session mode it waits for connections that stay, and serves no new one."""
 MODES = (PoolMode.SESSION, PoolMode.TRANSACTION)
 
 
 async def _pooler_away(arena: Arena, blow: Try, seconds: float) -> None:
-    """In either mode, by ``systemctl restart`` or a crash; PostgreSQL itself is there all the time."""
+    """In either mode, by ``systemctl restart``, at once, or in a crash; PostgreSQL itself is there all the time."""
     await arena.crew(0)
     pooler = await arena.stack.enter_async_context(pooled(arena.dsn, random.choice(MODES)))
     try:
@@ -24,7 +27,7 @@ async def _pooler_away(arena: Arena, blow: Try, seconds: float) -> None:
         asked = await staggered(arena, number=5, seconds=1.2)
         blow.look_at(*asked)
         await asyncio.sleep(random.uniform(0, 1.0))
-        pooler.stop(random.choice((signal.SIGTERM, signal.SIGKILL)))
+        await asyncio.to_thread(pooler.stop, random.choice(ENDS), patience=PATIENCE_SECONDS)
         gone = time.time()
         await asyncio.sleep(seconds)
         if seconds > LEASE_SECONDS:

@@ -111,13 +111,21 @@ class PgBouncer:
     def log(self) -> str:
         return (self.folder / "log").read_text(encoding="utf-8")
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """SIGTERM: at once, as ``systemctl restart`` does; SIGKILL: as in a crash."""
+    def stop(self, how: signal.Signals = signal.SIGQUIT, *, patience: float = _STOP_SECONDS) -> None:
+        """SIGQUIT: at once. SIGINT: when no client needs a connection, as ``systemctl restart`` does. SIGKILL: a crash.
+
+        Killed when it takes longer than ``patience`` seconds, as systemd does. SIGTERM means at once before 1.23, and
+        since then when no client is left.
+        """
         if self._process is None:
             return
         process, self._process = self._process, None
         process.send_signal(how)
-        process.wait(_STOP_SECONDS)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
     async def _listens(self) -> bool:
         try:

@@ -76,6 +76,22 @@ LEFT JOIN event AS told ON told.deployment_id = taken.deployment_id AND told.nam
     AND told.sequence = taken.next_sequence - 1
 WHERE taken.owner = :instance AND taken.last_write = :token;
 
+-- name: renew_free
+-- Renew what is still this owner's and locked by nobody.
+WITH mine AS (
+    SELECT deployment_id FROM deployment
+    JOIN unnest(:deployment_ids::text[], :epochs::bigint[]) AS held (deployment_id, epoch) USING (deployment_id, epoch)
+    WHERE owner = :owner
+    ORDER BY deployment_id FOR UPDATE OF deployment SKIP LOCKED
+)
+UPDATE deployment SET lease_expires_at = clock_timestamp() + make_interval(secs => :lease_seconds)
+FROM mine WHERE deployment.deployment_id = mine.deployment_id
+RETURNING deployment.deployment_id, cancel_wish, pause_wish, resume_wish, approvals;
+
+-- name: wait_for_lock
+-- For this transaction.
+SELECT set_config('lock_timeout', :wait, true);
+
 -- name: renew
 -- Renew what is still this owner's, in one order so that two renewals cannot wait for each other.
 WITH mine AS (

@@ -73,6 +73,8 @@ class FakeOutbox:
     def __init__(self, record: Record, *, instance: str) -> None:
         self.record = record
         self._instance = instance
+        self.locked: set[str] = set()
+        """Deployments whose rows somebody else has locked, for renewals."""
 
     async def turn(self) -> float:
         """Before every answer: the others get their turn, as at any database call. Gives the record's time.
@@ -303,11 +305,15 @@ class FakeStore(FakeOutbox):
             self.record.hint("outbox")
         return claim
 
-    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
+    async def renew(
+        self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float
+    ) -> Mapping[str, Wishes | None]:
         now = await self.turn()
-        renewed = {}
+        renewed: dict[str, Wishes | None] = dict.fromkeys(self.locked & epochs.keys())
         for deployment_id, epoch in epochs.items():
             row = self.record.rows.get(deployment_id)
+            if deployment_id in self.locked:
+                continue
             if row is not None and row.owner == owner and row.epoch == epoch:
                 row.lease_expires_at = now + lease_seconds
                 renewed[deployment_id] = row.wishes

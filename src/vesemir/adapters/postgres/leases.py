@@ -1,15 +1,21 @@
-"""Claims: which deployment this instance works on next."""
+"""Claims: which deployment this instance works on next; and the renewal of what it has."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import asyncpg
 
 from vesemir.adapters.postgres.connections import Database
-from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.engine.ports.store import Claim
+from vesemir.adapters.postgres.rows import wishes_of
+from vesemir.adapters.postgres.statements import Connection, Statement, statements
+from vesemir.engine.ports.records import Wishes
+from vesemir.engine.ports.store import Claim, StoreBusyError
 
 _TRIES = 8
 """How often a claim looks again when others were quicker; then whatever is due waits for the next hint or poll."""
+
+LOCK_SHARE = 1 / 30
+"""Of a lease: how long a renewal waits for a locked row, a fifth of what it may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,46 @@ async def _take(connection: Connection, lane: str, claimant: Claimant) -> Claim 
             bodies=[taken.taken_over.body()],
         )
     return taken
+
+
+async def renew(
+    database: Database, owner: str, epochs: Mapping[str, int], *, lease_seconds: float
+) -> Mapping[str, Wishes | None]:
+    """All that is free at once. A row that is locked is waited for, for a moment: a commit of its own locks it, for
+    milliseconds. Somebody else may hold it for long, and that must not cost the other leases."""
+    held = _Held(owner, epochs, lease_seconds)
+    async with database.connection() as connection:
+        renewed: dict[str, Wishes | None] = await held.renewed(connection, statements().renew_free)
+    locked = {name: epoch for name, epoch in epochs.items() if name not in renewed}
+    if not locked:
+        return renewed
+    try:
+        async with database.transaction() as connection:
+            wait = str(max(1, int(1000 * lease_seconds * LOCK_SHARE)))
+            await statements().wait_for_lock.run(connection, wait=wait)
+            late = await _Held(owner, locked, lease_seconds).renewed(connection, statements().renew)
+    except StoreBusyError:
+        return renewed | dict.fromkeys(locked)
+    return renewed | late
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What is renewed: epochs by deployment."""
+
+    owner: str
+    epochs: Mapping[str, int]
+    lease_seconds: float
+
+    async def renewed(self, connection: Connection, statement: Statement) -> dict[str, Wishes | None]:
+        rows = await statement.rows(
+            connection,
+            owner=self.owner,
+            deployment_ids=list(self.epochs),
+            epochs=list(self.epochs.values()),
+            lease_seconds=self.lease_seconds,
+        )
+        return {row["deployment_id"]: wishes_of(row) for row in rows}
 
 
 def _claim_of(row: asyncpg.Record, claimant: Claimant) -> Claim:

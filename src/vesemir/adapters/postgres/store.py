@@ -161,16 +161,10 @@ class PostgresStore(Reader):
             self._announcer.tell("outbox")
         return claimed
 
-    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
-        async with self._leases_database.connection() as connection:
-            rows = await statements().renew.rows(
-                connection,
-                owner=owner,
-                deployment_ids=list(epochs),
-                epochs=list(epochs.values()),
-                lease_seconds=lease_seconds,
-            )
-        return {row["deployment_id"]: wishes_of(row) for row in rows}
+    async def renew(
+        self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float
+    ) -> Mapping[str, Wishes | None]:
+        return await leases.renew(self._leases_database, owner, epochs, lease_seconds=lease_seconds)
 
     async def wishes(self, owner: str) -> Mapping[str, Wishes]:
         async with self._leases_database.connection() as connection:

@@ -19,6 +19,10 @@ from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.records import Wishes
 from vesemir.engine.ports.store import Claim, Store, StoreAwayError
 
+_LOCKED = (
+    "its lease could not be renewed: somebody else holds a lock on its row; pg_blocking_pids() of pg_stat_activity "
+    "says who"
+)
 WISH_POLL_SECONDS = 1.0
 """Control is obeyed within a second also when a notification was lost."""
 
@@ -130,12 +134,15 @@ class Leases:
             lease = self._held.get(name)
             if lease is None or lease.claim.epoch != epoch:
                 continue
-            if name in renewed:
+            if name not in renewed:
+                lease.lose()
+            elif (wishes := renewed[name]) is None:
+                self._meters.lease_renewed(ok=False)
+                self._log.warning(_LOCKED, deployment_id=name)
+            else:
                 self._meters.lease_renewed(ok=True)
                 lease.trust(sent + self._times.trust_seconds)
-                lease.wish(renewed[name])
-            else:
-                lease.lose()
+                lease.wish(wishes)
 
     async def fence(self) -> None:
         """Lose every lease whose trust has run out, close to the moment when it does."""

@@ -266,8 +266,11 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
         """A lane's lowest arrival that is pending, handed back or expired; ``deployment.taken_over`` if it ran."""
         ...
 
-    async def renew(self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float) -> Mapping[str, Wishes]:
-        """Renew the leases that are still this owner's; those left out of the answer are lost."""
+    async def renew(
+        self, owner: str, epochs: Mapping[str, int], *, lease_seconds: float
+    ) -> Mapping[str, Wishes | None]:
+        """Renew the leases that are still this owner's; those left out of the answer are lost. None: it was not
+        renewed, because somebody else holds a lock on it, and may be this owner's still."""
         ...
 
     async def wishes(self, owner: str) -> Mapping[str, Wishes]:

@@ -146,6 +146,21 @@ async def test_a_short_absence_does_no_harm(holder: Holder) -> None:
     assert lease.valid()
 
 
+async def test_a_lease_whose_row_somebody_else_locks_is_lost_only_when_trust_runs_out(holder: Holder) -> None:
+    lease = await holder.claim()
+    holder.run()
+    holder.store.locked.add("d1")
+    await asyncio.sleep(25)
+    holder.store.locked.clear()
+    await asyncio.sleep(100)
+    assert lease.valid()
+    assert "somebody else holds a lock on its row" in holder.log.of("warning")[0]
+    begun = now()
+    holder.store.locked.add("d1")
+    await until(lambda: lease.lost)
+    assert now() - begun > 25
+
+
 async def test_a_lease_that_a_renewal_leaves_out_is_lost(holder: Holder) -> None:
     lease = await holder.claim()
     holder.run()

@@ -125,14 +125,15 @@ class Site:
         for each in self.instances:
             await met(lambda each=each: not each.health.takes_work, seconds=seconds)  # type: ignore[misc]
 
-    async def ask(self, number: int) -> list[str]:
-        """So many deploy events, each confirmed by the broker and in a lane of its own."""
+    async def ask(self, number: int, *, application: str = "") -> list[str]:
+        """So many deploy events, each confirmed by the broker and in a lane of its own, or of that application."""
         made = [f"{self.namespace}-{uuid.uuid4().hex[:8]}" for _ in range(number)]
         async with await aio_pika.connect(self.rabbit.url) as connection:
             channel = await connection.channel()
             for name in made:
                 await channel.default_exchange.publish(
-                    aio_pika.Message(json.dumps(_event(name)).encode()), f"{self.namespace}.deployments"
+                    aio_pika.Message(json.dumps(_event(name, application or name)).encode()),
+                    f"{self.namespace}.deployments",
                 )
         return made
 
@@ -156,6 +157,13 @@ class Site:
         await self.server.execute(f"ALTER DATABASE {self.database} SET default_transaction_read_only = on")
         await self._end_sessions()
 
+    async def unhealthy_because(self, reason: str, *, seconds: float = 10.0) -> None:
+        """``/health`` of each instance says 503, and why."""
+        async with asyncio.timeout(seconds):
+            for each in self.instances:
+                while reason not in await each.reason():  # noqa: ASYNC110 - the health can only be asked
+                    await asyncio.sleep(0.1)
+
     async def take(self) -> None:
         await self.server.execute(f"ALTER DATABASE {self.database} RESET default_transaction_read_only")
 
@@ -174,15 +182,16 @@ async def site_opened(
     instances: int = 2,
     pooled_dsn: str | None = None,
     box: Sshd | None = None,
+    **postgres: object,
 ) -> AsyncIterator[Site]:
-    """``box`` is the host that is deployed to; without one it is away."""
+    """``box`` is the host that is deployed to; without one it is away. ``postgres`` are settings of that section."""
     site = Site(rabbit, server, dsn, f"t{uuid.uuid4().hex[:8]}", pooled_dsn=pooled_dsn)
     _furnish(folder, box)
     async with AsyncExitStack() as stack:
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for number in range(instances):
             proxy = await stack.enter_async_context(proxied(rabbit.port))
-            await _begin(stack, tasks, site, _settings(site, proxy, folder), proxy, number)
+            await _begin(stack, tasks, site, _settings(site, proxy, folder, postgres), proxy, number)
         yield site
 
 
@@ -221,13 +230,13 @@ async def _begin(
     site.instances.append(RunningInstance(proxy, outside.health, settings.http.port))
 
 
-def _settings(site: Site, proxy: TcpProxy, folder: Path) -> Settings:
+def _settings(site: Site, proxy: TcpProxy, folder: Path, postgres: dict[str, object]) -> Settings:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     return Settings(
         amqp={"url": site.rabbit.url_at(proxy.port), "namespace": site.namespace, "heartbeat_seconds": 2},
-        postgres={"dsn": site.pooled_dsn or site.dsn},
+        postgres={"dsn": site.pooled_dsn or site.dsn, **postgres},
         http={"port": port},
         ssh={"client_key": folder / "id_ed25519", "known_hosts": folder / "known_hosts"},
         inventory={"file": folder / "inventory.toml"},
@@ -236,11 +245,11 @@ def _settings(site: Site, proxy: TcpProxy, folder: Path) -> Settings:
     )
 
 
-def _event(name: str) -> dict[str, object]:
+def _event(name: str, application: str) -> dict[str, object]:
     return {
         "schema": "vesemir.deploy/1",
         "deployment_id": name,
-        "application": name,
+        "application": application,
         "environment": "test",
         "version": "1",
         "recipe": "nothing",

@@ -90,8 +90,13 @@ class Worker:
         self._stopping.leave()
 
     def _limit_claim(self, seconds: float) -> None:
-        if self._claiming is not None:
-            self._claiming.reschedule(loop_time() + seconds)
+        """From now on, or sooner where that is said already: two signals may come in one turn, in either order."""
+        claiming = self._claiming
+        if claiming is None or claiming.expired():
+            return
+        end, until = loop_time() + seconds, claiming.when()
+        if until is None or end < until:
+            claiming.reschedule(end)
 
     def _may_claim(self) -> bool:
         return not self._stopping.ending and self._in_work < self._limits.deployments

@@ -120,6 +120,28 @@ async def test_a_claim_that_gets_no_answer_does_not_hold_up_the_end(hurried: boo
         assert now() - began == pytest.approx(0 if hurried else CLAIM_SECONDS, abs=0.1)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_a_second_signal_in_the_moment_of_the_first(turns: int) -> None:
+    """Its part was done before the first one's, which then met a claim that was just ending: the instance crashed."""
+    async with one_instance(1) as world:
+        first = world.instances[0]
+        claiming = asyncio.Event()
+
+        async def claim(*_arguments: Any, **_more: Any) -> Any:
+            claiming.set()
+            await asyncio.sleep(1000)
+
+        first.store.claim = claim  # type: ignore[method-assign]
+        await world.accept()
+        await claiming.wait()
+        began = now()
+        first.working.leave()
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await first.working.drain(20)
+        assert now() - began == pytest.approx(0, abs=0.1)
+
+
 async def test_the_lease_is_lost_when_its_last_target_ends() -> None:
     """The result is the next owner's to write."""
     async with one_instance(1) as world:

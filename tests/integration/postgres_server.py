@@ -72,6 +72,15 @@ class PostgresServer:
         with (contents / "postgresql.conf").open("a", encoding="utf-8") as file:
             file.write(_CONFIGURATION + f"port = {self.port}\n")
 
+    def copy_of(self, primary: "PostgresServer") -> None:
+        """A hot standby of that one, which runs."""
+        contents = self.folder / "contents"
+        self._run(
+            "pg_basebackup", "-d", primary.dsn("postgres"), "-D", str(contents), "-R", "--checkpoint=fast", "--no-sync"
+        )
+        with (contents / "postgresql.conf").open("a", encoding="utf-8") as file:
+            file.write(f"port = {self.port}\n")
+
     def start(self) -> None:
         """Returns when it answers."""
         log = (self.folder / "log").open("ab")

@@ -4,13 +4,15 @@ A whole instance on a real RabbitMQ and PostgreSQL. Writes refused are in ``test
 43 of ``tests.chaos``.
 """
 
-from collections.abc import AsyncIterator, Callable
+import shutil
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
 import pytest
-from tests.integration.postgres_server import PostgresServer, database, postgres_server
+from tests.integration.postgres_server import PostgresServer, database, new_server, postgres_server
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
 from tests.integration.refusing_record import Site, site_opened
 from tests.integration.test_postgres_probe import somebody_else
@@ -66,6 +68,33 @@ async def test_nothing_is_lost_and_it_recovers_by_itself(
         await site.healthy(seconds=10)
         assert await site.accepted(asked) == EVENTS
         assert max(site.returns.values()) <= 1
+
+
+@pytest.fixture
+def standby(postgres_server: PostgresServer) -> Iterator[PostgresServer]:
+    """A hot standby of the server, which can be read."""
+    server = new_server()
+    try:
+        server.copy_of(postgres_server)
+        server.start()
+        yield server
+    finally:
+        server.stop(signal.SIGQUIT)
+        shutil.rmtree(server.folder)
+
+
+async def test_a_standby_is_not_written_to_until_it_is_promoted(
+    rabbit_server: RabbitServer, database: str, standby: PostgresServer, tmp_path: Path
+) -> None:
+    """``database`` was made before the copy, so it is there."""
+    dsn = standby.dsn(database.rpartition("/")[2])
+    async with site_opened(rabbit_server, standby, dsn, tmp_path, instances=1) as site:
+        await site.unhealthy_because("standby")
+        asked = await site.ask(EVENTS)
+        await standby.execute("SELECT pg_promote()")
+        await site.healthy(seconds=10)
+        assert await site.accepted(asked) == EVENTS
+        assert max(site.returns.values()) == 0
 
 
 async def test_a_long_transaction_that_holds_rows_stops_their_lane_only(

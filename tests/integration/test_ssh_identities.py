@@ -90,8 +90,9 @@ async def test_one_that_ends_during_a_login_is_waited_for_too(
 ) -> None:
     """It is valid when the login begins, and the host finds it expired: by a second, or by another clock."""
     authority.sign_user(signed, box.user, seconds=-1)
+    ended = identities.load_identity(identities.IdentityFiles.default(box.settings(client_key=signed)))
     refusals = box.log().count("Certificate invalid: expired")
-    monkeypatch.setattr(identities, "time", SimpleNamespace(time=lambda: time.time() - 2))
+    monkeypatch.setattr(identities, "time", SimpleNamespace(time=lambda: ended.valid_before - 1))
     async with SshHosts.started(box.settings(client_key=signed)) as hosts:
         waiting = asyncio.create_task(_login(hosts, box.target))
         await until(lambda: box.log().count("Certificate invalid: expired") > refusals)

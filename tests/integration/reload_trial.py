@@ -1,6 +1,7 @@
 """``systemctl reload vesemir`` under a real systemd, while a deployment runs: what it waits for, and when it fails."""
 
 import re
+import ssl
 import subprocess
 import sys
 import time
@@ -41,6 +42,8 @@ class Machine:
     name: str
     address: str
     root: Path
+    authority: Path
+    """Of its certificate."""
 
     def start(self, script: str) -> "subprocess.Popen[str]":
         words = [*LAB, "exec", "--dir", str(self.lab), self.name, "sh", "-euc", script]
@@ -48,9 +51,10 @@ class Machine:
 
     def accepts(self, token: str) -> bool:
         """Its HTTP interface, at this moment."""
-        request = urllib.request.Request(f"http://{self.address}:8080/api/v1/deployments")
+        request = urllib.request.Request(f"https://{self.address}:8080/api/v1/deployments")
         request.add_header("Authorization", f"Bearer {token}")
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the lab's
+        trusting = ssl.create_default_context(cafile=self.authority)
+        with urllib.request.urlopen(request, timeout=10, context=trusting) as answer:  # noqa: S310 - the lab's
             return bool(answer.status == 200)
 
     def rotate(self, token: str) -> None:

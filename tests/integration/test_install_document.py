@@ -1,6 +1,7 @@
 """Every command of docs/install.md, run in its order on machines that boot a real systemd; at the end a deployment.
 
-What stands in for the reader: the lab's broker and database, its bare machines, and ``scp`` as a copy into their trees.
+What stands in for the reader: the lab's cluster of brokers and its two databases, its bare machines, and ``scp`` as a
+copy into their trees.
 """
 
 import json
@@ -8,9 +9,11 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,8 @@ REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = REPOSITORY / "docs" / "install.md"
 BLOCK = re.compile(r"^<!-- run: ([^\n]*) -->\n```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LAB = (sys.executable, "-m", "vesemir.cli.lab")
+BROKERS = {"broker1": "192.0.2.5", "broker2": "192.0.2.6", "broker3": "192.0.2.7"}
+DATABASES = {"database1": "192.0.2.8", "database2": "192.0.2.9"}
 MACHINES = {"vesemir1": "192.0.2.21", "vesemir2": "192.0.2.22", "balancer": "192.0.2.20", "target1": "192.0.2.31"}
 SCP = """#!/bin/sh
 # scp -q[r] FILE... root@ADDRESS: into the machine's tree, with this site's addresses in what is text; or one file
@@ -47,6 +52,13 @@ find "$root" -name '*.toml' -o -name '*.cfg' | while read -r file; do sed -i -f 
 """
 RABBITMQCTL = """#!/bin/sh
 exec runuser -u rabbitmq -- env @ENVIRONMENT@ /usr/lib/rabbitmq/bin/rabbitmqctl --node @NODE@ "$@"
+"""
+SYSTEMCTL = """#!/bin/sh
+# systemctl restart rabbitmq-server: the lab's node.
+set -eu
+[ "$*" = "restart rabbitmq-server" ]
+@LAB@ node stop --dir @FOLDER@ @NODE@
+@LAB@ node start --dir @FOLDER@ @NODE@
 """
 
 
@@ -71,7 +83,7 @@ def test_no_command_of_the_document_is_left_out() -> None:
     """Every fenced block says where it is run."""
     fences = re.findall(r"^```sh$", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(blocks()) == len(fences) > 10
-    known = {"workstation", "broker", "database", *MACHINES}
+    known = {"workstation", *BROKERS, *DATABASES, *MACHINES}
     assert {place for block in blocks() for place in block.places} == known
 
 
@@ -88,6 +100,29 @@ def test_what_was_replaced_is_not_replaced_again() -> None:
         assert said == "port = 22517\n"
 
 
+def environment_with(wanted: str, folder: Path) -> list[str]:
+    """The environment of the process that has this variable in it, and names files of this folder: there may be
+    another lab."""
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            given = (process / "environ").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if wanted in given and any(str(folder.resolve()) in each for each in given):
+            return given
+    raise AssertionError(f"nothing runs with {wanted}")
+
+
+def free_ports(address: str, number: int) -> list[int]:
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind((address, 0))
+        return [int(probe.getsockname()[1]) for probe in probes]
+
+
 @dataclass
 class Reader:
     """Who follows the document: has the lab's machines, and their addresses instead of the document's."""
@@ -101,25 +136,35 @@ class Reader:
     def __post_init__(self) -> None:
         self._bin = self.folder / "bin"
         self._machines = dict(zip(MACHINES, self.lab["bare"], strict=True))
+        self._brokers = dict(zip(BROKERS, self.lab["rabbitmq_nodes"], strict=True))
+        self._databases = dict(zip(DATABASES, self.lab["postgres_nodes"], strict=True))
+        self._tls_ports = dict(zip(BROKERS, free_ports(self._brokers["broker1"]["address"], len(BROKERS)), strict=True))
         self._replaced = self._replacements()
         self._bin.mkdir()
         (self.folder / "machines").mkdir()
         for machine in self._machines.values():
             (self.folder / "machines" / machine["address"]).write_text(machine["root"])
+        for name, address in (BROKERS | DATABASES).items():  # no machines: a home for what is copied there
+            self._home(name).mkdir(parents=True)
+            (self.folder / "machines" / address).write_text(str(self._home(name).parent))
         script = "".join(f"s|{whole(old)}|{new}|g\n" for old, new in self._replaced.items())
         (self.folder / "replaced.sed").write_text(script)
         scp = SCP.replace("@MACHINES@", str(self.folder / "machines"))
         self._tool("scp", scp.replace("@REPLACED@", str(self.folder / "replaced.sed")))
-        self._tool("rabbitmqctl", self._rabbitmqctl())
+        self._own = {name: self._of_broker(name) for name in BROKERS}
+        for name, node in self._databases.items():
+            self._own[name] = {"/etc/postgresql/": f"{node['data']}/"}
 
     def _replacements(self) -> dict[str, str]:
         """The longer ones first. Machines of a lab share one network: nobody may listen at all addresses."""
         machines = {name: machine["address"] for name, machine in self._machines.items()}
         port = str(self._machines["target1"]["port"])
-        broker, database = urlsplit(self.lab["amqp_url"]), urlsplit(self.lab["postgres_dsn"])
+        brokers, databases = self._brokers.items(), self._databases.items()
         return {
-            "192.0.2.5:5672": f"{broker.hostname}:{broker.port}",
-            "192.0.2.6:5432": f"{database.hostname}:{database.port}",
+            **{f"{BROKERS[name]}:5671": f"{node['address']}:{self._tls_ports[name]}" for name, node in brokers},
+            **{f"{DATABASES[name]}:5432": f"{node['address']}:{node['port']}" for name, node in databases},
+            **{f"{name} {BROKERS[name]}": f"{name} {node['address']}" for name, node in brokers},
+            **{f"{name} {DATABASES[name]}": f"{name} {node['address']}" for name, node in databases},
             "-p 22 ": f"-p {port} ",
             "port = 22": f"port = {port}",
             "bind :8080": f"bind {machines['balancer']}:8080",
@@ -127,45 +172,52 @@ class Reader:
             "vesemir-0.1.0": f"vesemir-{self.version}",
         }
 
+    def _home(self, place: str) -> Path:
+        return self.folder / "servers" / place / "root"
+
     def _tool(self, name: str, text: str) -> None:
         file = self._bin / name
+        file.parent.mkdir(exist_ok=True)
         file.write_text(text)
         file.chmod(0o755)
 
-    def _rabbitmqctl(self) -> str:
-        """As the lab's node was started: its cookie, its name, its epmd."""
-        wanted = f"RABBITMQ_NODENAME=lab-{urlsplit(self.lab['amqp_url']).port}@localhost"
-        for process in Path("/proc").iterdir():
-            if not process.name.isdigit():
-                continue
-            try:
-                given = (process / "environ").read_bytes().decode(errors="replace").split("\0")
-            except OSError:
-                continue
-            if wanted in given:
-                kept = [shlex.quote(each) for each in given if each.startswith(("HOME=", "ERL_EPMD", "RABBITMQ_CONF"))]
-                node = wanted.partition("=")[2]
-                return RABBITMQCTL.replace("@ENVIRONMENT@", " ".join(kept)).replace("@NODE@", node)
-        raise AssertionError("the lab's RabbitMQ does not run")
+    def _of_broker(self, place: str) -> dict[str, str]:
+        """Its tools; what is replaced for it alone. As the lab's node was started: its cookie, its name, its epmd."""
+        name = self._brokers[place]["name"]
+        given = environment_with(f"RABBITMQ_NODENAME={name}@localhost", self.folder / "lab")
+        kept = " ".join(shlex.quote(each) for each in given if each.startswith(("HOME=", "ERL_EPMD", "RABBITMQ_CONF")))
+        told = RABBITMQCTL.replace("@ENVIRONMENT@", kept).replace("@NODE@", f"{name}@localhost")
+        self._tool(f"{place}/rabbitmqctl", told)
+        restart = SYSTEMCTL.replace("@LAB@", shlex.join(LAB)).replace("@FOLDER@", str(self.folder / "lab"))
+        self._tool(f"{place}/systemctl", restart.replace("@NODE@", name))
+        (settings,) = (each.partition("=")[2] for each in given if each.startswith("RABBITMQ_CONFIG_FILES="))
+        listener = f"{self._brokers[place]['address']}:{self._tls_ports[place]}"
+        # Nodes of a lab share one network: none may listen at all addresses.
+        return {
+            "/etc/rabbitmq/": f"{Path(settings).parent}/",
+            "listeners.ssl.default = 5671": f"listeners.ssl.1 = {listener}",
+        }
 
     def machine(self, name: str) -> Machine:
         found = self._machines[name]
-        return Machine(self.folder / "lab", found["name"], found["address"], Path(found["root"]))
+        authority = self.site / "ca.pem"
+        return Machine(self.folder / "lab", found["name"], found["address"], Path(found["root"]), authority)
 
     def run(self, block: Block) -> None:
         """In every place that the block names; each command must succeed."""
-        text = block.text
-        for old, new in self._replaced.items():
-            text = re.sub(whole(old), new, text)
         for place in block.places:
+            text = block.text
+            for old, new in (self._own.get(place, {}) | self._replaced).items():
+                text = re.sub(whole(old), new, text)
             words = (
                 [*LAB, "exec", "--dir", str(self.folder / "lab"), self._machines[place]["name"], "sh", "-euc"]
                 if place in MACHINES
                 else ["sh", "-euc"]
             )
+            folder = self._home(place) if place in self._own else self.site
             script = f"cd /root\n{text}" if place in MACHINES else text
             done = subprocess.run(
-                [*words, script], cwd=self.site, env=self._environment(place), stdin=subprocess.DEVNULL,
+                [*words, script], cwd=folder, env=self._environment(place), stdin=subprocess.DEVNULL,
                 capture_output=True, text=True, check=False, timeout=170,
             )  # fmt: skip
             said = f"install.md:{block.line} on {place}:\n{done.stdout}{done.stderr}"
@@ -181,16 +233,18 @@ class Reader:
         return subprocess.run([*words, *told], capture_output=True, text=True, check=False, timeout=60).stdout
 
     def _environment(self, place: str) -> dict[str, str]:
-        own = {"PATH": f"{self._bin}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        tools = f"{self._bin / place}:{self._bin}"
+        own = {"PATH": f"{tools}:{Path(sys.executable).parent}:{os.environ['PATH']}"}
         if place == "workstation":
             own["PYTHONPATH"] = str(REPOSITORY)  # the checkout
-        database = urlsplit(self.lab["postgres_dsn"])
-        own |= {
-            "PGHOST": database.hostname or "",
-            "PGPORT": str(database.port),
-            "PGUSER": database.username or "",
-            "PGPASSWORD": database.password or "",
-        }
+        if node := self._databases.get(place):
+            login = urlsplit(self.lab["amqp_url"])  # the lab has one user and one password
+            own |= {
+                "PGHOST": node["address"],
+                "PGPORT": str(node["port"]),
+                "PGUSER": login.username or "",
+                "PGPASSWORD": login.password or "",
+            }
         kept = {name: value for name, value in os.environ.items() if not name.startswith("VESEMIR_")}
         return {**kept, **own}
 
@@ -198,12 +252,13 @@ class Reader:
 @pytest.fixture
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("install")
-    folder.parent.chmod(0o755)  # the lab's servers are other users
+    for each in (folder, folder.parent):
+        each.chmod(0o755)  # the lab's servers are other users
     site = folder / "workstation"
     site.mkdir()
     version = re.search(r'^version = "(.*)"$', (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE)
     assert version is not None
-    words = ["--systemd", "--boxes", "1", "--bare", str(len(MACHINES)), "--detach"]
+    words = ["--systemd", "--ha", "--boxes", "1", "--bare", str(len(MACHINES)), "--detach"]
     try:
         up = subprocess.run(
             [*LAB, "up", "--dir", str(folder / "lab"), *words], capture_output=True, text=True, check=False, timeout=900

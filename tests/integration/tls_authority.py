@@ -13,6 +13,20 @@ from cryptography.x509.oid import NameOID
 ADDRESS = "127.0.0.1"
 
 
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+"""Python 3.13 takes no authority that does not say so (VERIFY_X509_STRICT)."""
+
+
 class TlsAuthority:
     """Writes into ``folder``: ``ca.pem``, and ``NAME.pem`` with ``NAME-key.pem`` for each that it signs."""
 
@@ -59,6 +73,8 @@ class TlsAuthority:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
+        if is_authority:
+            builder = builder.add_extension(_SIGNS, critical=True)
         if address is not None:
             names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))])
             builder = builder.add_extension(names, critical=False)

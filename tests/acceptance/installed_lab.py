@@ -148,9 +148,10 @@ class Lab(Mapping[str, Any]):
         return next(version for version in WORKING if version not in running)
 
     def mend(self) -> None:
-        """Every box serves a release that works, and gets its traffic."""
+        """Every box serves a release that works, and gets its traffic; at least one such release is on none."""
+        mixed = {self.current(name) for name in self.names} >= set(WORKING)
         for name in self.names:
-            if self.current(name) not in WORKING:
+            if self.current(name) not in WORKING or (mixed and self.current(name) != "1.0.0"):
                 (self.app_root(name) / "current").unlink()
                 (self.app_root(name) / "current").symlink_to("releases/1.0.0")
                 self._restart(name)

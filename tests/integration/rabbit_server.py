@@ -151,12 +151,15 @@ class RabbitServer:
             )  # fmt: skip
 
     def _speaks(self) -> bool:
+        """Also whether it listens for TLS, which comes a little later."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
                 connection.sendall(b"AMQP\x00\x00\x09\x01")
-                return bool(connection.recv(1))
+                speaks = bool(connection.recv(1))
+            socket.create_connection(("127.0.0.1", self.tls_port), timeout=5).close()
         except OSError:
             return False
+        return speaks
 
 
 def _signal_group(process: subprocess.Popen[bytes], how: signal.Signals) -> None:

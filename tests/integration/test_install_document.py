@@ -281,4 +281,5 @@ def test_every_command_of_the_document(reader: Reader) -> None:
         reader.run(block)
     told = "\n".join(reader.said)
     assert "1 of hello in test is on 1 target" in told
+    assert "3 of 3 nodes answer: " in told  # `vesemir check` names every broker, reached with TLS
     reload_trial(*(reader.machine(name) for name in ("vesemir1", "vesemir2", "target1")))

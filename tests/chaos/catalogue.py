@@ -76,7 +76,7 @@ FAULTS = (
     Fault("36", "the node that leads the queue killed", faults_cluster.leader_killed, ha="brokers"),
     Fault("37", "an instance's node cut off from the other two", faults_cluster.minority_cut_off, ha="brokers"),
     Fault("38", "nodes restarted one after the other under load", faults_cluster.nodes_restarted, ha="brokers"),
-    Fault("39", "all broker nodes away for 60 s", faults_cluster.all_brokers_away, ha="brokers", most=5),
+    Fault("39", "all broker nodes away for 60 s", faults_cluster.all_brokers_away, ha="brokers", most=20),
     Fault("40", "primary killed, the synchronous standby promoted", faults_cluster.primary_killed, ha="databases"),
     Fault("41", "failover during COMMIT", faults_cluster.commit_in_failover, ha="databases"),
     Fault("42", "the old primary writable beside the new one", faults_cluster.old_primary_comes_back, ha="databases"),

@@ -5,14 +5,19 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import aio_pika
-from aio_pika.abc import AbstractIncomingMessage, AbstractRobustChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 
 PUBLISH_SECONDS = 300.0
+CONNECT_SECONDS = 60.0
+SILENT_SECONDS = 10.0
+"""How long the broker may take for one answer; then it is asked on a new connection."""
+LOOK_SECONDS = 2.0
+TROUBLES = (TimeoutError, aio_pika.exceptions.AMQPError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +32,20 @@ class Seen:
 class Requester:
     """Straight to the broker, past every proxy; its reply queue is durable: a restart of the broker loses nothing."""
 
-    def __init__(self, channel: AbstractRobustChannel, namespace: str, queue: str) -> None:
-        self._channel = channel
+    def __init__(self, url: str, namespace: str, *, overhears: bool, replicated: bool) -> None:
+        self._url = url
         self._namespace = namespace
-        self.reply_to = queue
+        self._overhears = overhears
+        self._kind = {"x-queue-type": "quorum"} if replicated else None
+        self.reply_to = f"answers.{uuid.uuid4().hex[:12]}"
+        self._topic_queue = f"topic.{uuid.uuid4().hex[:12]}"
         self.seen: dict[str, list[Seen]] = {}
         self._named: dict[tuple[str, str], list[Seen]] = {}
         self.confirmed: set[str] = set()
         self.topic: dict[str, list[str]] = {}
         self._news = asyncio.Event()
+        self._open: AbstractChannel | None = None
+        self._opened = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -43,21 +53,62 @@ class Requester:
         cls, url: str, namespace: str, *, overhears: bool = True, replicated: bool = False
     ) -> AsyncIterator["Requester"]:
         """``overhears``: it reads what the topic exchange gets too. ``replicated``: its queues outlive a node."""
-        kind = {"x-queue-type": "quorum"} if replicated else None
-        connection = await aio_pika.connect_robust(url, heartbeat=10, reconnect_interval=0.5, fail_fast=True)
+        requester = cls(url, namespace, overhears=overhears, replicated=replicated)
+        keeping = asyncio.create_task(requester._keep_connected())
         try:
-            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-            queue = await channel.declare_queue(f"answers.{uuid.uuid4().hex[:12]}", durable=True, arguments=kind)
-            requester = cls(channel, namespace, queue.name)
-            await queue.consume(requester._heard)
-            if overhears:
-                exchange = await channel.declare_exchange(f"{namespace}.events", "topic", durable=True)
-                listening = await channel.declare_queue(f"topic.{uuid.uuid4().hex[:12]}", durable=True, arguments=kind)
-                await listening.bind(exchange, "#")
-                await listening.consume(requester._overheard)
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await requester._opened.wait()
             yield requester
         finally:
-            await connection.close()
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _keep_connected(self) -> None:
+        """A new connection whenever the last one broke or no longer reads: aio-pika's own robust connection stays
+        without its consumers where the queue had no leader in the moment in which it was restored."""
+        while True:
+            with suppress(*TROUBLES):
+                async with asyncio.timeout(SILENT_SECONDS):
+                    connection = await aio_pika.connect(self._url, heartbeat=10)
+                try:
+                    await self._read(connection)
+                finally:
+                    self._opened.clear()
+                    with suppress(*TROUBLES):
+                        async with asyncio.timeout(SILENT_SECONDS):
+                            await connection.close()
+            await asyncio.sleep(0.3)
+
+    async def _read(self, connection: AbstractConnection) -> None:
+        """Until it is closed, or the broker no longer knows the consumer."""
+        async with asyncio.timeout(SILENT_SECONDS):
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            queue = await channel.declare_queue(self.reply_to, durable=True, arguments=self._kind)
+            await queue.consume(self._heard)
+            if self._overhears:
+                exchange = await channel.declare_exchange(f"{self._namespace}.events", "topic", durable=True)
+                listening = await channel.declare_queue(self._topic_queue, durable=True, arguments=self._kind)
+                await listening.bind(exchange, "#")
+                await listening.consume(self._overheard)
+        closed = asyncio.Event()
+        channel.close_callbacks.add(lambda *_: closed.set())
+        connection.close_callbacks.add(lambda *_: closed.set())
+        self._open = channel
+        self._opened.set()
+        while not closed.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(closed.wait(), LOOK_SECONDS)
+                return
+            async with asyncio.timeout(SILENT_SECONDS):
+                looked = await channel.declare_queue(self.reply_to, durable=True, passive=True)
+            if not looked.declaration_result.consumer_count:
+                return
+
+    async def _channel(self) -> AbstractChannel:
+        """The one that is open now, or the next one."""
+        await self._opened.wait()
+        assert self._open is not None
+        return self._open
 
     async def _heard(self, message: AbstractIncomingMessage) -> None:
         body = json.loads(message.body)
@@ -88,10 +139,10 @@ class Requester:
             while True:
                 try:
                     async with asyncio.timeout(10):
-                        exchange = self._channel.default_exchange
+                        exchange = (await self._channel()).default_exchange
                         await exchange.publish(message, f"{self._namespace}.{queue}", mandatory=True)
                         return
-                except (TimeoutError, aio_pika.exceptions.AMQPError, ConnectionError, RuntimeError):
+                except TROUBLES:
                     await asyncio.sleep(0.3)
 
     async def deploy(self, event: Mapping[str, Any]) -> None:
@@ -117,19 +168,19 @@ class Requester:
         return found[number - 1]
 
     async def declare(self, name: str, **arguments: Any) -> None:
-        await self._channel.declare_queue(name, durable=True, arguments=arguments or None)
+        await (await self._channel()).declare_queue(name, durable=True, arguments=arguments or None)
 
     async def delete(self, name: str) -> None:
-        await self._channel.queue_delete(name)
+        await (await self._channel()).queue_delete(name)
 
     async def purge(self, name: str) -> int:
-        queue = await self._channel.get_queue(name, ensure=False)
+        queue = await (await self._channel()).get_queue(name, ensure=False)
         answer = await queue.purge()
         return answer.message_count or 0
 
     async def take_all(self, name: str, *, most: int = 1000) -> list[AbstractIncomingMessage]:
         """Everything that lies in a queue now."""
-        queue = await self._channel.get_queue(name, ensure=False)
+        queue = await (await self._channel()).get_queue(name, ensure=False)
         found: list[AbstractIncomingMessage] = []
         while len(found) < most:
             message = await queue.get(fail=False, no_ack=True)

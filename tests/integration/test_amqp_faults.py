@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 import aio_pika
 import pytest
@@ -75,6 +76,35 @@ async def test_connections_cut_under_load_lose_nothing(rabbit_server: RabbitServ
 async def _ask_all(channel: aio_pika.abc.AbstractChannel, queue: str, bodies: set[bytes]) -> None:
     for body in bodies:
         await ask(channel, queue, body)
+
+
+async def test_after_a_refusal_another_channel_publishes_and_nothing_in_flight_is_lost(
+    rabbit_server: RabbitServer,
+) -> None:
+    """A channel that learned who leads a queue while that node died refuses for ever (fault 36)."""
+    async with running(rabbit_server.url) as one, requester(rabbit_server) as channel:
+        one.run()
+        await until(one.is_up)
+        limits = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        full = (await channel.declare_queue(arguments=limits, exclusive=True)).name
+        refused = replace(event(1), exchange="", routing_key=full)
+        assert await one.broker.publish(refused) is PublishOutcome.CONFIRMED
+        before = await publishing_channels(rabbit_server)
+        publishing = [asyncio.create_task(one.broker.publish(event(number))) for number in range(2, 200)]
+        assert await one.broker.publish(replace(refused, message_id="again")) is PublishOutcome.REFUSED
+        assert set(await asyncio.gather(*publishing)) == {PublishOutcome.CONFIRMED}
+
+        async def is_another() -> bool:
+            return not await publishing_channels(rabbit_server) <= before
+
+        await until(is_another)
+        assert await one.broker.publish(event(200)) is PublishOutcome.CONFIRMED
+
+
+async def publishing_channels(server: RabbitServer) -> set[str]:
+    """The broker's names of the channels with confirms."""
+    listed = await asyncio.to_thread(server.control, "list_channels", "pid", "confirm", "--silent")
+    return {line.split("\t")[0] for line in listed.splitlines() if line.endswith("true")}
 
 
 async def test_a_handler_is_not_cancelled_when_its_channel_is_lost(rabbit_server: RabbitServer) -> None:

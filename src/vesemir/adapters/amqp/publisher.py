@@ -20,6 +20,8 @@ PERSISTENT = 2
 """``delivery-mode`` of a message that survives a restart of the broker (AMQP 0-9-1)."""
 LONGEST_NAME = 255
 """A short string's limit in bytes (AMQP 0-9-1, section 4.2.5.3): no queue can have a longer name."""
+RENEW_SECONDS = 1.0
+"""How old a channel is at least when it is renewed after a refusal; the outbox waits as long before it tries again."""
 
 
 class Publisher:
@@ -33,21 +35,23 @@ class Publisher:
         self._log = log
         self._channel: Slot[LiveChannel] = Slot()
         self._in_flight: dict[str, asyncio.Event] = {}
+        self._refused = asyncio.Event()
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
         """Until ``stop``: open a channel on every new connection, and another when the broker closes it."""
-        while not self._stopping.is_set():
-            await any_of(self._link.live.get(), self._stopping.wait())
-            connection = self._link.live.value
-            if connection is None:
-                continue
-            try:
-                await self._keep_channel(connection)
-            except BrokerAwayError as error:
-                # Opening a channel fails only on a connection that is no longer any good.
-                connection.drop(str(error))
-                await any_of(self._stopping.wait(), timeout=0.1)
+        async with asyncio.TaskGroup() as retiring:
+            while not self._stopping.is_set():
+                await any_of(self._link.live.get(), self._stopping.wait())
+                connection = self._link.live.value
+                if connection is None:
+                    continue
+                try:
+                    await self._keep_channel(connection, retiring)
+                except BrokerAwayError as error:
+                    # Opening a channel fails only on a connection that is no longer any good.
+                    connection.drop(str(error))
+                    await any_of(self._stopping.wait(), timeout=0.1)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -70,18 +74,15 @@ class Publisher:
         if connection is not None and len(self._settings.addresses) > 1 and not await connection.blocked():
             connection.drop(why)
 
-    async def _keep_channel(self, connection: LiveConnection) -> None:
+    async def _keep_channel(self, connection: LiveConnection, retiring: asyncio.TaskGroup) -> None:
         seconds = self._settings.connect_timeout_seconds
-        channel = await connection.channel(confirms=True, seconds=seconds)
+        channel = await self._new_channel(connection)
         try:
-            self._channel.fill(channel)
-            while not await any_of(
-                channel.gone.wait(),
-                connection.gone.wait(),
-                self._stopping.wait(),
-                timeout=self._settings.heartbeat_seconds,
-            ):
-                await self._probe(connection, channel)
+            while await self._is_good(connection, channel):
+                # RabbitMQ keeps for each channel which node leads a quorum queue. One that learned it in the moment in
+                # which that node died refuses all that is published to the queue; a new channel learns it anew.
+                old, channel = channel, await self._new_channel(connection)
+                retiring.create_task(self._retire(connection, old))
         finally:
             self._channel.empty()
             await channel.close()
@@ -89,6 +90,31 @@ class Publisher:
             self._log.warning(f"The publishing channel was closed: {channel.why}")
             # What it was closed for may be missing: declare everything again before the next message.
             await self._topology.declare(connection, seconds=seconds, log=self._log)
+
+    async def _new_channel(self, connection: LiveConnection) -> LiveChannel:
+        """Publishing goes on it from now on."""
+        channel = await connection.channel(confirms=True, seconds=self._settings.connect_timeout_seconds)
+        self._refused.clear()
+        self._channel.fill(channel)
+        return channel
+
+    async def _is_good(self, connection: LiveConnection, channel: LiveChannel) -> bool:
+        """Returns when another channel is needed: true if this connection can have it."""
+        over = (channel.gone, connection.gone, self._stopping)
+        await any_of(*(each.wait() for each in over), timeout=RENEW_SECONDS)
+        while not any(each.is_set() for each in over):
+            if self._refused.is_set():
+                return True
+            waits = (each.wait() for each in (*over, self._refused))
+            if not await any_of(*waits, timeout=self._settings.heartbeat_seconds):
+                await self._probe(connection, channel)
+        return False
+
+    async def _retire(self, connection: LiveConnection, channel: LiveChannel) -> None:
+        """Close a channel when nothing can be in flight on it any more."""
+        seconds = self._settings.publish_timeout_seconds
+        await any_of(channel.gone.wait(), connection.gone.wait(), self._stopping.wait(), timeout=seconds)
+        await channel.close()
 
     async def _probe(self, connection: LiveConnection, channel: LiveChannel) -> None:
         """Ask the broker something: so a dead peer and a deleted exchange are noticed soon."""
@@ -142,6 +168,7 @@ class Publisher:
         except PublishError:
             return PublishOutcome.RETURNED
         except DeliveryError:
+            self._refused.set()
             return PublishOutcome.REFUSED
         return PublishOutcome.CONFIRMED
 

@@ -124,7 +124,8 @@ class Requester:
             ) from error
         except DeliveryError as error:
             raise VesemirError(
-                f"the broker refused the message: the queue {queue} is full; see why no instance takes from it"
+                f"the broker refused the message: the queue {queue} is full (see why no instance takes from it), "
+                "or the node that led it has just died (send it again)"
             ) from error
 
     async def replies(self) -> AsyncIterator[Reply]:

@@ -46,6 +46,7 @@ class Requester:
         self._news = asyncio.Event()
         self._open: AbstractChannel | None = None
         self._opened = asyncio.Event()
+        self._over = asyncio.Event()
 
     @classmethod
     @asynccontextmanager
@@ -90,14 +91,14 @@ class Requester:
                 listening = await channel.declare_queue(self._topic_queue, durable=True, arguments=self._kind)
                 await listening.bind(exchange, "#")
                 await listening.consume(self._overheard)
-        closed = asyncio.Event()
-        channel.close_callbacks.add(lambda *_: closed.set())
-        connection.close_callbacks.add(lambda *_: closed.set())
+        over = self._over = asyncio.Event()
+        channel.close_callbacks.add(lambda *_: over.set())
+        connection.close_callbacks.add(lambda *_: over.set())
         self._open = channel
         self._opened.set()
-        while not closed.is_set():
+        while not over.is_set():
             with suppress(TimeoutError):
-                await asyncio.wait_for(closed.wait(), LOOK_SECONDS)
+                await asyncio.wait_for(over.wait(), LOOK_SECONDS)
                 return
             async with asyncio.timeout(SILENT_SECONDS):
                 looked = await channel.declare_queue(self.reply_to, durable=True, passive=True)
@@ -142,6 +143,9 @@ class Requester:
                         exchange = (await self._channel()).default_exchange
                         await exchange.publish(message, f"{self._namespace}.{queue}", mandatory=True)
                         return
+                except aio_pika.exceptions.DeliveryError:
+                    self._opened.clear()
+                    self._over.set()  # refused: a channel may have missed who leads the queue now (messages.md)
                 except TROUBLES:
                     await asyncio.sleep(0.3)
 

@@ -17,6 +17,7 @@ from tests.integration.pgbouncer_server import PoolMode, pooled
 from tests.integration.postgres_server import PostgresServer
 
 from vesemir.adapters.postgres import PostgresStore
+from vesemir.domain.identity import Asker
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.engine.ports.changes import MoveDeployment, MoveTarget, Start
@@ -79,7 +80,7 @@ def a_deployment(name: str = "d1", *, application: str = "shop", body_hash: byte
         recipe="release",
         team="payments",
         requested_by="orchestrator",
-        user_id=None,
+        asker=Asker.by_amqp("bot", claimed="orchestrator"),
         sealed=b"\x00sealed",
         defaults={"min_available": "auto", "min_healthy_seconds": 2},
     )

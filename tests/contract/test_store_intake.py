@@ -266,7 +266,7 @@ async def test_an_id_that_was_accepted_is_known_by_its_bodys_hash(store: Store) 
     assert await store.known("d1") == b"abc"
     record = await store.load("d1")
     assert record is not None
-    assert record.user_id == a_deployment().user_id
+    assert record.asker == a_deployment().asker
 
 
 async def test_many_at_once_are_each_accepted_in_their_turn(store: Store) -> None:

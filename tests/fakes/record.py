@@ -126,7 +126,7 @@ class Row:
             backends=self.backends,
             awaits_approval=self.awaits_approval,
             approved_batch=self.approved_batch,
-            user_id=self.new.user_id,
+            asker=self.new.asker,
             recipe_source=self.recipe_source,
             paused_seconds=0.0 if self.paused_since is None else now - self.paused_since,
             sealed=None if self.final else self.new.sealed,

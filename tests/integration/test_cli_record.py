@@ -75,7 +75,7 @@ async def accept(store: PostgresStore, name: str, version: str, *, dry_run: bool
     new = NewDeployment(
         deployment_id=name, body_hash=name.encode(), request=request(name, version, dry_run=dry_run, **more),
         application="shop", environment="production", version=version, recipe="release", team="payments",
-        requested_by="joe", user_id=None,
+        requested_by="joe",
     )  # fmt: skip
     await store.accept(new, Destination("answers", name))
 
@@ -406,7 +406,7 @@ async def test_rollback_is_to_the_targets_of_what_it_replaces(
     """The good release was on all; only one host got the new one."""
     await deployed(store, "d1", "1.0.0", DeploymentState.SUCCEEDED)
     one = request("d2", "2.0.0", dry_run=False) | {"targets": {"hosts": ["web1"]}, "recipe": "package"}
-    new = NewDeployment("d2", b"d2", one, "shop", "production", "2.0.0", "package", None, "joe", None)
+    new = NewDeployment("d2", b"d2", one, "shop", "production", "2.0.0", "package", None, "joe")
     await store.accept(new, None)
     claimed = await claim(store)
     await store.commit(claimed, [Start(TARGETS[:1], resolve_seconds=0.1), Touch("web1", FORWARD)])

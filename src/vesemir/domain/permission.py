@@ -1,35 +1,17 @@
 """Who may deploy what where: one ``[[allow]]`` of the policy, and what of a request does not fit it. Pure.
 
-Only ``user_id`` is known for sure: RabbitMQ compares it with the user that logged in. ``team`` and ``requested_by`` are
-what the requester says of himself.
+Only the identity is known for sure (RabbitMQ compares ``user_id`` with the user that logged in). ``team`` and
+``requested_by`` are what the requester says of himself.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
+from vesemir.domain.identity import Asker, IdentityNames
+from vesemir.domain.names import Names
 from vesemir.domain.problem import Problem
 from vesemir.domain.request import OWN_SERVER, DeployRequest, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """Names that are meant; ``*`` in one stands for any text (``shop-*``)."""
-
-    patterns: tuple[str, ...]
-
-    def has(self, name: str | None) -> bool:
-        return name is not None and any(_compiled(pattern).fullmatch(name) for pattern in self.patterns)
-
-    def __str__(self) -> str:
-        return ", ".join(self.patterns)
-
-
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +117,7 @@ class Permission:
 
     name: str
     scope: PermissionScope = EVERYWHERE
-    users: Names | None = None
+    users: IdentityNames | None = None
     teams: Names | None = None
     requesters: Names | None = None
     recipes: Names | None = None
@@ -151,10 +133,11 @@ class Permission:
         """Nothing in it says where traffic may be moved."""
         return self.traffic and self.backends is None and self.servers is None and self.balancers is None
 
-    def problems(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
+    def problems(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         """Everything of the request that this does not allow."""
+        if self.users is not None and not self.users.has(asker):
+            yield Problem("user_id", f"must be one of: {self.users}")
         for field, allowed, given in (
-            ("user_id", self.users, user_id),
             ("team", self.teams, request.team),
             ("requested_by", self.requesters, request.requested_by),
             ("recipe", self.recipes, request.recipe),

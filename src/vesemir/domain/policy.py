@@ -8,7 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from vesemir.domain.freeze import Window, frozen_until
-from vesemir.domain.permission import EVERYWHERE, Names, Permission, PermissionScope
+from vesemir.domain.identity import NO_PERSONS, Asker, IdentityNames, Persons
+from vesemir.domain.names import Names
+from vesemir.domain.permission import EVERYWHERE, Permission, PermissionScope
 from vesemir.domain.problem import Problem
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.selector import HostSelector
@@ -35,14 +37,14 @@ class Freeze:
     name: str
     windows: tuple[Window, ...]
     scope: PermissionScope = EVERYWHERE
-    except_users: Names | None = None
+    except_users: IdentityNames | None = None
     except_teams: Names | None = None
     except_requesters: Names | None = None
     reason: str = ""
     contact: str = ""
 
-    def problem(self, request: DeployRequest, user_id: str | None, now: float) -> Problem | None:
-        if request.dry_run or not self.scope.covers(request) or self._excepted(request, user_id):
+    def problem(self, request: DeployRequest, asker: Asker, now: float) -> Problem | None:
+        if request.dry_run or not self.scope.covers(request) or self._excepted(request, asker):
             return None
         end = frozen_until(self.windows, now)
         if end is None:
@@ -50,14 +52,12 @@ class Freeze:
         why = f" ({self.reason})" if self.reason else ""
         return Problem("environment", f"is frozen until {end.text}{why}; send it again then")
 
-    def _excepted(self, request: DeployRequest, user_id: str | None) -> bool:
+    def _excepted(self, request: DeployRequest, asker: Asker) -> bool:
+        if self.except_users is not None and self.except_users.has(asker):
+            return True
         return any(
             names is not None and names.has(given)
-            for names, given in (
-                (self.except_users, user_id),
-                (self.except_teams, request.team),
-                (self.except_requesters, request.requested_by),
-            )
+            for names, given in ((self.except_teams, request.team), (self.except_requesters, request.requested_by))
         )
 
 
@@ -80,9 +80,9 @@ class Limit:
     on_failure: tuple[str, ...] = ()
     contact: str = ""
 
-    def problems(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
+    def problems(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         """What can be told before the targets are known."""
-        yield from (Problem(field, "is required") for field in self.require if not _given(request, user_id, field))
+        yield from (Problem(field, "is required") for field in self.require if not _given(request, asker, field))
         if self.on_failure and request.rollout.on_failure not in self.on_failure:
             yield Problem("rollout.on_failure", f"must be one of: {', '.join(self.on_failure)}")
         for field, most, share in self._shares(request):
@@ -119,9 +119,9 @@ class Limit:
             yield Problem(field, f"must select at most {self.max_targets} targets, and finds {total}")
 
 
-def _given(request: DeployRequest, user_id: str | None, field: str) -> bool:
+def _given(request: DeployRequest, asker: Asker, field: str) -> bool:
     if field == "user_id":
-        return bool(user_id)
+        return asker.identity is not None
     place: object = request
     for name in field.split("."):
         place = getattr(place, name)
@@ -138,46 +138,48 @@ class Policy:
     limits: tuple[Limit, ...] = ()
     allow_otherwise: bool = False
     contact: str = ""
+    persons: Persons = NO_PERSONS
 
-    def judge(self, request: DeployRequest, user_id: str | None, now: float) -> list[Problem]:
+    def judge(self, request: DeployRequest, asker: Asker, now: float) -> list[Problem]:
         """Everything that the rules have against it, each with the rule's name; empty when it is allowed.
 
-        ``user_id`` is the message's, as RabbitMQ verified it; ``now`` is in seconds since the epoch.
+        ``now`` is in seconds since the epoch.
         """
+        asker = self.persons.recognise(asker)
         frozen = (
             self._wording(problem, f"freeze {freeze.name}", freeze.contact)
             for freeze in self.freezes
-            if (problem := freeze.problem(request, user_id, now))
+            if (problem := freeze.problem(request, asker, now))
         )
         limited = (
             self._wording(problem, f"limit {limit.name}", limit.contact)
             for limit in self._limits(request)
-            for problem in limit.problems(request, user_id)
+            for problem in limit.problems(request, asker)
         )
-        return [*self._unpermitted(request, user_id), *frozen, *limited]
+        return [*self._unpermitted(request, asker), *frozen, *limited]
 
-    def judge_backends(self, request: DeployRequest, user_id: str | None, found: Sequence[str]) -> list[Problem]:
+    def judge_backends(self, request: DeployRequest, asker: Asker, found: Sequence[str]) -> list[Problem]:
         """The backends that ``"*"`` found at the start: each must be allowed, as if it had been named."""
         if request.haproxy is None or not request.haproxy.every_backend:
             return []
         named = replace(request, haproxy=replace(request.haproxy, backends=tuple(found)))
         return [
             replace(problem, field="haproxy.backend", message=f'"*" found {", ".join(found)}: {problem.message}')
-            for problem in self._unpermitted(named, user_id)
+            for problem in self._unpermitted(named, self.persons.recognise(asker))
         ]
 
-    def judge_targets(self, request: DeployRequest, user_id: str | None, names: Sequence[str]) -> list[Problem]:
+    def judge_targets(self, request: DeployRequest, asker: Asker, names: Sequence[str]) -> list[Problem]:
         """What only the targets can tell, by their number and their names."""
         limited = [
             self._wording(problem, f"limit {limit.name}", limit.contact)
             for limit in self._limits(request)
             for problem in limit.problems_with(request, len(names))
         ]
-        return [*self._wrong_servers(request, user_id, names), *limited]
+        return [*self._wrong_servers(request, self.persons.recognise(asker), names), *limited]
 
-    def _wrong_servers(self, request: DeployRequest, user_id: str | None, names: Sequence[str]) -> Iterator[Problem]:
+    def _wrong_servers(self, request: DeployRequest, asker: Asker, names: Sequence[str]) -> Iterator[Problem]:
         """One of the rules that allow the rest must allow the servers."""
-        fitting = [each for each in self._covering(request) if not any(each.problems(request, user_id))]
+        fitting = [each for each in self._covering(request) if not any(each.problems(request, asker))]
         found = [(each, each.refuses_servers(request, names)) for each in fitting]
         if all(problem for _, problem in found):
             for permission, problem in found:
@@ -190,14 +192,14 @@ class Policy:
     def _limits(self, request: DeployRequest) -> Iterator[Limit]:
         return (limit for limit in self.limits if limit.scope.covers(request))
 
-    def _unpermitted(self, request: DeployRequest, user_id: str | None) -> Iterator[Problem]:
+    def _unpermitted(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         covering = self._covering(request)
         if not covering:
             if self.permissions and not self.allow_otherwise:
                 problem = Problem("application", "must not be deployed in this environment: no [[allow]] covers it")
                 yield self._wording(problem, "otherwise", "")
             return
-        found = [list(each.problems(request, user_id)) for each in covering]
+        found = [list(each.problems(request, asker)) for each in covering]
         if not all(found):
             return
         for permission, problems in zip(covering, found, strict=True):

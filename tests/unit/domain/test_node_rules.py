@@ -4,8 +4,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from vesemir.domain.names import Names
 from vesemir.domain.node_rules import OPERATORS, IpAddress, NodeRules, PortRange
-from vesemir.domain.permission import Names
 
 OWN = ip_address("10.0.0.9")
 

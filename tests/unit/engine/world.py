@@ -376,7 +376,6 @@ class World:
             recipe=body["recipe"],
             team=None,
             requested_by=None,
-            user_id=None,
             sealed=sealed,
             defaults=defaults,
         )

@@ -10,6 +10,7 @@ from tests.unit.engine.world import Lines
 
 from vesemir.adapters.policy import PolicyFile, PolicyFileError, read_policy
 from vesemir.domain.freeze import frozen_until
+from vesemir.domain.identity import Identity, IdentityNames, Person, Persons
 from vesemir.domain.policy import ALLOW_ALL, Policy
 from vesemir.domain.share import Share
 
@@ -41,6 +42,16 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
     assert str(permission.servers) == "shop-web-*"
     assert (limit.max_targets, limit.max_concurrency) == (200, Share(25, percent=True))
     assert policy.contact == "the platform team, #deployments"
+    (person,) = policy.persons.known
+    assert (person.name, sorted(map(str, person.identities))) == ("on-call", ["amqp:on-call", "amqp:on-call-laptop"])
+
+
+def test_identities_that_are_one(tmp_path: Path) -> None:
+    text = "[[identity]]\nname = 'anna'\nis = ['anna', 'token:laptop']\n[[allow]]\nname = 'a'\nusers = ['anna']"
+    policy = read(tmp_path, text)
+    assert policy.persons == Persons((Person("anna", frozenset(map(Identity.of, ("anna", "token:laptop")))),))
+    (permission,) = policy.permissions
+    assert permission.users == IdentityNames(("anna",))
 
 
 def test_where_traffic_may_be_moved(tmp_path: Path) -> None:
@@ -71,6 +82,13 @@ def test_where_traffic_may_be_moved(tmp_path: Path) -> None:
         ("[[allow]]\nname = 'a b'", 2, "allow[0].name"),
         ("[[allow]]\nname = 'a'\n[[allow]]\nname = 'a'", 2, "more than one allow is named a"),
         ("otherwise = 'no'", 1, "otherwise"),
+        ("[[identity]]\nname = 'a'", 1, "identity[0].is: is missing"),
+        ("[[identity]]\nname = 'a'\nis = []", 3, "identity[0].is"),
+        ("[[identity]]\nname = 'a'\nis = ['x', 'bot-*']", 3, "identity[0].is[1]: must be one identity, without *"),
+        ("[[identity]]\nname = 'a'\nis = ['oidc:']", 3, "identity[0].is[0]: has no name after oidc:"),
+        ("[[identity]]\nname = 'a'\nis = ['x']\n[[identity]]\nname = 'a'\nis = ['y']", 2, "more than one identity"),
+        ("[[identity]]\nname = 'a'\nis = ['x']\n[[identity]]\nname = 'b'\nis = ['amqp:x']", 6, "amqp:x is a already"),
+        ("[[identity]]\nname = 'a'\nis = ['b']\n[[identity]]\nname = 'b'\nis = ['x']", 5, "is the RabbitMQ user of a"),
         ("[[allow]]\nname = 'a'\nhaproxy = true", 3, "allow[0].haproxy: must be false, or a table"),
         ("[[allow]]\nname = 'a'\nhaproxy = { server = ['a'] }", 3, "allow[0].haproxy.server: unknown key"),
         ("[[allow]]\nname = 'a'\nhaproxy = { servers = [] }", 3, "allow[0].haproxy.servers"),

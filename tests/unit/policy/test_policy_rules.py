@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from vesemir.domain.freeze import FreezeEnd
-from vesemir.domain.permission import ChefPermission, Names, Permission, PermissionScope, TargetPermission
+from vesemir.domain.identity import UNPROVED, Asker, Identity, IdentityNames, Person, Persons
+from vesemir.domain.names import Names
+from vesemir.domain.permission import ChefPermission, Permission, PermissionScope, TargetPermission
 from vesemir.domain.policy import ALLOW_ALL, REQUIRABLE, Freeze, Limit, Policy
 from vesemir.domain.request import Analysis, DeployRequest, Rollout, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector
@@ -25,6 +27,7 @@ REQUEST = DeployRequest(
     haproxy=TrafficRequest(LB, ("shop",), "{name}"),
 )
 NOW = 1_000.0
+BOT, ANNA = Asker.by_amqp("bot"), Asker.by_amqp("anna")
 _QUARTER, _HALF = Share(25, percent=True), Share(50, percent=True)
 
 
@@ -37,9 +40,13 @@ def names(*patterns: str) -> Names:
     return Names(patterns)
 
 
+def users(*patterns: str) -> IdentityNames:
+    return IdentityNames(patterns)
+
+
 def asked(policy: Policy, user: str | None = "bot", **more: Any) -> list[tuple[str, str]]:
     """The problems with the request, changed as said: (field, message)."""
-    problems = policy.judge(replace(REQUEST, **more), user, NOW)
+    problems = policy.judge(replace(REQUEST, **more), Asker.by_amqp(user), NOW)
     return [(problem.field, problem.message) for problem in problems]
 
 
@@ -76,8 +83,8 @@ def test_a_star_is_any_text_and_nothing_else_is_special(pattern: str, fits: str,
 @pytest.mark.parametrize(
     ("permission", "more", "field"),
     [
-        ({"users": names("bot")}, {"user": "other"}, "user_id"),
-        ({"users": names("*")}, {"user": None}, "user_id"),
+        ({"users": users("bot")}, {"user": "other"}, "user_id"),
+        ({"users": users("*")}, {"user": None}, "user_id"),
         ({"teams": names("payments")}, {"team": None}, "team"),
         ({"requesters": names("orchestrator")}, {"requested_by": "anna"}, "requested_by"),
         ({"recipes": names("rel*")}, {"recipe": "package"}, "recipe"),
@@ -160,8 +167,8 @@ def test_what_no_rule_covers_is_refused_unless_it_is_said_to_be_allowed() -> Non
 
 
 def test_one_of_the_rules_that_cover_it_is_enough() -> None:
-    anna, bot = Permission("anna", users=names("anna"), teams=names("x")), Permission("bot", users=names("bot"))
-    elsewhere = Permission("staging", PermissionScope(environments=names("staging")), users=names("eve"))
+    anna, bot = Permission("anna", users=users("anna"), teams=names("x")), Permission("bot", users=users("bot"))
+    elsewhere = Permission("staging", PermissionScope(environments=names("staging")), users=users("eve"))
     policy = Policy((anna, bot, elsewhere))
     assert asked(policy, "bot") == []
     refused = asked(policy, "eve")
@@ -171,7 +178,7 @@ def test_one_of_the_rules_that_cover_it_is_enough() -> None:
 
 
 def test_a_refusal_says_whom_to_ask() -> None:
-    rule = Permission("ours", users=names("anna"))
+    rule = Permission("ours", users=users("anna"))
     assert asked(Policy((rule,)))[0][1] == "must be one of: anna [allow ours]; ask whoever keeps the policy"
     assert asked(Policy((rule,), contact="#ops"))[0][1].endswith("; ask #ops")
     assert asked(Policy((replace(rule, contact="#pay"),), contact="#ops"))[0][1].endswith("; ask #pay")
@@ -217,20 +224,23 @@ def test_a_request_moves_the_servers_of_its_own_targets(
 @pytest.mark.parametrize(("total", "refused"), [(2, False), (3, True)])
 def test_text_around_the_name_is_judged_when_the_targets_are_known(total: int, *, refused: bool) -> None:
     policy, request = allowing(servers=WEB_OR_BLUE), replace(REQUEST, **moving("blue-{name}"))
-    assert policy.judge(request, "bot", NOW) == []
-    problems = policy.judge_targets(request, "bot", found(total))
+    assert policy.judge(request, BOT, NOW) == []
+    problems = policy.judge_targets(request, BOT, found(total))
     assert [problem.field for problem in problems] == (["haproxy.server"] if refused else [])
     if refused:
         assert "or one of: web*, blue-web1, blue-web2, and would be blue-web3 [allow ours]" in problems[0].message
-    assert policy.judge_targets(replace(REQUEST, **moving("{name}")), "bot", found(9)) == []
+    assert policy.judge_targets(replace(REQUEST, **moving("{name}")), BOT, found(9)) == []
 
 
 def test_the_rule_that_allows_the_servers_must_allow_the_rest_too() -> None:
-    blue = Permission("blue", servers=names("blue-*"), users=names("anna"))
+    blue = Permission("blue", servers=names("blue-*"), users=users("anna"))
     policy, request = Policy((Permission("any"), blue)), replace(REQUEST, **moving("blue-{name}"))
-    assert policy.judge(request, "anna", NOW) == []
-    assert policy.judge_targets(request, "anna", found(2)) == []
-    assert [problem.field for problem in policy.judge(request, "bot", NOW)] == ["haproxy.server", "user_id"]
+    assert policy.judge(request, ANNA, NOW) == []
+    assert policy.judge_targets(request, ANNA, found(2)) == []
+    assert [problem.field for problem in policy.judge(request, BOT, NOW)] == [
+        "haproxy.server",
+        "user_id",
+    ]
 
 
 def test_no_traffic_at_all() -> None:
@@ -240,10 +250,12 @@ def test_no_traffic_at_all() -> None:
 
 def test_without_a_policy_any_server_may_be_moved() -> None:
     request = replace(REQUEST, **moving("web5"))
-    assert ALLOW_ALL.judge(request, None, NOW) == []
-    assert ALLOW_ALL.judge_targets(request, None, found(2)) == []
+    assert ALLOW_ALL.judge(request, UNPROVED, NOW) == []
+    assert ALLOW_ALL.judge_targets(request, UNPROVED, found(2)) == []
     assert (
-        Policy((Permission("till", PermissionScope(names("till"))),), allow_otherwise=True).judge(request, None, NOW)
+        Policy((Permission("till", PermissionScope(names("till"))),), allow_otherwise=True).judge(
+            request, UNPROVED, NOW
+        )
         == []
     )
 
@@ -263,14 +275,14 @@ def test_a_freeze_says_until_when_and_why() -> None:
     ((field, message),) = asked(Policy(freezes=(FROZEN,), contact="#ops"))
     assert field == "environment"
     assert message == "is frozen until then (holidays); send it again then [freeze quiet]; ask #ops"
-    assert Policy(freezes=(FROZEN,)).judge(REQUEST, None, 2_000.0) == []
+    assert Policy(freezes=(FROZEN,)).judge(REQUEST, UNPROVED, 2_000.0) == []
 
 
 @pytest.mark.parametrize(
     "freeze",
     [
         replace(FROZEN, scope=PermissionScope(environments=names("staging"))),
-        replace(FROZEN, except_users=names("bot")),
+        replace(FROZEN, except_users=users("bot")),
         replace(FROZEN, except_teams=names("pay*")),
         replace(FROZEN, except_requesters=names("orchestrator")),
     ],
@@ -280,7 +292,7 @@ def test_who_is_not_meant_is_not_held_up(freeze: Freeze) -> None:
 
 
 def test_an_exception_for_others_is_none_for_us() -> None:
-    assert asked(Policy(freezes=(replace(FROZEN, except_users=names("on-call"), except_teams=names("ops")),)))
+    assert asked(Policy(freezes=(replace(FROZEN, except_users=users("on-call"), except_teams=names("ops")),)))
 
 
 def test_a_dry_run_may_always_look() -> None:
@@ -334,8 +346,8 @@ def test_how_many_targets_only_resolving_can_tell() -> None:
     policy = Policy(
         limits=(Limit("few", max_targets=10), Limit("other", PermissionScope(names("till")), max_targets=1))
     )
-    assert policy.judge_targets(REQUEST, "bot", found(10)) == []
-    (problem,) = policy.judge_targets(REQUEST, "bot", found(11))
+    assert policy.judge_targets(REQUEST, BOT, found(10)) == []
+    (problem,) = policy.judge_targets(REQUEST, BOT, found(11))
     assert problem.message.startswith("must select at most 10 targets, and finds 11 [limit few]")
     hosts = HostSelector(tuple(f"web{number}" for number in range(11)))
     assert fields(policy, targets=hosts) == ["targets.hosts"]
@@ -345,10 +357,35 @@ def test_how_many_targets_only_resolving_can_tell() -> None:
 def test_a_number_and_a_percentage_are_compared_when_the_targets_are_known(*, total: int, allowed: bool) -> None:
     policy = Policy(limits=(Limit("most", max_concurrency=Share(25, percent=True)),))
     ten = replace(REQUEST, rollout=Rollout(concurrency=Share(10)))
-    assert policy.judge(ten, None, NOW) == []
-    assert (policy.judge_targets(ten, "bot", found(total)) == []) is allowed
+    assert policy.judge(ten, UNPROVED, NOW) == []
+    assert (policy.judge_targets(ten, BOT, found(total)) == []) is allowed
 
 
 def test_one_at_a_time_is_always_within_a_percentage() -> None:
     policy = Policy(limits=(Limit("most", max_concurrency=Share(25, percent=True)),))
-    assert policy.judge_targets(REQUEST, "bot", found(2)) == []
+    assert policy.judge_targets(REQUEST, BOT, found(2)) == []
+
+
+# --- identities that are one ------------------------------------------------------------------------------------------
+
+JOINED = Persons((Person("anna", frozenset({Identity("amqp", "anna"), Identity("token", "laptop")})),))
+LAPTOP = Asker(Identity("token", "laptop"))
+EXCEPTED = Freeze("always", FROZEN.windows, except_users=users("anna"))
+
+
+def test_a_rule_for_one_identity_is_one_for_all_that_are_joined_with_it() -> None:
+    moving = TrafficRequest(LB, ("*",), "blue-{name}")
+    ours = Permission("ours", users=users("anna"), servers=names("blue-*"), backends=names("shop"))
+    request, rules = replace(REQUEST, haproxy=moving), Policy((ours,), freezes=(EXCEPTED,))
+    joined = replace(rules, persons=JOINED)
+    assert joined.judge(request, LAPTOP, NOW) == []
+    assert joined.judge_targets(request, LAPTOP, ["web1"]) == []
+    assert joined.judge_backends(request, LAPTOP, ["shop"]) == []
+    assert [problem.field for problem in rules.judge(request, LAPTOP, NOW)] == ["user_id", "environment"]
+    assert [problem.field for problem in rules.judge_backends(request, LAPTOP, ["shop"])] == ["haproxy.backend"]
+
+
+def test_an_identity_of_any_kind_is_what_a_limit_requires() -> None:
+    rules = Policy(limits=(Limit("named", require=("user_id",)),))
+    assert rules.judge(REQUEST, LAPTOP, NOW) == []
+    assert [problem.field for problem in rules.judge(REQUEST, UNPROVED, NOW)] == ["user_id"]

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from vesemir.adapters.chef.own_address import is_own_address
 from vesemir.adapters.chef.query import ChefMembership
 from vesemir.domain.login import DEFAULT_PORT, refuse_address, refuse_port, refuse_user
+from vesemir.domain.names import Names
 from vesemir.domain.node_rules import NodeRules, PortRange
-from vesemir.domain.permission import Names
 from vesemir.domain.problem import some_of
 from vesemir.domain.selector import HOST_NAME
 from vesemir.domain.target import Target

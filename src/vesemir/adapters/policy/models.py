@@ -115,9 +115,16 @@ class LimitTable(ScopeTable):
     on_failure: list[Literal["stop", "rollback", "continue"]] = []
 
 
+class IdentityTable(_PolicyTomlTable):
+    name: RuleName
+    # ``is`` is a word of Python's.
+    identities: NameList = Field(alias="is")
+
+
 class PolicyTable(_PolicyTomlTable):
     contact: str = ""
     otherwise: Literal["refuse", "allow"] = "refuse"
     allow: list[AllowTable] = []
     freeze: list[FreezeTable] = []
     limit: list[LimitTable] = []
+    identity: list[IdentityTable] = []

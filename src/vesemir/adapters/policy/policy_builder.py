@@ -11,6 +11,7 @@ from vesemir.adapters.policy.models import (
     ChefTable,
     FreezeTable,
     HaproxyTable,
+    IdentityTable,
     LimitTable,
     NoTrafficTable,
     PolicyTable,
@@ -19,7 +20,9 @@ from vesemir.adapters.policy.models import (
 )
 from vesemir.adapters.policy.windows import DAY_MINUTES, DAYS, WEEK_MINUTES, Span, Weekly
 from vesemir.domain.freeze import Window
-from vesemir.domain.permission import ChefPermission, Names, Permission, PermissionScope, TargetPermission
+from vesemir.domain.identity import Identity, IdentityNames, Person, Persons, kind_and_name
+from vesemir.domain.names import Names
+from vesemir.domain.permission import ChefPermission, Permission, PermissionScope, TargetPermission
 from vesemir.domain.policy import Freeze, Limit, Policy
 from vesemir.domain.share import Share
 
@@ -54,9 +57,28 @@ class PolicyBuilder:
             limits=tuple(_limit(each) for each in table.limit),
             allow_otherwise=table.otherwise == "allow",
             contact=table.contact,
+            persons=self._persons(table.identity),
         )
 
-    def _check_names(self, kind: str, rules: Sequence[ScopeTable]) -> None:
+    def _persons(self, tables: Sequence[IdentityTable]) -> Persons:
+        """Each identity is in one entry: whoever is two persons would be kept apart from himself."""
+        self._check_names("identity", tables)
+        owners: dict[Identity, str] = {}
+        for index, table in enumerate(tables):
+            for number, text in enumerate(table.identities):
+                path = ("identity", index, "is", number)
+                if (problem := _identity_problem(text)) is not None:
+                    self.problems.append((path, problem))
+                elif owners.setdefault(Identity.of(text), table.name) != table.name:
+                    self.problems.append((path, f"{text} is {owners[Identity.of(text)]} already"))
+        for index, table in enumerate(tables):
+            # In a rule the name means both, and nobody would see that.
+            if owners.get(Identity("amqp", table.name), table.name) != table.name:
+                owner = owners[Identity("amqp", table.name)]
+                self.problems.append((("identity", index, "name"), f"is the RabbitMQ user of {owner}: use another"))
+        return Persons(tuple(Person(table.name, _joined(table)) for table in tables))
+
+    def _check_names(self, kind: str, rules: Sequence[ScopeTable | IdentityTable]) -> None:
         times = Counter(rule.name for rule in rules)
         for index, rule in enumerate(rules):
             if times[rule.name] > 1:
@@ -71,7 +93,7 @@ class PolicyBuilder:
             name=table.name,
             windows=windows,
             scope=_scope(table),
-            except_users=_names(table.exceptions.users),
+            except_users=_identities(table.exceptions.users),
             except_teams=_names(table.exceptions.teams),
             except_requesters=_names(table.exceptions.requesters),
             reason=table.reason,
@@ -147,6 +169,21 @@ def _names(given: Sequence[str] | None) -> Names | None:
     return None if given is None else Names(tuple(given))
 
 
+def _identities(given: Sequence[str] | None) -> IdentityNames | None:
+    return None if given is None else IdentityNames(tuple(given))
+
+
+def _identity_problem(text: str) -> str | None:
+    kind, name = kind_and_name(text)
+    if "*" in name:
+        return "must be one identity, without *: patterns are for rules"
+    return None if name else f"has no name after {kind}:"
+
+
+def _joined(table: IdentityTable) -> frozenset[Identity]:
+    return frozenset(Identity(*kind_and_name(text)) for text in table.identities)
+
+
 def _scope(table: ScopeTable) -> PermissionScope:
     return PermissionScope(_names(table.applications), _names(table.environments))
 
@@ -156,7 +193,7 @@ def _permission(table: AllowTable) -> Permission:
     return Permission(
         name=table.name,
         scope=_scope(table),
-        users=_names(table.users),
+        users=_identities(table.users),
         teams=_names(table.teams),
         requesters=_names(table.requesters),
         recipes=_names(table.recipes),

@@ -73,7 +73,7 @@ async def _insert(connection: Connection, group: Sequence[Arrival], *, instance:
         recipes=[each.recipe for each in new],
         teams=[each.team for each in new],
         requesters=[each.requested_by for each in new],
-        users=[each.user_id for each in new],
+        users=[each.asker.user_id for each in new],
         arrivals=arrivals,
         ahead=ahead,
         instance=instance,

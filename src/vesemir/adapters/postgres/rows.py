@@ -7,6 +7,7 @@ from typing import Any
 from asyncpg import Record as Row
 
 from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.identity import Asker
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
@@ -137,7 +138,7 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         backends=None if row["found_backends"] is None else found_of_json(row["found_backends"]),
         awaits_approval=row["awaits_approval"],
         approved_batch=row["approved_batch"],
-        user_id=row["user_id"],
+        asker=Asker.by_amqp(row["user_id"], claimed=row["requested_by"]),
         recipe_source=row["recipe_source"],
         paused_seconds=row["paused_for_seconds"],
         sealed=row["sealed"],

@@ -7,7 +7,7 @@ from typing import Final
 import asyncssh
 from asyncssh.kex import get_kex_algs
 
-from vesemir.adapters.ssh.identities import Identity, IdentityFiles, IdentityKeeper, stamp_of
+from vesemir.adapters.ssh.identities import IdentityFiles, IdentityKeeper, SshIdentity, stamp_of
 from vesemir.adapters.ssh.known_hosts import PinnedKeys
 from vesemir.domain.failure import FailedError, FailureCode
 from vesemir.domain.target import Target
@@ -36,7 +36,7 @@ class Credentials:
         files = {name: IdentityFiles.named(name, given) for name, given in settings.identities.items()}
         files[DEFAULT] = IdentityFiles.default(settings)
         self._identities = {name: IdentityKeeper(each, patience=patience) for name, each in files.items()}
-        self._options: dict[Identity, asyncssh.SSHClientConnectionOptions] = {}
+        self._options: dict[SshIdentity, asyncssh.SSHClientConnectionOptions] = {}
         self._pinned: PinnedKeys | None = None
         self._pinned_stamp: tuple[int, int, int] | None = None
         self._loading = asyncio.Lock()
@@ -74,7 +74,7 @@ class Credentials:
             self._pinned_stamp = stamp
         return ""
 
-    async def identity(self, target: Target) -> Identity:
+    async def identity(self, target: Target) -> SshIdentity:
         """The one that the operator's inventory names for it. Raises ``FailedError`` (``ssh.auth_failed``)."""
         name = target.variables.get("vesemir_identity")
         keeper = self._identities.get(name or DEFAULT)
@@ -86,11 +86,11 @@ class Credentials:
             raise FailedError(FailureCode.SSH_AUTH_FAILED, text)
         return await keeper.current()
 
-    async def replaced(self, identity: Identity) -> bool:
+    async def replaced(self, identity: SshIdentity) -> bool:
         """Whether its files have changed since they were read; they are read again."""
         return await next(each for each in self._identities.values() if each.files == identity.files).replaced(identity)
 
-    async def options(self, identity: Identity) -> asyncssh.SSHClientConnectionOptions:
+    async def options(self, identity: SshIdentity) -> asyncssh.SSHClientConnectionOptions:
         """A copy of its own, without host, user and known hosts."""
         if identity not in self._options:
             made = await asyncio.to_thread(self._made, identity)
@@ -102,7 +102,7 @@ class Credentials:
         options.client_keys = [copy.copy(pair) for pair in identity.pairs]
         return options
 
-    def _made(self, identity: Identity) -> asyncssh.SSHClientConnectionOptions:
+    def _made(self, identity: SshIdentity) -> asyncssh.SSHClientConnectionOptions:
         settings, agent = self._settings, identity.files.agent
         options = asyncssh.SSHClientConnectionOptions(
             config=None,

@@ -21,7 +21,7 @@ import asyncssh
 
 from vesemir.adapters.ssh.credentials import Credentials
 from vesemir.adapters.ssh.host_connection import HostConnection, JumpConnection
-from vesemir.adapters.ssh.identities import Identity
+from vesemir.adapters.ssh.identities import SshIdentity
 from vesemir.adapters.ssh.jump_hosts import FindHost, JumpHost, JumpHosts, find_no_host
 from vesemir.adapters.ssh.login_failures import HungUpError, login_failure
 from vesemir.adapters.ssh.trouble import LoginTry, unreachable
@@ -206,7 +206,7 @@ class Dialer:
         connection.logged_in = True
         return connection
 
-    async def _judged(self, failure: VesemirError, identity: Identity) -> Exception:
+    async def _judged(self, failure: VesemirError, identity: SshIdentity) -> Exception:
         """The failure itself, but for a refusal of what has been replaced."""
         if isinstance(failure, FailedError) and failure.failure.code is FailureCode.SSH_AUTH_FAILED:
             ended = identity.ended_on_the_way()

@@ -87,7 +87,7 @@ def stamp_of(file: Path) -> tuple[int, int, int] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class SshIdentity:
     """A key, with its certificate if it has one. ``pairs`` are what asyncssh signs with."""
 
     files: IdentityFiles
@@ -120,23 +120,23 @@ class Identity:
         )
 
 
-def load_identity(files: IdentityFiles) -> Identity:
+def load_identity(files: IdentityFiles) -> SshIdentity:
     """Reads and decrypts: not for the event loop. Raises ``FailedError`` (``ssh.auth_failed``)."""
     if files.agent is not None and not files.agent.is_socket():
         raise _refused(f"no SSH agent listens at {files.agent}; start it, or correct ssh.agent or SSH_AUTH_SOCK")
     if files.agent is not None and not files.key.exists():
-        return Identity(files, (), "keys of the agent")
+        return SshIdentity(files, (), "keys of the agent")
     key = _key(files)
     algorithm = key.get_algorithm()
     if not files.certificate_needed and not files.certificate.exists():
-        return Identity(files, tuple(asyncssh.load_keypairs([key])), algorithm)
+        return SshIdentity(files, tuple(asyncssh.load_keypairs([key])), algorithm)
     try:
         certificate = asyncssh.read_certificate(files.certificate)
         pairs = tuple(asyncssh.load_keypairs([(key, certificate)]))
     except (OSError, asyncssh.KeyImportError, ValueError) as error:
         text = f"certificate {files.certificate} of client key {files.key} cannot be used: {_reason(error)}; renew it"
         raise _refused(text) from error
-    return Identity(
+    return SshIdentity(
         files,
         pairs,
         algorithm,
@@ -185,7 +185,7 @@ def _refused(text: str) -> FailedError:
     return FailedError(FailureCode.SSH_AUTH_FAILED, text)
 
 
-def expiry_text(identity: Identity) -> str:
+def expiry_text(identity: SshIdentity) -> str:
     """When it expires, or did."""
     return f"{datetime.fromtimestamp(identity.valid_before, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
@@ -197,10 +197,10 @@ class IdentityKeeper:
         self.files = files
         self._patience = patience
         self._stamps: Stamps | None = None
-        self._identity: Identity | None = None
+        self._identity: SshIdentity | None = None
         self._loading = asyncio.Lock()
 
-    async def current(self) -> Identity:
+    async def current(self) -> SshIdentity:
         """Raises ``FailedError`` when there never was a usable key, or when its certificate has expired.
 
         One that expired a moment ago is waited for, ``patience`` seconds from then: who renews it may be a little late.
@@ -223,7 +223,7 @@ class IdentityKeeper:
         async with self._loading:
             return await asyncio.to_thread(self._read)
 
-    async def replaced(self, used: Identity) -> bool:
+    async def replaced(self, used: SshIdentity) -> bool:
         """Whether the files say something else than ``used`` now."""
         await self._refreshed()
         return self._identity is not used
@@ -247,6 +247,6 @@ class IdentityKeeper:
             self._stamps = stamps
         return ""
 
-    def _expired(self, identity: Identity, trouble: str) -> FailedError:
+    def _expired(self, identity: SshIdentity, trouble: str) -> FailedError:
         text = f"certificate {self.files.certificate} expired at {expiry_text(identity)} and was not renewed"
         return _refused(f"{text}; {trouble or 'renew it there (Vault, step-ca): it is read again without a restart'}")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from vesemir.domain.events import DeploymentStartedEvent
 from vesemir.domain.failure import FailedError, Failure, FailureCode
 from vesemir.domain.hiding import Redactor
+from vesemir.domain.identity import Asker
 from vesemir.domain.plan import Plan, make_plan
 from vesemir.domain.problem import Problem, some_of
 from vesemir.domain.recipe import Recipe, check_parameters, claimed_in_vain
@@ -101,7 +102,7 @@ async def prepare(
     request: DeployRequest,
     recipe: Recipe,
     *,
-    user_id: str | None,
+    asker: Asker,
     recorder: Recorder,
     ports: EnginePorts,
     limits: EngineLimits,
@@ -112,16 +113,16 @@ async def prepare(
     Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
     """
     policy = ports.policies.current
-    _permit(policy.judge(request, user_id, wall_time()))
+    _permit(policy.judge(request, asker, wall_time()))
     _check_parameters(recipe, request)
     started = loop_time()
     targets, balancers = await _resolve(request, recipe, ports)
     seconds = loop_time() - started
     ports.meters.phase_finished(Phase.RESOLVE, seconds=seconds)
     _limit_targets(len(targets), limits)
-    _permit(policy.judge_targets(request, user_id, [target.name for target in targets]))
+    _permit(policy.judge_targets(request, asker, [target.name for target in targets]))
     backends = await _found_backends(request, targets, balancers, ports)
-    _permit(policy.judge_backends(request, user_id, names_found(backends or {})))
+    _permit(policy.judge_backends(request, asker, names_found(backends or {})))
     plan = make_plan(targets, request.rollout)
     _check_rendering(recipe, request, targets, limits)
     records = _records(plan, targets)

@@ -142,7 +142,7 @@ class DeploymentRun:
                 prepared, progress.resolve_seconds = await prepare(
                     claimed.request,
                     claimed.recipe,
-                    user_id=record.user_id,
+                    asker=record.asker,
                     recorder=self._recorder,
                     ports=self._ports,
                     limits=self._limits,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
 from vesemir.domain.failure import FailureCode
+from vesemir.domain.identity import Asker
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.request import DeployRequest, Timeouts
@@ -71,7 +72,7 @@ class IntakeRules:
         recipe = self.recipes.get(request.recipe)
         refused = (
             self._refused_recipe(request, recipe)
-            or self._refused_policy(request, message.user_id, now)
+            or self._refused_policy(request, message.asker(request.requested_by), now)
             or self._refused_hosts(request)
         )
         return Judged(parsed, recipe or Recipe(request.recipe), refused)
@@ -104,8 +105,8 @@ class IntakeRules:
             return _refuse(request, FailureCode.REQUEST_INVALID, [problem])
         return None
 
-    def _refused_policy(self, request: DeployRequest, user_id: str | None, now: float) -> Refusal | None:
-        problems = self.policies.current.judge(request, user_id, now)
+    def _refused_policy(self, request: DeployRequest, asker: Asker, now: float) -> Refusal | None:
+        problems = self.policies.current.judge(request, asker, now)
         return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems) if problems else None
 
     def _refused_hosts(self, request: DeployRequest) -> Refusal | None:
@@ -201,7 +202,7 @@ class Intake:
             recipe=request.recipe,
             team=request.team,
             requested_by=shown.get("requested_by"),
-            user_id=message.user_id,
+            asker=message.asker(shown.get("requested_by")),
             sealed=sealed,
             defaults=DEFAULTS,
             sent_at=message.sent_at,

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from vesemir.contract import MessageProperties
 from vesemir.domain.failure import VesemirError
+from vesemir.domain.identity import Asker
 
 
 class BrokerAwayError(VesemirError):
@@ -31,6 +32,10 @@ class IncomingMessage:
     def properties(self) -> MessageProperties:
         """As they are judged with the body."""
         return MessageProperties(self.reply_to, self.correlation_id, self.user_id, self.content_encoding)
+
+    def asker(self, claimed: str | None) -> Asker:
+        """Who sent it; ``claimed`` is its body's ``requested_by``."""
+        return Asker.by_amqp(self.user_id, claimed=claimed)
 
     @property
     def returned(self) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vesemir.domain.failure import Failure
+from vesemir.domain.identity import UNPROVED, Asker
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
@@ -37,7 +38,7 @@ class NewDeployment:
     recipe: str
     team: str | None
     requested_by: str | None
-    user_id: str | None
+    asker: Asker = UNPROVED
     sealed: bytes | None = None
     defaults: Json | None = None
     """What the request means where it is silent, by the release that accepted it; None: by release 0.1."""
@@ -130,7 +131,7 @@ class DeploymentRecord:
     """For how long it has been paused now; 0 when it is not."""
     sealed: bytes | None = None
     """Its secret parameters, until it has ended."""
-    user_id: str | None = None
+    asker: Asker = UNPROVED
     recipe_source: str | None = None
     """As ``Start`` recorded it, the whole text if there are two; None before, and where no text was recorded."""
     defaults: Json | None = None

@@ -8,7 +8,8 @@ from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import RELEASE, World, one_instance
 
 from vesemir.domain.freeze import FreezeEnd
-from vesemir.domain.permission import Names, Permission
+from vesemir.domain.names import Names
+from vesemir.domain.permission import Permission
 from vesemir.domain.policy import Freeze, Limit, Policy
 from vesemir.domain.recipe import Parameter, Step, Variable
 from vesemir.domain.template import Template

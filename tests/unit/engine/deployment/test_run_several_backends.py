@@ -10,7 +10,8 @@ from tests.fakes.loadbalancer import FakeLoadBalancer, FakeServer
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import DRAINED, READY, World
 
-from vesemir.domain.permission import Names, Permission
+from vesemir.domain.names import Names
+from vesemir.domain.permission import Permission
 from vesemir.domain.policy import Policy
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction, StepKey

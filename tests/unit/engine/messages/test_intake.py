@@ -13,7 +13,8 @@ from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, Worl
 from vesemir.adapters.observe import redact
 from vesemir.adapters.record_seal import RecordSeal
 from vesemir.domain.failure import FailureCode
-from vesemir.domain.permission import Names, Permission
+from vesemir.domain.identity import Asker, Identity, IdentityNames
+from vesemir.domain.permission import Permission
 from vesemir.domain.policy import Policy
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Parameter, Recipe
@@ -68,7 +69,8 @@ def door() -> Door:
 async def test_a_good_event_is_stored_with_its_destination(door: Door) -> None:
     await door.intake.handle(incoming(door.event(requested_by="somebody", team="payments")))
     new = door.world.row().new
-    assert (new.version, new.team, new.requested_by, new.user_id) == ("2.0.0", "payments", "somebody", "orchestrator")
+    assert (new.version, new.team, new.requested_by) == ("2.0.0", "payments", "somebody")
+    assert new.asker == Asker(Identity("amqp", "orchestrator"), claimed="somebody")
     assert door.world.names() == ["deployment.accepted"]
     places = [each.where for each in door.world.record.destinations]
     assert [(each.reply_to, each.correlation_id) for each in places if each] == [("answers", "c-1")]
@@ -243,8 +245,8 @@ async def test_a_repeat_after_the_clean_up_gets_the_result_again(door: Door) -> 
 
 # --- rules that change ------------------------------------------------------------------------------------------------
 
-OURS = Policy((Permission("ours", users=Names(("orchestrator",))),), contact="#platform")
-OTHERS = Policy((Permission("others", users=Names(("somebody-else",))),), contact="#platform")
+OURS = Policy((Permission("ours", users=IdentityNames(("orchestrator",))),), contact="#platform")
+OTHERS = Policy((Permission("others", users=IdentityNames(("somebody-else",))),), contact="#platform")
 
 
 async def test_the_policy_refuses_by_name_and_says_whom_to_ask(door: Door) -> None:

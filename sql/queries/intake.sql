@@ -4,9 +4,10 @@
 -- Remember ids, each given once; those that come back were not known. Waits for another transaction's insert of the same
 -- id. Sorted, so that two groups wait for each other in one order only. After a restore, events of before it, and those
 -- that do not say when they were sent, are not remembered: the lost record may have known them.
-INSERT INTO known_request (deployment_id, body_hash)
-SELECT asked.deployment_id, asked.body_hash
-FROM unnest(:ids::text[], :hashes::bytea[], :sent::float8[]) AS asked (deployment_id, body_hash, sent)
+INSERT INTO known_request (deployment_id, body_hash, identity)
+SELECT asked.deployment_id, asked.body_hash, asked.identity
+FROM unnest(:ids::text[], :hashes::bytea[], :identities::text[], :sent::float8[])
+    AS asked (deployment_id, body_hash, identity, sent)
 WHERE NOT EXISTS (
     SELECT FROM restored
     WHERE repeats_accepted_at IS NULL AND restored_at >= coalesce(to_timestamp(asked.sent), '-infinity'))
@@ -33,16 +34,16 @@ SELECT body_hash FROM known_request WHERE deployment_id = :deployment_id;
 WITH asked AS (
     SELECT * FROM unnest(
         :ids::text[], :requests::jsonb[], :sealed::bytea[], :defaults::jsonb[], :applications::text[],
-        :environments::text[], :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[], :arrivals::bigint[],
-        :ahead::integer[], :queues::text[], :correlations::text[])
-        AS asked (deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by, user_id,
-                  arrival, ahead, reply_to, correlation_id)
+        :environments::text[], :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[],
+        :askers::jsonb[], :arrivals::bigint[], :ahead::integer[], :queues::text[], :correlations::text[])
+        AS asked (deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
+                  user_id, asker, arrival, ahead, reply_to, correlation_id)
 ), accepted AS (
     INSERT INTO deployment (
         deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by, user_id,
-        arrival, next_sequence)
+        asker, arrival, next_sequence)
     SELECT deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
-           user_id, arrival, 2
+           user_id, asker, arrival, 2
     FROM asked
     RETURNING deployment_id, accepted_at, lane
 ), told AS (

@@ -182,7 +182,8 @@ ORDER BY done.number;
 -- name: load_deployment
 -- All of one deployment that a run goes on from.
 SELECT deployment_id, request, defaults, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers, found_backends,
-       (SELECT coalesce(full_source, source) FROM recipe WHERE digest = recipe_digest) AS recipe_source, user_id, requested_by,
+       (SELECT coalesce(full_source, source) FROM recipe WHERE digest = recipe_digest) AS recipe_source,
+       user_id, requested_by, asker,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,

@@ -40,8 +40,8 @@ FROM destination WHERE deployment_id = :deployment_id ORDER BY destination_id;
 
 -- name: deployments
 -- History, newest first; ``before`` is the id of the last one of the page before.
-SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
-       started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
+SELECT deployment_id, application, environment, version, recipe, team, requested_by, user_id, asker, state, owner, failure,
+       accepted_at, started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM coalesce(finished_at, clock_timestamp()) - claimed_at), 0)::double precision
            AS duration_seconds
 FROM deployment
@@ -167,8 +167,8 @@ INSERT INTO installation (namespace) VALUES (:namespace) ON CONFLICT DO NOTHING;
 -- name: going_on
 -- What runs, then what waits, the oldest first: over the index of what has not ended, however much has. With how many of its lane
 -- are before it, and how far it is on its way forward.
-SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
-       started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
+SELECT deployment_id, application, environment, version, recipe, team, requested_by, user_id, asker, state, owner, failure,
+       accepted_at, started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM clock_timestamp() - claimed_at), 0)::double precision AS duration_seconds,
        row_number() OVER (PARTITION BY lane ORDER BY arrival) - 1 AS before_it,
        targets_total, targets_done, targets_failed
@@ -184,8 +184,8 @@ ORDER BY state = 'pending', accepted_at, deployment_id LIMIT :limit;
 
 -- name: last_ended
 -- The last ones that ended, the last first.
-SELECT deployment_id, application, environment, version, recipe, team, requested_by, state, owner, failure, accepted_at,
-       started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
+SELECT deployment_id, application, environment, version, recipe, team, requested_by, user_id, asker, state, owner, failure,
+       accepted_at, started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM finished_at - claimed_at), 0)::double precision AS duration_seconds
 FROM deployment WHERE finished_at IS NOT NULL
 ORDER BY finished_at DESC, deployment_id DESC LIMIT :limit;

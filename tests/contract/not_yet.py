@@ -21,7 +21,7 @@ NOT_YET: tuple[NotYet, ...] = (
     # 1. Vocabulary and 2. AMQP
     NotYet(6, "| run-once step | a step of a recipe's list"),
     NotYet(8, "| fleet | the hosts of a lane"),
-    NotYet(5, "| identity | who asks, as proved"),
+    NotYet(7, "`oidc:ISSUER:SUBJECT`, `proxy:NAME`. What a message says"),
     NotYet(5, "in: cancel, pause, resume, lock, unlock |", ("lock", "unlock")),
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
     NotYet(5, "Events carry CloudEvents 1.0 attributes as AMQP headers"),

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import re
+from dataclasses import replace
 
 import pytest
 from tests.contract.store_suite import (
@@ -20,7 +21,9 @@ from tests.contract.store_suite import (
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.domain.control import ControlDecision, decide_control
+from vesemir.domain.events import DeploymentPausedEvent
 from vesemir.domain.failure import FailureCode
+from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
@@ -180,6 +183,33 @@ async def test_cancel_of_a_running_one_is_a_wish_and_the_first_stays(store: Stor
     wishes = (await store.wishes("a/1"))["d1"]
     assert wishes.cancel == Wish("anna", "first")
     assert await event_names(store) == ["deployment.accepted"]
+
+
+@pytest.mark.parametrize(
+    "asker",
+    [
+        Asker(claimed="orchestrator"),
+        Asker.by_amqp("bot", claimed="orchestrator"),
+        Asker(Identity("oidc", "https://sso.example:7f3a"), "orchestrator", ("shop", "sre"), "http", "deployer"),
+    ],
+    ids=["nobody", "amqp", "oidc"],
+)
+async def test_who_asked_is_recorded_whatever_proved_it(store: Store, asker: Asker) -> None:
+    await store.accept(replace(a_deployment(), asker=asker), QUEUE)
+    record = await store.load("d1")
+    assert record is not None
+    assert record.asker == asker
+
+
+async def test_who_proved_what_is_recorded_with_a_wish_and_is_not_told(store: Store) -> None:
+    """The events carry the claim only (contract section 2)."""
+    await accepted_and_claimed(store)
+    asker = Asker.by_amqp("on-call", claimed="anna")
+    for name in ("pause", "resume", "cancel"):
+        await store.control(replace(command(name), asker=asker))
+    wishes = (await store.wishes("a/1"))["d1"]
+    assert wishes.resume == wishes.cancel == Wish("anna", "because", Identity("amqp", "on-call"))
+    assert DeploymentPausedEvent(wishes.cancel).body() == {"requested_by": "anna", "reason": "because"}
 
 
 async def test_pause_and_resume(store: Store) -> None:

@@ -15,6 +15,7 @@ SUMMARY: dict[str, Any] = {
     "recipe": "symlink",
     "team": None,
     "requested_by": "anna",
+    "identity": None,
     "state": DeploymentState.RUNNING,
     "dry_run": False,
     "owner": "a/1",

@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.cli.program import app
 from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.traffic import AdminState
@@ -139,6 +140,29 @@ async def test_status_of_one_for_programs(store: PostgresStore, run: Run) -> Non
     await deployed(store, "d1", "2.0.0", DeploymentState.SUCCEEDED)
     view = json.loads((await run("status", "d1", "--json")).stdout)
     assert (view["state"], view["version"], view["targets"][0]["name"]) == ("succeeded", "2.0.0", "web1")
+
+
+async def test_who_asked_is_shown_by_what_was_proved(store: PostgresStore, run: Run) -> None:
+    asked = {
+        "d1": Asker.by_amqp("shop-bot", claimed="joe"),
+        "d2": Asker(Identity("token", "ci"), "joe", way="http"),
+        "d3": Asker(claimed="joe"),
+    }
+    for name, asker in asked.items():
+        new = NewDeployment(
+            name, b"1", request(name, "2.0.0", dry_run=False), "shop", name, "2.0.0", "release", None, "joe", asker
+        )
+        await store.accept(new, None)
+    await store.control(ControlCommand("pause", "d1", "ann", "lunch", Asker.by_amqp("on-call")))
+    shown = {name: " ".join((await run("status", name)).stdout.split()) for name in asked}
+    assert "asked for by joe (RabbitMQ user shop-bot) " in shown["d1"]
+    assert "pause asked for by ann (amqp:on-call): lunch" in shown["d1"]
+    assert "asked for by joe (token:ci) " in shown["d2"]
+    assert "asked for by joe accepted" in shown["d3"]
+    history = json.loads((await run("history", "--json")).stdout)
+    identities = {each["deployment_id"]: each["identity"] for each in history}
+    assert identities == {"d1": "amqp:shop-bot", "d2": "token:ci", "d3": None}
+    assert json.loads((await run("status", "d1", "--json")).stdout)["pause"]["identity"] == "amqp:on-call"
 
 
 async def test_status_of_all(store: PostgresStore, run: Run) -> None:

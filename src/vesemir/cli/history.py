@@ -70,7 +70,7 @@ def deployments_table(deployments: Iterable[DeploymentSummary]) -> Table:
             state_text(each),
             moment_text(each.accepted_at),
             seconds_text(each.duration_seconds),
-            each.requested_by,
+            each.requested_by or each.identity,
             each.failure.code if each.failure else "",
         )
         for each in deployments

@@ -119,7 +119,7 @@ def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
             state_text(each),
             _how_far(each),
             short_moment(each.accepted_at),
-            each.requested_by,
+            each.requested_by or each.identity,
         )
         for each in deployments
     ]
@@ -232,12 +232,15 @@ def _owner(view: DeploymentView) -> str:
 
 def _asker(view: DeploymentView) -> str:
     verified = f" (RabbitMQ user {view.user_id})" if view.user_id else ""
+    if not verified and view.identity:
+        verified = f" ({view.identity})"
     return f"{view.requested_by or '-'}{verified}"
 
 
 def _wish(wish: Wish) -> str:
     who, why = wish.requested_by, wish.reason
-    return f"asked for{f' by {who}' if who else ''}{f': {why}' if why else ''}"
+    proved = f" ({wish.identity})" if wish.identity else ""
+    return f"asked for{f' by {who}' if who else ''}{proved}{f': {why}' if why else ''}"
 
 
 def _targets(targets: Sequence[TargetView]) -> RenderableType:

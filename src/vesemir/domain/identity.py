@@ -4,8 +4,9 @@ Adapters make it (RabbitMQ's ``user_id``, a token, a proxy's header); intake, co
 not ask where it came from.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from vesemir.domain.names import fits
 
@@ -33,6 +34,12 @@ class Identity:
         if not name:
             raise ValueError(f"{text!r} has no name")
         return cls(kind, name)
+
+    @classmethod
+    def recorded(cls, text: str | None) -> "Identity | None":
+        """As the record has it. A kind of a later release proves nothing here: never a user of another kind."""
+        kind, _, name = (text or "").partition(":")
+        return next((cls(each, name) for each in IDENTITY_KINDS if each == kind and name), None)
 
     def __str__(self) -> str:
         return f"{self.kind}:{self.name}"
@@ -74,6 +81,17 @@ class Asker:
     def by_amqp(cls, user_id: str | None, *, claimed: str | None = None) -> "Asker":
         """``user_id`` as RabbitMQ verified it; a message need not have one."""
         return cls(Identity("amqp", user_id) if user_id else None, claimed)
+
+    @classmethod
+    def of_json(cls, recorded: Mapping[str, Any], *, claimed: str | None) -> "Asker":
+        """As the record keeps it."""
+        identity, groups = Identity.recorded(recorded.get("identity")), tuple(recorded.get("groups", ()))
+        return cls(identity, claimed, groups, recorded.get("way", "amqp"), recorded.get("role"))
+
+    def as_json(self) -> dict[str, Any]:
+        """What was claimed is kept beside it."""
+        identity = None if self.identity is None else str(self.identity)
+        return {"identity": identity, "groups": list(self.groups), "way": self.way, "role": self.role}
 
     @property
     def user_id(self) -> str | None:

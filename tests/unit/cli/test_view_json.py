@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.fakes.views import a_drained_view, a_step_view, a_summary, a_target_view, a_view
 
+from vesemir.domain.identity import Identity
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.views import (
@@ -17,8 +18,8 @@ from vesemir.engine.ports.views import (
 )
 
 SUMMARY = (
-    "deployment_id application environment version recipe team requested_by state dry_run owner failure accepted_at "
-    "started_at finished_at duration_seconds"
+    "deployment_id application environment version recipe team requested_by identity state dry_run owner failure "
+    "accepted_at started_at finished_at duration_seconds"
 )
 MORE = (
     "user_id request metrics last_owner epoch lease_expires_at lease_expired awaits_approval paused_for_seconds "
@@ -77,13 +78,17 @@ def test_a_view_is_shown_field_for_field(view: View, names: str) -> None:
 def test_what_is_in_a_view_is_shown_as_plain_json_too() -> None:
     view = a_view(
         failure=FAILURE,
-        pause=Wish("ann", "lunch"),
+        pause=Wish("ann", "lunch", Identity("amqp", "bot")),
         waits_for=(BEFORE,),
         targets=(a_target_view("web1", TargetState.TIMED_OUT),),
     )
     shown = view.as_json()
     assert (shown["state"], shown["failure"]["code"]) == ("running", "step.failed")
-    assert list(shown["pause"].items()) == [("reason", "lunch"), ("requested_by", "ann")]
+    assert list(shown["pause"].items()) == [
+        ("reason", "lunch"),
+        ("identity", "amqp:bot"),
+        ("requested_by", "ann"),
+    ]
     assert shown["waits_for"][0]["state"] == "paused"
     assert (shown["targets"][0]["status"], shown["targets"][0]["direction"]) == ("timed_out", "forward")
 

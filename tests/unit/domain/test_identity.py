@@ -1,5 +1,7 @@
 """Who asks: kinds of identities, patterns for them, and identities that are one person."""
 
+import json
+
 import pytest
 
 from vesemir.domain.identity import NO_PERSONS, UNPROVED, Asker, Identity, IdentityNames, Person, Persons
@@ -97,3 +99,20 @@ def test_rabbitmqs_user_is_an_identity(user_id: str | None, identity: Identity |
 
 def test_only_rabbitmqs_users_are_user_ids() -> None:
     assert Asker(Identity("token", "ci")).user_id is None
+
+
+@pytest.mark.parametrize(
+    "asker",
+    [
+        UNPROVED,
+        Asker.by_amqp("bot", claimed="anna"),
+        Asker(Identity("oidc", "https://sso:1"), None, ("sre", "shop"), "http", "deployer"),
+    ],
+)
+def test_who_asked_comes_back_from_the_record_and_no_person_with_it(asker: Asker) -> None:
+    recorded = json.loads(json.dumps(PERSONS.recognise(asker).as_json()))
+    assert Asker.of_json(recorded, claimed=asker.claimed) == asker
+
+
+def test_what_a_later_release_recorded_proves_nothing() -> None:
+    assert Asker.of_json({"identity": "kerberos:bot", "way": "amqp"}, claimed=None) == UNPROVED

@@ -34,6 +34,7 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
         connection,
         ids=list(first),
         hashes=[asked.new.body_hash for asked in first.values()],
+        identities=[str(asked.new.asker.identity or "") for asked in first.values()],
         sent=[asked.new.sent_at for asked in first.values()],
     )
     fresh = {row["deployment_id"] for row in rows}
@@ -74,6 +75,7 @@ async def _insert(connection: Connection, group: Sequence[Arrival], *, instance:
         teams=[each.team for each in new],
         requesters=[each.requested_by for each in new],
         users=[each.asker.user_id for each in new],
+        askers=[each.asker.as_json() for each in new],
         arrivals=arrivals,
         ahead=ahead,
         instance=instance,

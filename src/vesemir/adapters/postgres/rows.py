@@ -65,6 +65,13 @@ def wishes_of(row: Row) -> Wishes:
     return Wishes(cancel, pause, resume, row["approvals"])
 
 
+def asker_of(row: Row) -> Asker:
+    """The release before knows RabbitMQ's user alone."""
+    if row["asker"] is None:
+        return Asker.by_amqp(row["user_id"], claimed=row["requested_by"])
+    return Asker.of_json(row["asker"], claimed=row["requested_by"])
+
+
 def event_of(row: Row) -> StoredEvent:
     """With the common fields in front, in the contract's order."""
     body = {
@@ -138,7 +145,7 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         backends=None if row["found_backends"] is None else found_of_json(row["found_backends"]),
         awaits_approval=row["awaits_approval"],
         approved_batch=row["approved_batch"],
-        asker=Asker.by_amqp(row["user_id"], claimed=row["requested_by"]),
+        asker=asker_of(row),
         recipe_source=row["recipe_source"],
         paused_seconds=row["paused_for_seconds"],
         sealed=row["sealed"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from asyncpg import Record as Row
 
-from vesemir.adapters.postgres.rows import moment_of, timestamp, wishes_of
+from vesemir.adapters.postgres.rows import asker_of, moment_of, timestamp, wishes_of
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
@@ -82,6 +82,7 @@ def _summary(row: Row) -> dict[str, Any]:
         "recipe": row["recipe"],
         "team": row["team"],
         "requested_by": row["requested_by"],
+        "identity": None if (identity := asker_of(row).identity) is None else str(identity),
         "state": DeploymentState(row["state"]),
         "dry_run": row["dry_run"],
         "owner": row["owner"],

@@ -52,7 +52,7 @@ class Control:
             self._meters.control_received(parsed.command or "unknown", accepted=False)
             await self._answers.control_refused(message, parsed)
             return
-        outcome = await outcome_of(self._store, parsed, redact=self._redact)
+        outcome = await outcome_of(self._store, parsed, message.asker(parsed.requested_by), redact=self._redact)
         failure = outcome.failure
         self._meters.control_received(parsed.command, accepted=failure is None)
         self._log.info(

@@ -11,6 +11,7 @@ from typing import Any, Protocol, assert_never
 
 from vesemir.contract import CommonFields, ControlRequest, Refusal
 from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.identity import Asker
 from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
 
 
@@ -30,10 +31,12 @@ class ControlOutcome:
     dry_run: bool = False
 
 
-async def outcome_of(store: ControlStore, request: ControlRequest, *, redact: Callable[[str], str]) -> ControlOutcome:
+async def outcome_of(
+    store: ControlStore, request: ControlRequest, asker: Asker, *, redact: Callable[[str], str]
+) -> ControlOutcome:
     """Record the command, or say why not. Raises ``StoreAwayError``."""
     who, why = (None if text is None else redact(text) for text in (request.requested_by, request.reason))
-    answer, identity = await store.control(ControlCommand(request.command, request.deployment_id, who, why))
+    answer, identity = await store.control(ControlCommand(request.command, request.deployment_id, who, why, asker))
     return ControlOutcome(
         answer,
         _common(request.deployment_id, identity),

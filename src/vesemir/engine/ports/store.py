@@ -14,6 +14,7 @@ from vesemir.domain.control import CommandName, ControlDecision
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
+from vesemir.domain.identity import UNPROVED, Asker
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
@@ -123,10 +124,11 @@ class ControlCommand:
     deployment_id: str
     requested_by: str | None
     reason: str | None
+    asker: Asker = UNPROVED
 
     @property
     def wish(self) -> Wish:
-        return Wish(self.requested_by, self.reason)
+        return Wish(self.requested_by, self.reason, self.asker.identity)
 
 
 @dataclass(frozen=True, slots=True)

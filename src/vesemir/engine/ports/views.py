@@ -39,7 +39,10 @@ class FailureView(View):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentSummary(View):
-    """One line of a list. ``duration_seconds``: since it was first claimed, until now or its end."""
+    """One line of a list. ``duration_seconds``: since it was first claimed, until now or its end.
+
+    ``requested_by`` is what the request claims, ``identity`` (``amqp:NAME``) what was proved.
+    """
 
     deployment_id: str
     application: str
@@ -48,6 +51,7 @@ class DeploymentSummary(View):
     recipe: str
     team: str | None
     requested_by: str | None
+    identity: str | None
     state: DeploymentState
     dry_run: bool
     owner: str | None

@@ -7,6 +7,7 @@ from tests.unit.engine.messages.mailbox import NAMESPACE, Counted, Post, incomin
 from tests.unit.engine.world import InstanceStore, World
 
 from vesemir.domain.failure import FailureCode
+from vesemir.domain.identity import Identity
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.messages.control import Control
@@ -52,7 +53,7 @@ async def desk() -> Desk:
 async def test_a_wish_is_set_and_accepted(desk: Desk) -> None:
     answer = await desk.say("pause", requested_by="me", reason="lunch")
     assert (answer["event"], answer["command"], answer["application"]) == ("control.accepted", "pause", "shop")
-    assert desk.world.row().pause == Wish("me", "lunch")
+    assert desk.world.row().pause == Wish("me", "lunch", Identity("amqp", "orchestrator"))
     assert (desk.woken, desk.meters.controls) == (1, [("pause", True)])
 
 

@@ -27,6 +27,14 @@ RETURNING name, arrivals;
 -- The hash of the body that an id came with first.
 SELECT body_hash FROM known_request WHERE deployment_id = :deployment_id;
 
+-- name: known_request
+-- The same with the identity that it came from: empty for none; null where the release before has recorded none and the
+-- deployment is gone.
+SELECT body_hash, coalesce(
+    known_request.identity,
+    CASE WHEN deployment.deployment_id IS NOT NULL THEN coalesce('amqp:' || deployment.user_id, '') END) AS identity
+FROM known_request LEFT JOIN deployment USING (deployment_id) WHERE known_request.deployment_id = :deployment_id;
+
 -- name: insert_deployments
 -- Deployments, the deployment.accepted of each, the topic exchange and the requester's destination. A statement of its own
 -- after new_arrivals, because only now, with the lanes locked, can it see every deployment that is before these. What is

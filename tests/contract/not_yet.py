@@ -26,7 +26,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
     NotYet(5, "Events carry CloudEvents 1.0 attributes as AMQP headers"),
     # Deploy event
-    NotYet(5, "- A repeat from another identity is a repeat"),
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),

@@ -28,7 +28,7 @@ from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import MoveDeployment
-from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.records import Destination, KnownRequest
 from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, DeploymentIdentity, Store
 
 __all__ = ["postgres_server", "store", "stores"]
@@ -290,10 +290,26 @@ async def test_cancel_of_a_cancelled_one_is_accepted(store: Store) -> None:
     assert (await store.control(command("resume")))[0] is ControlAnswer.NOT_RUNNING
 
 
+@pytest.mark.parametrize("identity", [None, Identity("amqp", "bot"), Identity("token", "ci")])
+async def test_who_sent_an_id_first_is_known(store: Store, identity: Identity | None) -> None:
+    """Whoever repeats it; also when its deployment was cleaned up."""
+    await store.accept(replace(a_deployment(), asker=Asker(identity)), None)
+    await store.accept(replace(a_deployment(), asker=Asker.by_amqp("eve")), None)
+    assert await store.known("d1") == KnownRequest(b"1", identity)
+    await store.control(command("cancel"))
+    (place,) = await store.lease_deliveries("p", seconds=30, limit=10)
+    await store.advance(place.destination_id, "p", 2, release=True)
+    assert await store.clean_up(older_than_seconds=0, rows=1000) is not None
+    assert await store.load("d1") is None
+    assert await store.known("d1") == KnownRequest(b"1", identity)
+
+
 async def test_an_id_that_was_accepted_is_known_by_its_bodys_hash(store: Store) -> None:
     assert await store.known("d1") is None
     await store.accept(a_deployment(body_hash=b"abc"), None)
-    assert await store.known("d1") == b"abc"
+    known = await store.known("d1")
+    assert known is not None
+    assert known.body_hash == b"abc"
     record = await store.load("d1")
     assert record is not None
     assert record.asker == a_deployment().asker

@@ -21,6 +21,7 @@ from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
     Json,
+    KnownRequest,
     NewDeployment,
     StepRecord,
     TargetRecord,
@@ -199,7 +200,7 @@ class Record:
     away: bool = False
     restored_at: float | None = None
     """Since when only newer events are taken, in the messages' seconds; None: all are."""
-    known: dict[str, bytes] = field(default_factory=dict)
+    known: dict[str, KnownRequest] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     destinations: list[FakeDestination] = field(default_factory=list)
     left_drained: dict[tuple[str, str], str] = field(default_factory=dict)

@@ -44,6 +44,7 @@ from vesemir.engine.ports.changes import (
 from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
+    KnownRequest,
     NewDeployment,
     StepRecord,
     StepTotals,
@@ -164,7 +165,7 @@ class FakeStore(FakeOutbox):
         restored_at = self.record.restored_at
         if restored_at is not None and (new.sent_at is None or new.sent_at <= restored_at):
             return AcceptKind.BEFORE_RESTORE
-        self.record.known[new.deployment_id] = new.body_hash
+        self.record.known[new.deployment_id] = KnownRequest(new.body_hash, new.asker.identity)
         row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
         event = AnyEvent("deployment.accepted", {"position": len(self.record.open_in_lane(row.lane))})
         row.emit(event, instance=self._instance, now=now)
@@ -176,12 +177,12 @@ class FakeStore(FakeOutbox):
         self.record.hint("work")
         return AcceptKind.ACCEPTED
 
-    async def known(self, deployment_id: str) -> bytes | None:
+    async def known(self, deployment_id: str) -> KnownRequest | None:
         await self.turn()
         return self.record.known.get(deployment_id)
 
     def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
-        if self.record.known[new.deployment_id] != new.body_hash:
+        if self.record.known[new.deployment_id].body_hash != new.body_hash:
             return AcceptKind.CONFLICT
         if new.deployment_id in self.record.kept:
             return AcceptKind.CLEANED

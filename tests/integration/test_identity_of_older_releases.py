@@ -7,8 +7,9 @@ from tests.contract.store_suite import QUEUE, a_deployment, claim
 from tests.integration.postgres_server import database, postgres_server
 
 from vesemir.adapters.postgres import PostgresStore
-from vesemir.domain.identity import Asker
+from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.wish import Wish
+from vesemir.engine.ports.records import KnownRequest
 from vesemir.settings import PostgresSettings
 
 __all__ = ["database", "postgres_server"]
@@ -20,6 +21,8 @@ async def test_the_release_before_records_rabbitmqs_user_and_wishes_without_iden
         await store.accept(replace(a_deployment("d2"), asker=Asker(claimed="orchestrator")), QUEUE)
         direct = await asyncpg.connect(database)
         try:
+            await direct.execute("INSERT INTO known_request (deployment_id, body_hash) VALUES ('d3', '1')")
+            await direct.execute("UPDATE known_request SET identity = NULL")
             await direct.execute('UPDATE deployment SET asker = NULL, pause_wish = \'{"requested_by": "anna"}\'')
         finally:
             await direct.close()
@@ -28,5 +31,8 @@ async def test_the_release_before_records_rabbitmqs_user_and_wishes_without_iden
             Asker.by_amqp("bot", claimed="orchestrator"),
             Asker(claimed="orchestrator"),
         ]
+        assert await store.known("d1") == KnownRequest(b"1", Identity("amqp", "bot"))
+        assert await store.known("d2") == KnownRequest(b"1", None)
+        assert await store.known("d3") == KnownRequest(b"1", None, certain=False), "it was cleaned up"
         await claim(store)
         assert (await store.wishes("a/1"))["d1"].pause == Wish("anna")

@@ -158,6 +158,10 @@ class Policy:
         )
         return [*self._unpermitted(request, asker), *frozen, *limited]
 
+    def judge_repeat(self, request: DeployRequest, asker: Asker) -> list[Problem]:
+        """Whether another than its requester may ask for it again: freezes and limits do not matter any more."""
+        return list(self._unpermitted(request, self.persons.recognise(asker)))
+
     def judge_backends(self, request: DeployRequest, asker: Asker, found: Sequence[str]) -> list[Problem]:
         """The backends that ``"*"`` found at the start: each must be allowed, as if it had been named."""
         if request.haproxy is None or not request.haproxy.every_backend:

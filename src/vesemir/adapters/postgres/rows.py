@@ -7,14 +7,14 @@ from typing import Any
 from asyncpg import Record as Row
 
 from vesemir.domain.failure import Failure, FailureCode
-from vesemir.domain.identity import Asker
+from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_place import found_of_json
 from vesemir.domain.traffic_prior import PriorTraffic
 from vesemir.domain.wish import Wish
-from vesemir.engine.ports.records import DeploymentRecord, StepRecord, TargetRecord, Wishes
+from vesemir.engine.ports.records import DeploymentRecord, KnownRequest, StepRecord, TargetRecord, Wishes
 from vesemir.engine.ports.store import DrainedServer, StoredEvent
 
 
@@ -70,6 +70,11 @@ def asker_of(row: Row) -> Asker:
     if row["asker"] is None:
         return Asker.by_amqp(row["user_id"], claimed=row["requested_by"])
     return Asker.of_json(row["asker"], claimed=row["requested_by"])
+
+
+def known_request_of(row: Row) -> KnownRequest:
+    identity = row["identity"]
+    return KnownRequest(row["body_hash"], Identity.recorded(identity), certain=identity is not None)
 
 
 def event_of(row: Row) -> StoredEvent:

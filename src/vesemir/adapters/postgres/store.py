@@ -15,7 +15,14 @@ from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean
 from vesemir.adapters.postgres.grouping import GroupedQuestions
 from vesemir.adapters.postgres.hints import Announcer, hints
 from vesemir.adapters.postgres.record_reader import EventsAfter, Reader, events_after
-from vesemir.adapters.postgres.rows import deployment_of, drained_server_of, step_of, target_of, wishes_of
+from vesemir.adapters.postgres.rows import (
+    deployment_of,
+    drained_server_of,
+    known_request_of,
+    step_of,
+    target_of,
+    wishes_of,
+)
 from vesemir.adapters.postgres.sections import Sections
 from vesemir.adapters.postgres.server_orders import RecordedServers
 from vesemir.adapters.postgres.statements import statements
@@ -25,7 +32,15 @@ from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
-from vesemir.engine.ports.records import DeploymentRecord, Destination, NewDeployment, StepRecord, StepTotals, Wishes
+from vesemir.engine.ports.records import (
+    DeploymentRecord,
+    Destination,
+    KnownRequest,
+    NewDeployment,
+    StepRecord,
+    StepTotals,
+    Wishes,
+)
 from vesemir.engine.ports.store import (
     AcceptKind,
     Claim,
@@ -132,10 +147,10 @@ class PostgresStore(Reader):
         async with self._database.transaction() as connection:
             return await accept(connection, group, instance=self._instance)
 
-    async def known(self, deployment_id: str) -> bytes | None:
+    async def known(self, deployment_id: str) -> KnownRequest | None:
         async with self._database.connection() as connection:
-            found: bytes | None = await statements().known_body_hash.value(connection, deployment_id=deployment_id)
-        return found
+            row = await statements().known_request.row(connection, deployment_id=deployment_id)
+        return None if row is None else known_request_of(row)
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
         token = _token()

@@ -159,16 +159,15 @@ class Intake:
         if isinstance(judged, Refusal):
             await self._refuse(message, judged)
             return
-        if judged.refusal is not None and not await self._is_repeat(judged.parsed):
-            await self._refuse(message, judged.refusal)
-            return
         request = judged.parsed.request
+        if judged.refusal is not None and (refused := await self._refused(judged, judged.refusal, message)) is not None:
+            await self._refuse(message, refused)
+            return
         reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(self._new(judged, message), _destination(message))
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
-        if text := _CONFLICTS.get(kind):
-            problem = Problem("deployment_id", text)
-            await self._refuse(message, _refuse(request, FailureCode.REQUEST_CONFLICT, [problem]))
+        if kind in _CONFLICTS:
+            await self._refuse(message, _conflict(request, kind))
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
             await self._answers.result_again(message, result)
@@ -208,9 +207,20 @@ class Intake:
             sent_at=message.sent_at,
         )
 
-    async def _is_repeat(self, parsed: Parsed) -> bool:
-        """What was accepted once is never refused later: rules, recipes and hosts may have changed since."""
-        return await self._store.known(parsed.request.deployment_id) == parsed.body_hash
+    async def _refused(self, judged: Judged, refusal: Refusal, message: IncomingMessage) -> Refusal | None:
+        """What was accepted once is never refused to its requester later: rules, recipes and hosts may have changed
+        since. Somebody else may ask for it again where an ``[[allow]]`` lets him ask for it at all."""
+        request = judged.parsed.request
+        known = await self._store.known(request.deployment_id)
+        if known is None:
+            return refusal
+        if known.body_hash != judged.parsed.body_hash:
+            return _conflict(request, AcceptKind.CONFLICT)
+        policy, asker = self._rules.policies.current, message.asker(request.requested_by)
+        if known.certain and policy.persons.same(known.identity, asker.identity):
+            return None
+        problems = policy.judge_repeat(request, asker)
+        return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems) if problems else None
 
     async def _refuse(self, message: IncomingMessage, refusal: Refusal) -> None:
         self._meters.event_received(IntakeOutcome.REJECTED, refusal.code)
@@ -226,6 +236,10 @@ class Intake:
 def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) -> Refusal:
     common = CommonFields(request.deployment_id, request.application, request.environment, request.version)
     return refusal(code, tuple(problems), common)
+
+
+def _conflict(request: DeployRequest, kind: AcceptKind) -> Refusal:
+    return _refuse(request, FailureCode.REQUEST_CONFLICT, [Problem("deployment_id", _CONFLICTS[kind])])
 
 
 def _destination(message: IncomingMessage) -> Destination | None:

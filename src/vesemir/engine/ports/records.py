@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vesemir.domain.failure import Failure
-from vesemir.domain.identity import UNPROVED, Asker
+from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
@@ -44,6 +44,18 @@ class NewDeployment:
     """What the request means where it is silent, by the release that accepted it; None: by release 0.1."""
     sent_at: float | None = None
     """When its message says that it was sent, in seconds since 1970; not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRequest:
+    """Of an id that was ever accepted: its body's hash and the identity that sent it first, None where it had none.
+
+    ``certain`` False: the release before accepted it and it was cleaned up since; nobody knows who sent it.
+    """
+
+    body_hash: bytes
+    identity: Identity | None
+    certain: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
     Json,
+    KnownRequest,
     NewDeployment,
     StepRecord,
     StepTotals,
@@ -256,8 +257,8 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
         """The ``deployment.finished`` of a deployment that was cleaned up."""
         ...
 
-    async def known(self, deployment_id: str) -> bytes | None:
-        """The body's hash of an id that was ever accepted."""
+    async def known(self, deployment_id: str) -> KnownRequest | None:
+        """None for an id that was never accepted."""
         ...
 
     async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:

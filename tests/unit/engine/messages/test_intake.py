@@ -13,9 +13,10 @@ from tests.unit.engine.world import CAPS, ONE_STEP, RELEASE, InstanceStore, Worl
 from vesemir.adapters.observe import redact
 from vesemir.adapters.record_seal import RecordSeal
 from vesemir.domain.failure import FailureCode
-from vesemir.domain.identity import Asker, Identity, IdentityNames
+from vesemir.domain.freeze import FreezeEnd
+from vesemir.domain.identity import Asker, Identity, IdentityNames, Person, Persons
 from vesemir.domain.permission import Permission
-from vesemir.domain.policy import Policy
+from vesemir.domain.policy import ALLOW_ALL, Freeze, Limit, Policy
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Parameter, Recipe
 from vesemir.domain.selector import Selector
@@ -271,7 +272,79 @@ async def test_what_was_accepted_once_is_not_refused_when_it_comes_again(door: D
     assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REPEATED, IntakeOutcome.REPEATED]
     assert door.broker.published == []
     await door.intake.handle(incoming(door.event(version="9.9.9")))
-    assert door.meters.events[-1] is IntakeOutcome.REJECTED
+    assert door.meters.codes == [FailureCode.REQUEST_CONFLICT]
+
+
+class Always:
+    """A window without end."""
+
+    def end_after(self, now: float) -> FreezeEnd | None:
+        return FreezeEnd(now + 1, "then")
+
+
+JOINED = Persons((Person("bots", frozenset({Identity("amqp", "orchestrator"), Identity("amqp", "robot")})),))
+FREEZE = Freeze("always", (Always(),))
+
+
+@pytest.mark.parametrize(
+    ("policy", "again", "refused"),
+    [
+        (ALLOW_ALL, "eve", False),
+        (OURS, "orchestrator", False),
+        (OURS, "eve", True),
+        (OURS, None, True),
+        (replace(OURS, persons=JOINED), "robot", False),
+        (OURS, "robot", True),
+        # Of the policy only [[allow]] is asked for a repeat, and not for one of its requester.
+        (replace(ALLOW_ALL, freezes=(FREEZE,)), "eve", False),
+        (replace(OURS, freezes=(FREEZE,), limits=(Limit("few", max_targets=1),)), "orchestrator", False),
+        (replace(OURS, freezes=(FREEZE,)), "eve", True),
+        (OTHERS, "orchestrator", False),
+        (replace(OTHERS, persons=JOINED), "robot", False),
+        (replace(OTHERS, freezes=(FREEZE,)), "somebody-else", False),
+    ],
+)
+@pytest.mark.parametrize("cleaned", [False, True])
+async def test_a_repeat_of_another_identity_needs_its_permission(
+    door: Door, *, policy: Policy, again: str | None, refused: bool, cleaned: bool
+) -> None:
+    await door.intake.handle(incoming(door.event()))
+    if cleaned:
+        await door.store.control(ControlCommand("cancel", "d1", None, None))
+        door.world.record.forget(door.world.row())
+    door.world.rules.current = policy
+    door.broker.declare("gone")
+    await door.intake.handle(replace(incoming(door.event(), reply_to="gone"), user_id=again))
+    assert door.meters.codes == [FailureCode.REQUEST_FORBIDDEN] * refused
+    places = [each.where.reply_to for each in door.world.record.destinations if each.where is not None]
+    answers = [answer["event"] for answer in door.answered("gone")]
+    if refused:
+        assert "gone" not in places, "none of the deployment's events goes there"
+        assert answers == ["deployment.rejected"]
+    else:
+        assert answers == ["deployment.finished"] * cleaned
+        assert ("gone" in places) is not cleaned
+
+
+async def test_messages_without_an_identity_count_as_one(door: Door) -> None:
+    nobodys = replace(incoming(door.event()), user_id=None)
+    await door.intake.handle(nobodys)
+    door.world.rules.current = OTHERS
+    await door.intake.handle(nobodys)
+    await door.intake.handle(incoming(door.event()))
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REPEATED, IntakeOutcome.REJECTED]
+
+
+async def test_nobody_knows_who_sent_what_the_release_before_accepted_and_cleaned_up(door: Door) -> None:
+    """Its requester is judged like anybody else."""
+    await door.intake.handle(incoming(door.event()))
+    known = door.world.record.known["d1"]
+    door.world.record.known["d1"] = replace(known, identity=None, certain=False)
+    door.world.rules.current = OTHERS
+    await door.intake.handle(replace(incoming(door.event()), user_id=None))
+    door.world.rules.current = OURS
+    await door.intake.handle(incoming(door.event()))
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REJECTED, IntakeOutcome.REPEATED]
 
 
 async def test_an_event_that_moves_no_traffic(door: Door) -> None:

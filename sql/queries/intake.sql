@@ -92,7 +92,8 @@ ON CONFLICT (deployment_id, reply_to, correlation_id) DO UPDATE SET
 
 -- name: lock_for_control
 -- What a control message is about.
-SELECT application, environment, version, state, finished_at IS NOT NULL AS finished, last_control,
+SELECT application, environment, version, state, finished_at IS NOT NULL AS finished, last_control, awaits_approval,
+       asker, user_id, requested_by,
        coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        EXTRACT(epoch FROM clock_timestamp() - accepted_at)::double precision AS waited_seconds
 FROM deployment WHERE deployment_id = :deployment_id FOR UPDATE;

@@ -297,6 +297,7 @@ def _intake_rules(settings: Settings, outside: OutsideParts, *, seal: RecordSeal
 def _control(settings: Settings, outside: OutsideParts, *, answers: Answers, hints: HintRelay) -> Control:
     return Control(
         store=outside.store,
+        policies=outside.policies,
         answers=answers,
         log=outside.log,
         meters=outside.meters,

@@ -38,12 +38,14 @@ class Received:
 class Requester:
     """Publishes, and keeps whatever comes back. ``queue`` is its ``reply_to``; ``watched`` came by the exchange."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, user_id: str | None = None) -> None:
+        """``user_id``: what its messages say who sent them; RabbitMQ refuses another than who has logged in."""
         parameters = pika.URLParameters(url)
         parameters.heartbeat = 0  # nobody pumps between two waits
         self._connection = pika.BlockingConnection(parameters)
         self._channel: BlockingChannel = self._connection.channel()
         self._channel.confirm_delivery()
+        self._user_id = user_id
         self.replies: list[Received] = []
         self.watched: list[Received] = []
         self.queue = self.another_queue()
@@ -89,6 +91,7 @@ class Requester:
             delivery_mode=2,
             correlation_id=correlation_id,
             reply_to=self.queue if reply_to == "" else reply_to,
+            user_id=self._user_id,
         )
         self._channel.basic_publish("", queue, body, properties, mandatory=True)
         return correlation_id

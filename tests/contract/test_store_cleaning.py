@@ -20,6 +20,7 @@ from tests.contract.store_suite import (
 from tests.fakes.events import emit_result
 from tests.integration.postgres_server import postgres_server
 
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.engine.ports.changes import LeftDrained, MoveDeployment, RecordStep
@@ -30,7 +31,6 @@ from vesemir.engine.ports.store import (
     Cleaned,
     ControlAnswer,
     ControlCommand,
-    DeploymentIdentity,
     Store,
 )
 
@@ -147,7 +147,10 @@ async def test_commands_about_it_are_answered_as_before(store: Store, status: De
     await _clean(store)
     after = [await store.control(ControlCommand(name, "d1", "anna", None)) for name in ("cancel", "pause")]
     assert after == before
-    assert after[1] == (ControlAnswer.NOT_RUNNING, DeploymentIdentity("shop", "production", "1.4.2"))
+    may_not, _ = await store.control(ControlCommand("cancel", "d1", "eve", None), permits=lambda _: False)
+    assert may_not is ControlAnswer.FORBIDDEN
+    about = ControlledDeployment("shop", "production", "1.4.2", requester=a_deployment().asker.identity)
+    assert after[1] == (ControlAnswer.NOT_RUNNING, about)
 
 
 async def test_several_instances_share_the_work(stores: Stores) -> None:

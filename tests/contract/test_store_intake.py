@@ -20,7 +20,7 @@ from tests.contract.store_suite import (
 )
 from tests.integration.postgres_server import postgres_server
 
-from vesemir.domain.control import ControlDecision, decide_control
+from vesemir.domain.control import ControlDecision, ControlledDeployment, decide_control
 from vesemir.domain.events import DeploymentPausedEvent
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.identity import Asker, Identity
@@ -28,11 +28,12 @@ from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import MoveDeployment
-from vesemir.engine.ports.records import Destination, KnownRequest
-from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, DeploymentIdentity, Store
+from vesemir.engine.ports.records import Destination, KnownRequest, Wishes
+from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 
+BOT = a_deployment().asker.identity
 RUNNING, PAUSED = DeploymentState.RUNNING, DeploymentState.PAUSED
 
 
@@ -157,7 +158,7 @@ async def test_cancel_of_a_waiting_one_finishes_it_at_once(store: Store) -> None
 
     answer = await store.control(command("cancel"))
 
-    assert answer == (ControlAnswer.FINISHED, DeploymentIdentity("shop", "production", "1.4.2"))
+    assert answer == (ControlAnswer.FINISHED, ControlledDeployment("shop", "production", "1.4.2", requester=BOT))
     (_, finished) = await store.events_after("d1", 0, limit=10)
     assert (finished.name, finished.sequence) == ("deployment.finished", 2)
     assert (finished.body["status"], finished.body["targets"]) == ("cancelled", [])
@@ -251,7 +252,7 @@ async def test_control_of_a_finished_one_is_refused(store: Store, name: str) -> 
 
     answer = await store.control(command(name))
 
-    assert answer == (ControlAnswer.NOT_RUNNING, DeploymentIdentity("shop", "production", "1.4.2"))
+    assert answer == (ControlAnswer.NOT_RUNNING, ControlledDeployment("shop", "production", "1.4.2", requester=BOT))
 
 
 @pytest.mark.parametrize("state", [state for state in DeploymentState if state is not DeploymentState.PENDING])
@@ -302,6 +303,40 @@ async def test_who_sent_an_id_first_is_known(store: Store, identity: Identity | 
     assert await store.clean_up(older_than_seconds=0, rows=1000) is not None
     assert await store.load("d1") is None
     assert await store.known("d1") == KnownRequest(b"1", identity)
+
+
+@pytest.mark.parametrize("name", ["cancel", "pause", "resume"])
+async def test_what_is_not_permitted_changes_nothing(store: Store, name: str) -> None:
+    claimed = await accepted_and_claimed(store)
+    asked: list[ControlledDeployment] = []
+
+    def refuses(deployment: ControlledDeployment) -> bool:
+        asked.append(deployment)
+        return False
+
+    expected = ControlledDeployment("shop", "production", "1.4.2", requester=BOT)
+    assert await store.control(command(name), permits=refuses) == (ControlAnswer.FORBIDDEN, expected)
+    assert (await store.wishes("a/1"))["d1"] == Wishes()
+    await store.commit(claimed, [MoveDeployment(RUNNING, PAUSED, awaits_approval=True)])
+    await store.control(command(name), permits=refuses)
+    assert asked == [expected, replace(expected, awaits_approval=True)]
+    assert await event_names(store) == ["deployment.accepted"]
+    assert (await store.control(command(name), permits=lambda _: True))[0] is ControlAnswer.ACCEPTED
+
+
+async def test_a_waiting_one_is_not_cancelled_by_who_may_not(store: Store) -> None:
+    await store.accept(replace(a_deployment(), asker=Asker(Identity("token", "ci"))), QUEUE)
+    answer, deployment = await store.control(command("cancel"), permits=lambda _: False)
+    assert answer is ControlAnswer.FORBIDDEN
+    assert deployment is not None
+    assert (deployment.requester, deployment.awaits_approval) == (Identity("token", "ci"), False)
+    assert await event_names(store) == ["deployment.accepted"]
+
+
+async def test_nobodys_deployment_has_no_requester(store: Store) -> None:
+    await store.accept(replace(a_deployment(), asker=Asker(claimed="anna")), QUEUE)
+    _, deployment = await store.control(command("pause"))
+    assert deployment == ControlledDeployment("shop", "production", "1.4.2")
 
 
 async def test_an_id_that_was_accepted_is_known_by_its_bodys_hash(store: Store) -> None:

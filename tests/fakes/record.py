@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
 from vesemir.domain.events import ProgressEvent
 from vesemir.domain.failure import Failure
@@ -82,6 +83,18 @@ class Row:
     @property
     def final(self) -> bool:
         return self.state in FINAL
+
+    @property
+    def controlled(self) -> ControlledDeployment:
+        new = self.new
+        return ControlledDeployment(
+            new.application,
+            new.environment,
+            new.version,
+            bool(new.request.get("dry_run")),
+            requester=new.asker.identity,
+            awaits_approval=self.awaits_approval,
+        )
 
     @property
     def wishes(self) -> Wishes:

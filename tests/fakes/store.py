@@ -10,7 +10,13 @@ from typing import assert_never
 from tests.fakes.events import AnyEvent
 from tests.fakes.record import FakeDestination, FakeInstance, Record, Row
 
-from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
+from vesemir.domain.control import (
+    ControlDecision,
+    ControlledDeployment,
+    decide_control,
+    waiting_cancelled,
+    waiting_result,
+)
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
@@ -59,11 +65,12 @@ from vesemir.engine.ports.store import (
     ControlAnswer,
     ControlCommand,
     Delivery,
-    DeploymentIdentity,
     DrainedServer,
     InstanceReport,
+    Permits,
     StoreAwayError,
     StoredEvent,
+    permits_all,
 )
 from vesemir.engine.ports.views import InstanceView
 
@@ -227,20 +234,26 @@ class FakeStore(FakeOutbox):
         good = [row for row in rows if row.state is DeploymentState.SUCCEEDED and not row.new.request.get("dry_run")]
         return sorted(good, key=lambda row: row.arrival)[-count:] if count else []
 
-    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+    async def control(
+        self, command: ControlCommand, *, permits: Permits = permits_all
+    ) -> tuple[ControlAnswer, ControlledDeployment | None]:
         now = await self.turn()
         row = self.record.rows.get(command.deployment_id)
         kept = self.record.kept.get(command.deployment_id)
         if row is None and kept is not None:
-            told = DeploymentIdentity(kept.body["application"], kept.body["environment"], kept.body["version"])
-            return ControlAnswer.of(decide_control(command.command, DeploymentState(kept.body["status"]))), told
+            requester, body = self.record.known[command.deployment_id].identity, kept.body
+            place = (body["application"], body["environment"], body["version"])
+            deployment = ControlledDeployment(*place, requester=requester)
+            if not permits(deployment):
+                return ControlAnswer.FORBIDDEN, deployment
+            return ControlAnswer.of(decide_control(command.command, DeploymentState(body["status"]))), deployment
         if row is None:
             return ControlAnswer.UNKNOWN, None
-        answer = self._control(row, command, now)
+        if not permits(row.controlled):
+            return ControlAnswer.FORBIDDEN, row.controlled
+        deployment, answer = row.controlled, self._control(row, command, now)
         self.record.hint("outbox" if answer is ControlAnswer.FINISHED else "wish")
-        new = row.new
-        dry_run = bool(new.request.get("dry_run"))
-        return answer, DeploymentIdentity(new.application, new.environment, new.version, dry_run)
+        return answer, deployment
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
         decision = decide_control(command.command, row.state)

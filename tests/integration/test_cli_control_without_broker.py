@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +57,19 @@ async def test_each_is_recorded_as_an_instance_records_it(store: PostgresStore, 
         assert wish.reason == reason
         assert "@" in (wish.requested_by or "")
     assert (await store.wishes("a/1"))["d1"] == found, "its owner needs no broker to hear of it"
+
+
+async def test_who_may_write_the_record_is_not_judged_and_is_nobody(
+    store: PostgresStore, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[[control]]\nname = 'a'\nidentities = ['on-call']\n")
+    monkeypatch.setenv("VESEMIR_POLICY__FILE", str(policy))
+    await begin(store, "d1", "1.0.0")
+    assert (await run("cancel", "d1")).exit_code == 0
+    wish = (await wishes(store)).cancel
+    assert wish is not None
+    assert wish.identity is None
 
 
 async def test_the_answer_is_the_one_of_a_message(store: PostgresStore, run: Run) -> None:

@@ -10,6 +10,7 @@ from vesemir.adapters.postgres import PostgresStore
 from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.records import KnownRequest
+from vesemir.engine.ports.store import ControlCommand
 from vesemir.settings import PostgresSettings
 
 __all__ = ["database", "postgres_server"]
@@ -34,5 +35,11 @@ async def test_the_release_before_records_rabbitmqs_user_and_wishes_without_iden
         assert await store.known("d1") == KnownRequest(b"1", Identity("amqp", "bot"))
         assert await store.known("d2") == KnownRequest(b"1", None)
         assert await store.known("d3") == KnownRequest(b"1", None, certain=False), "it was cleaned up"
+        _, deployment = await store.control(ControlCommand("resume", "d2", None, None))
+        assert deployment is not None
+        assert deployment.requester is None
+        _, deployment = await store.control(ControlCommand("pause", "d1", "anna", None))
+        assert deployment is not None
+        assert deployment.requester == Identity("amqp", "bot")
         await claim(store)
         assert (await store.wishes("a/1"))["d1"].pause == Wish("anna")

@@ -133,6 +133,12 @@ def _policy(settings: Settings) -> Iterator[str]:
     yield f"{file}: {count(len(policy.permissions), 'permission')}"
     yield count(len(policy.freezes), "freeze")
     yield count(len(policy.limits), "limit")
+    yield count(len(policy.controls), "control rule")
+    if not policy.controls:
+        yield CheckWarning(
+            f"{file} has no [[control]]: whoever may publish control messages may cancel, pause and approve every "
+            "deployment; name who may (docs/policy.md)"
+        )
     if anywhere := [each.name for each in policy.permissions if each.is_open_to_all_backends]:
         yield (
             f"note: {', '.join(f'allow {name}' for name in anywhere)} has no haproxy, so requests may move the servers "

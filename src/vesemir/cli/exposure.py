@@ -10,4 +10,7 @@ def exposures(settings: Settings) -> Iterator[str]:
     """One sentence each: what is open, and which setting closes it."""
     yield from plaintext(settings)
     if settings.policy.file is None:
-        yield "policy.file is not set: every requester may deploy every application to every host"
+        yield (
+            "policy.file is not set: every requester may deploy every application to every host, and whoever may "
+            "publish control messages may cancel, pause and approve every deployment"
+        )

@@ -1,11 +1,13 @@
 """What a control message does, by the state its deployment is in: decided here, carried out by the record. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, get_args
 
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import Failure, FailureCode
+from vesemir.domain.identity import Identity
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import ACTIVE, DeploymentState
 
@@ -19,6 +21,22 @@ _MAY: Mapping[CommandName, frozenset[DeploymentState]] = {
     "resume": ACTIVE | {DeploymentState.PENDING},
 }
 """In which states a command becomes a wish."""
+
+
+@dataclass(frozen=True, slots=True)
+class ControlledDeployment:
+    """What a control message is about: the common fields of its answer, and what its right is judged by.
+
+    ``requester`` is the identity that asked for it, None where nothing was proved; ``awaits_approval``: a resume now
+    opens a gate of ``rollout.approve_after``.
+    """
+
+    application: str
+    environment: str
+    version: str
+    dry_run: bool = False
+    requester: Identity | None = None
+    awaits_approval: bool = False
 
 
 class ControlDecision(StrEnum):

@@ -51,6 +51,7 @@ class FailureCode(StrEnum):
     ARTIFACT_CHECKSUM_MISMATCH = "artifact.checksum_mismatch"
     CONTROL_UNKNOWN_DEPLOYMENT = "control.unknown_deployment"
     CONTROL_NOT_RUNNING = "control.not_running"
+    CONTROL_FORBIDDEN = "control.forbidden"
     INTERNAL_ERROR = "internal.error"
     SSH_JUMP_UNREACHABLE = "ssh.jump_unreachable"
 
@@ -117,6 +118,7 @@ _KINDS: Mapping[FailureCode, FailureKind] = {
     FailureCode.ARTIFACT_CHECKSUM_MISMATCH: FailureKind.OTHER,
     FailureCode.CONTROL_UNKNOWN_DEPLOYMENT: FailureKind.OTHER,
     FailureCode.CONTROL_NOT_RUNNING: FailureKind.OTHER,
+    FailureCode.CONTROL_FORBIDDEN: FailureKind.OTHER,
     FailureCode.INTERNAL_ERROR: FailureKind.OTHER,
     FailureCode.SSH_JUMP_UNREACHABLE: FailureKind.CONNECTION,
 }

@@ -6,12 +6,23 @@ Only the identity is known for sure (RabbitMQ compares ``user_id`` with the user
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from vesemir.domain.identity import Asker, IdentityNames
 from vesemir.domain.names import Names
 from vesemir.domain.problem import Problem
 from vesemir.domain.request import OWN_SERVER, DeployRequest, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
+
+
+class HasLane(Protocol):
+    """A request, or a deployment."""
+
+    @property
+    def application(self) -> str: ...
+
+    @property
+    def environment(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,12 +32,12 @@ class PermissionScope:
     applications: Names | None = None
     environments: Names | None = None
 
-    def covers(self, request: DeployRequest) -> bool:
+    def covers(self, asked: HasLane) -> bool:
         return all(
             names is None or names.has(given)
             for names, given in (
-                (self.applications, request.application),
-                (self.environments, request.environment),
+                (self.applications, asked.application),
+                (self.environments, asked.environment),
             )
         )
 

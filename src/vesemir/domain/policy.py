@@ -7,6 +7,8 @@ then. What has begun is never judged again: a rollout that was half done is no s
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from vesemir.domain.control import CommandName, ControlledDeployment
+from vesemir.domain.control_permission import ControlPermission
 from vesemir.domain.freeze import Window, frozen_until
 from vesemir.domain.identity import NO_PERSONS, Asker, IdentityNames, Persons
 from vesemir.domain.names import Names
@@ -131,7 +133,8 @@ def _given(request: DeployRequest, asker: Asker, field: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """All of it. Without any permission everything is allowed; with one, what none covers is refused, unless
-    ``allow_otherwise``. Every freeze and every limit that covers a request holds."""
+    ``allow_otherwise``. Every freeze and every limit that covers a request holds. Without any ``controls`` everybody
+    may give every command; with one, whoever one that covers it permits."""
 
     permissions: tuple[Permission, ...] = ()
     freezes: tuple[Freeze, ...] = ()
@@ -139,6 +142,7 @@ class Policy:
     allow_otherwise: bool = False
     contact: str = ""
     persons: Persons = NO_PERSONS
+    controls: tuple[ControlPermission, ...] = ()
 
     def judge(self, request: DeployRequest, asker: Asker, now: float) -> list[Problem]:
         """Everything that the rules have against it, each with the rule's name; empty when it is allowed.
@@ -180,6 +184,22 @@ class Policy:
             for problem in limit.problems_with(request, len(names))
         ]
         return [*self._wrong_servers(request, self.persons.recognise(asker), names), *limited]
+
+    def judge_control(self, command: CommandName, deployment: ControlledDeployment, asker: Asker) -> list[Problem]:
+        """Everything that the rules have against a command; empty when it is permitted."""
+        covering = [each for each in self.controls if each.covers(command, deployment)]
+        if self.controls and not covering:
+            text = f"{command} must not be given for {deployment.application} in {deployment.environment}"
+            return [self._wording(Problem("command", f"{text}: no [[control]] covers it"), "control", "")]
+        asker, persons = self.persons.recognise(asker), self.persons
+        found = [(each, list(each.problems(command, deployment, asker, persons))) for each in covering]
+        if not all(problems for _, problems in found):
+            return []
+        return [
+            self._wording(problem, f"control {permission.name}", permission.contact)
+            for permission, problems in found
+            for problem in problems
+        ]
 
     def _wrong_servers(self, request: DeployRequest, asker: Asker, names: Sequence[str]) -> Iterator[Problem]:
         """One of the rules that allow the rest must allow the servers."""

@@ -98,9 +98,10 @@ class Rules:
 
     def __init__(self) -> None:
         self.current = ALLOW_ALL
+        self.refreshed = 0
 
     def refresh(self) -> None:
-        pass
+        self.refreshed += 1
 
 
 class Lines:

@@ -42,6 +42,10 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
     assert str(permission.servers) == "shop-web-*"
     assert (limit.max_targets, limit.max_concurrency) == (200, Share(25, percent=True))
     assert policy.contact == "the platform team, #deployments"
+    assert [(each.name, each.commands, each.not_requester) for each in policy.controls] == [
+        ("on-call", None, False),
+        ("payments", ("cancel", "pause", "resume"), True),
+    ]
     (person,) = policy.persons.known
     assert (person.name, sorted(map(str, person.identities))) == ("on-call", ["amqp:on-call", "amqp:on-call-laptop"])
 
@@ -82,6 +86,18 @@ def test_where_traffic_may_be_moved(tmp_path: Path) -> None:
         ("[[allow]]\nname = 'a b'", 2, "allow[0].name"),
         ("[[allow]]\nname = 'a'\n[[allow]]\nname = 'a'", 2, "more than one allow is named a"),
         ("otherwise = 'no'", 1, "otherwise"),
+        ("[[control]]\ncommands = ['cancel']", 1, "control[0].name: is missing"),
+        ("[[control]]\nname = 'a'\n[[control]]\nname = 'a'", 2, "more than one control is named a"),
+        ("[[control]]\nname = 'a'\ncommands = []", 3, "control[0].commands"),
+        ("[[control]]\nname = 'a'\ncommands = ['resume', 'approve']", 3, "control[0].commands[1]"),
+        ("[[control]]\nname = 'a'\nidentities = []", 3, "control[0].identities"),
+        ("[[control]]\nname = 'a'\nusers = ['x']", 3, "control[0].users: unknown key"),
+        ("[[control]]\nname = 'a'\nnot_requester = 'yes'", 3, "control[0].not_requester"),
+        (
+            "[[control]]\nname = 'a'\ncommands = ['cancel']\nnot_requester = true",
+            4,
+            "control[0].not_requester: is about approvals, which are resumes",
+        ),
         ("[[identity]]\nname = 'a'", 1, "identity[0].is: is missing"),
         ("[[identity]]\nname = 'a'\nis = []", 3, "identity[0].is"),
         ("[[identity]]\nname = 'a'\nis = ['x', 'bot-*']", 3, "identity[0].is[1]: must be one identity, without *"),

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from vesemir.domain.control import COMMANDS
 from vesemir.domain.policy import REQUIRABLE
 
 
@@ -115,6 +116,13 @@ class LimitTable(ScopeTable):
     on_failure: list[Literal["stop", "rollback", "continue"]] = []
 
 
+class ControlTable(ScopeTable):
+    commands: Annotated[list[Literal[COMMANDS]], Field(min_length=1)] | None = None  # type: ignore[valid-type] # as above
+    identities: NameList | None = None
+    groups: NameList | None = None
+    not_requester: bool = False
+
+
 class IdentityTable(_PolicyTomlTable):
     name: RuleName
     # ``is`` is a word of Python's.
@@ -128,3 +136,4 @@ class PolicyTable(_PolicyTomlTable):
     freeze: list[FreezeTable] = []
     limit: list[LimitTable] = []
     identity: list[IdentityTable] = []
+    control: list[ControlTable] = []

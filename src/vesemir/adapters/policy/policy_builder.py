@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from vesemir.adapters.policy.models import (
     AllowTable,
     ChefTable,
+    ControlTable,
     FreezeTable,
     HaproxyTable,
     IdentityTable,
@@ -19,6 +20,7 @@ from vesemir.adapters.policy.models import (
     TargetsTable,
 )
 from vesemir.adapters.policy.windows import DAY_MINUTES, DAYS, WEEK_MINUTES, Span, Weekly
+from vesemir.domain.control_permission import ControlPermission
 from vesemir.domain.freeze import Window
 from vesemir.domain.identity import Identity, IdentityNames, Person, Persons, kind_and_name
 from vesemir.domain.names import Names
@@ -49,7 +51,12 @@ class PolicyBuilder:
 
     def build(self) -> Policy:
         table = self._table
-        for kind, rules in (("allow", table.allow), ("freeze", table.freeze), ("limit", table.limit)):
+        for kind, rules in (
+            ("allow", table.allow),
+            ("freeze", table.freeze),
+            ("limit", table.limit),
+            ("control", table.control),
+        ):
             self._check_names(kind, rules)
         return Policy(
             permissions=tuple(_permission(each) for each in table.allow),
@@ -58,6 +65,21 @@ class PolicyBuilder:
             allow_otherwise=table.otherwise == "allow",
             contact=table.contact,
             persons=self._persons(table.identity),
+            controls=tuple(self._control(("control", index), each) for index, each in enumerate(table.control)),
+        )
+
+    def _control(self, path: Path, table: ControlTable) -> ControlPermission:
+        if table.not_requester and table.commands is not None and "resume" not in table.commands:
+            text = "is about approvals, which are resumes: add resume to commands, or leave not_requester out"
+            self.problems.append(((*path, "not_requester"), text))
+        return ControlPermission(
+            name=table.name,
+            scope=_scope(table),
+            commands=None if table.commands is None else tuple(table.commands),
+            identities=_identities(table.identities),
+            groups=_names(table.groups),
+            not_requester=table.not_requester,
+            contact=table.contact,
         )
 
     def _persons(self, tables: Sequence[IdentityTable]) -> Persons:

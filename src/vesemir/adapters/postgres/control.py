@@ -2,22 +2,33 @@
 
 from typing import assert_never
 
+from asyncpg import Record as Row
+
+from vesemir.adapters.postgres.rows import asker_of, known_request_of
 from vesemir.adapters.postgres.statements import Connection, statements
-from vesemir.domain.control import ControlDecision, decide_control, waiting_cancelled, waiting_result
+from vesemir.domain.control import (
+    ControlDecision,
+    ControlledDeployment,
+    decide_control,
+    waiting_cancelled,
+    waiting_result,
+)
 from vesemir.domain.states import DeploymentState
-from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
+from vesemir.engine.ports.store import ControlAnswer, ControlCommand, Permits
 
 
 async def control(
-    connection: Connection, command: ControlCommand, *, instance: str, token: str
-) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+    connection: Connection, command: ControlCommand, *, permits: Permits, instance: str, token: str
+) -> tuple[ControlAnswer, ControlledDeployment | None]:
     """Within a transaction. ``token`` tells a try whose answer was lost from a second command."""
     row = await statements().lock_for_control.row(connection, deployment_id=command.deployment_id)
     if row is None:
-        return await _control_cleaned(connection, command)
-    identity = DeploymentIdentity(row["application"], row["environment"], row["version"], row["dry_run"])
+        return await _control_cleaned(connection, command, permits)
+    deployment = _controlled(row)
     if row["last_control"] == token:
-        return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), identity
+        return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), deployment
+    if not permits(deployment):
+        return ControlAnswer.FORBIDDEN, deployment
     decision = decide_control(command.command, DeploymentState(row["state"]))
     match decision:
         case ControlDecision.WISH:
@@ -28,19 +39,34 @@ async def control(
             pass
         case _:
             assert_never(decision)
-    return ControlAnswer.of(decision), identity
+    return ControlAnswer.of(decision), deployment
+
+
+def _controlled(row: Row) -> ControlledDeployment:
+    return ControlledDeployment(
+        row["application"],
+        row["environment"],
+        row["version"],
+        row["dry_run"],
+        requester=asker_of(row).identity,
+        awaits_approval=row["awaits_approval"],
+    )
 
 
 async def _control_cleaned(
-    connection: Connection, command: ControlCommand
-) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+    connection: Connection, command: ControlCommand, permits: Permits
+) -> tuple[ControlAnswer, ControlledDeployment | None]:
     """It ended long ago, or was never heard of."""
     kept = await statements().kept_result.row(connection, deployment_id=command.deployment_id)
     if kept is None:
         return ControlAnswer.UNKNOWN, None
-    identity = DeploymentIdentity(kept["application"], kept["environment"], kept["version"])
+    asked = await statements().known_request.row(connection, deployment_id=command.deployment_id)
+    requester = None if asked is None else known_request_of(asked).identity
+    deployment = ControlledDeployment(kept["application"], kept["environment"], kept["version"], requester=requester)
+    if not permits(deployment):
+        return ControlAnswer.FORBIDDEN, deployment
     decision = decide_control(command.command, DeploymentState(kept["body"]["status"]))
-    return ControlAnswer.of(decision), identity
+    return ControlAnswer.of(decision), deployment
 
 
 async def _cancel_waiting(

@@ -28,6 +28,7 @@ from vesemir.adapters.postgres.server_orders import RecordedServers
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.timelines import Timelines, Warn
 from vesemir.adapters.secret_file import SecretFile
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
@@ -48,10 +49,11 @@ from vesemir.engine.ports.store import (
     ControlAnswer,
     ControlCommand,
     Delivery,
-    DeploymentIdentity,
     DrainedServer,
     InstanceReport,
+    Permits,
     StoredEvent,
+    permits_all,
 )
 from vesemir.settings import PostgresSettings
 
@@ -152,12 +154,14 @@ class PostgresStore(Reader):
             row = await statements().known_request.row(connection, deployment_id=deployment_id)
         return None if row is None else known_request_of(row)
 
-    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+    async def control(
+        self, command: ControlCommand, *, permits: Permits = permits_all
+    ) -> tuple[ControlAnswer, ControlledDeployment | None]:
         token = _token()
 
-        async def once(_attempt: int) -> tuple[ControlAnswer, DeploymentIdentity | None]:
+        async def once(_attempt: int) -> tuple[ControlAnswer, ControlledDeployment | None]:
             async with self._database.transaction() as connection:
-                return await control.control(connection, command, instance=self._instance, token=token)
+                return await control.control(connection, command, permits=permits, instance=self._instance, token=token)
 
         answer = await self._database.retried(once)
         self._announcer.tell("outbox" if answer[0] is ControlAnswer.FINISHED else "wish")

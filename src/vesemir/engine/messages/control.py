@@ -1,5 +1,6 @@
 """Control messages in: they set wishes in the record, and the owner of the deployment, the one that that is, obeys."""
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -10,6 +11,7 @@ from vesemir.engine.messages.answers import Answers
 from vesemir.engine.messages.control_outcome import outcome_of
 from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.observe import Log, Meters
+from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.store import ControlAnswer, Store
 
 
@@ -20,6 +22,7 @@ class Control:
         self,
         *,
         store: Store,
+        policies: Policies,
         answers: Answers,
         log: Log,
         meters: Meters,
@@ -30,6 +33,7 @@ class Control:
         reply_to_pattern: re.Pattern[str] | None = None,
     ) -> None:
         self._store = store
+        self._policies = policies
         self._answers = answers
         self._log = log
         self._meters = meters
@@ -52,13 +56,17 @@ class Control:
             self._meters.control_received(parsed.command or "unknown", accepted=False)
             await self._answers.control_refused(message, parsed)
             return
-        outcome = await outcome_of(self._store, parsed, message.asker(parsed.requested_by), redact=self._redact)
+        # In a thread: it may have to read a changed file.
+        await asyncio.to_thread(self._policies.refresh)
+        asker = message.asker(parsed.requested_by)
+        outcome = await outcome_of(self._store, parsed, asker, policy=self._policies.current, redact=self._redact)
         failure = outcome.failure
         self._meters.control_received(parsed.command, accepted=failure is None)
         self._log.info(
-            "{command}, asked for by {who}: {answer}",
+            "{command}, asked for by {who} ({identity}): {answer}",
             command=parsed.command,
             who=parsed.requested_by or "nobody named",
+            identity=str(asker.identity or "no identity"),
             deployment_id=parsed.deployment_id,
             answer=outcome.answer.value,
         )

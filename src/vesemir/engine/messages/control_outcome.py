@@ -4,21 +4,26 @@
 ``resume`` for themselves while the broker is away.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, assert_never
 
 from vesemir.contract import CommonFields, ControlRequest, Refusal
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.identity import Asker
-from vesemir.engine.ports.store import ControlAnswer, ControlCommand, DeploymentIdentity
+from vesemir.domain.policy import Policy
+from vesemir.domain.problem import Problem, some_of
+from vesemir.engine.ports.store import ControlAnswer, ControlCommand, Permits
 
 
 class ControlStore(Protocol):
     """The part of ``Store`` that decides."""
 
-    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]: ...
+    async def control(
+        self, command: ControlCommand, *, permits: Permits = ...
+    ) -> tuple[ControlAnswer, ControlledDeployment | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +37,23 @@ class ControlOutcome:
 
 
 async def outcome_of(
-    store: ControlStore, request: ControlRequest, asker: Asker, *, redact: Callable[[str], str]
+    store: ControlStore, request: ControlRequest, asker: Asker, *, policy: Policy, redact: Callable[[str], str]
 ) -> ControlOutcome:
-    """Record the command, or say why not. Raises ``StoreAwayError``."""
+    """Record the command, or say why not: also where the policy's ``[[control]]`` rules do not permit it, judged within
+    the record's transaction. Raises ``StoreAwayError``."""
+
+    def problems(deployment: ControlledDeployment) -> list[Problem]:
+        return policy.judge_control(request.command, deployment, asker)
+
     who, why = (None if text is None else redact(text) for text in (request.requested_by, request.reason))
-    answer, identity = await store.control(ControlCommand(request.command, request.deployment_id, who, why, asker))
+    command = ControlCommand(request.command, request.deployment_id, who, why, asker)
+    answer, deployment = await store.control(command, permits=lambda found: not problems(found))
+    forbidden = problems(deployment) if answer is ControlAnswer.FORBIDDEN and deployment is not None else []
     return ControlOutcome(
         answer,
-        _common(request.deployment_id, identity),
-        _failure(answer, request),
-        dry_run=identity is not None and identity.dry_run,
+        _common(request.deployment_id, deployment),
+        _failure(answer, request, forbidden),
+        dry_run=deployment is not None and deployment.dry_run,
     )
 
 
@@ -70,7 +82,7 @@ def answer_fields(event: str, common: CommonFields, *, instance: str) -> dict[st
     }
 
 
-def _failure(answer: ControlAnswer, request: ControlRequest) -> Failure | None:
+def _failure(answer: ControlAnswer, request: ControlRequest, forbidden: Sequence[Problem]) -> Failure | None:
     match answer:
         case ControlAnswer.UNKNOWN:
             text = (
@@ -83,13 +95,17 @@ def _failure(answer: ControlAnswer, request: ControlRequest) -> Failure | None:
                 f"deployment {request.deployment_id} cannot {request.command} in its present state; ask vesemir status"
             )
             return Failure(FailureCode.CONTROL_NOT_RUNNING, text)
+        case ControlAnswer.FORBIDDEN:
+            why = some_of([f"{problem.field} {problem.message}" for problem in forbidden])
+            text = f"{request.command} of deployment {request.deployment_id} is not permitted: {why}"
+            return Failure(FailureCode.CONTROL_FORBIDDEN, text)
         case ControlAnswer.ACCEPTED | ControlAnswer.FINISHED:
             return None
         case _:
             assert_never(answer)
 
 
-def _common(deployment_id: str, identity: DeploymentIdentity | None) -> CommonFields:
-    if identity is None:
+def _common(deployment_id: str, deployment: ControlledDeployment | None) -> CommonFields:
+    if deployment is None:
         return CommonFields(deployment_id=deployment_id)
-    return CommonFields(deployment_id, identity.application, identity.environment, identity.version)
+    return CommonFields(deployment_id, deployment.application, deployment.environment, deployment.version)

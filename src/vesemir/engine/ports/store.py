@@ -4,13 +4,13 @@ Every write of a running deployment goes through ``commit`` and is fenced by (ow
 row where both still hold, or raises ``LeaseLostError``. Changes and the events that tell of them share the transaction.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, assert_never
 
-from vesemir.domain.control import CommandName, ControlDecision
+from vesemir.domain.control import CommandName, ControlDecision, ControlledDeployment
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
@@ -97,13 +97,23 @@ class DrainedServer:
     balancers: tuple[Target, ...]
 
 
+Permits = Callable[[ControlledDeployment], bool]
+"""Whether a command may be given about a deployment; called within a transaction, so it only decides."""
+
+
+def permits_all(_deployment: ControlledDeployment) -> bool:
+    return True
+
+
 class ControlAnswer(StrEnum):
-    """``FINISHED``: a waiting deployment was cancelled at once. ``NOT_RUNNING``: it has ended, or cannot be paused."""
+    """``FINISHED``: a waiting deployment was cancelled at once. ``NOT_RUNNING``: it has ended, or cannot be paused.
+    ``FORBIDDEN``: who asked may not; nothing was changed."""
 
     ACCEPTED = "accepted"
     FINISHED = "finished"
     UNKNOWN = "unknown"
     NOT_RUNNING = "not_running"
+    FORBIDDEN = "forbidden"
 
     @classmethod
     def of(cls, decision: ControlDecision) -> "ControlAnswer":
@@ -130,16 +140,6 @@ class ControlCommand:
     @property
     def wish(self) -> Wish:
         return Wish(self.requested_by, self.reason, self.asker.identity)
-
-
-@dataclass(frozen=True, slots=True)
-class DeploymentIdentity:
-    """The common fields of an answer about a deployment, and whether it is a dry run."""
-
-    application: str
-    environment: str
-    version: str
-    dry_run: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +261,13 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
         """None for an id that was never accepted."""
         ...
 
-    async def control(self, command: ControlCommand) -> tuple[ControlAnswer, DeploymentIdentity | None]:
-        """Set a wish and notify; a waiting deployment that is cancelled is finished here, with its events."""
+    async def control(
+        self, command: ControlCommand, *, permits: Permits = permits_all
+    ) -> tuple[ControlAnswer, ControlledDeployment | None]:
+        """Set a wish and notify; a waiting deployment that is cancelled is finished here, with its events.
+
+        ``permits`` is asked in the same transaction, with the deployment as it is then: what it waits for may change.
+        """
         ...
 
     async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:

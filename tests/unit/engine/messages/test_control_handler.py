@@ -1,16 +1,20 @@
 """Control messages in: wishes in the record, and one answer each."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.unit.engine.messages.mailbox import NAMESPACE, Counted, Post, incoming
 from tests.unit.engine.world import InstanceStore, World
 
+from vesemir.domain.control_permission import ControlPermission
 from vesemir.domain.failure import FailureCode
-from vesemir.domain.identity import Identity
+from vesemir.domain.identity import Asker, Identity, IdentityNames
+from vesemir.domain.policy import Policy
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
 from vesemir.engine.messages.control import Control
+from vesemir.engine.ports.records import Wishes
 from vesemir.engine.ports.store import StoreAwayError
 
 
@@ -25,6 +29,7 @@ class Desk(Post):
         self.woken = 0
         self.control = Control(
             store=self.store,
+            policies=self.world.rules,
             answers=self.answers,
             log=self.log,
             meters=self.meters,
@@ -101,3 +106,54 @@ async def test_a_record_that_is_away_has_the_message_come_again(desk: Desk) -> N
     with pytest.raises(StoreAwayError):
         await desk.say("cancel")
     assert desk.answered() == []
+
+
+# --- who may ----------------------------------------------------------------------------------------------------------
+
+SRE_ONLY = Policy(controls=(ControlPermission("sre", identities=IdentityNames(("sre",))),), contact="#sre")
+FOUR_EYES = Policy(controls=(ControlPermission("four-eyes", not_requester=True),))
+
+
+@pytest.mark.parametrize("command", ["cancel", "pause", "resume"])
+async def test_who_may_not_is_refused_and_told_whom_to_ask(desk: Desk, command: str) -> None:
+    desk.world.rules.current = SRE_ONLY
+    answer = await desk.say(command, requested_by="sre")
+    assert (answer["event"], answer["application"], answer["version"]) == ("control.rejected", "shop", "2.0.0")
+    assert answer["failure"] == {
+        "code": "control.forbidden",
+        "message": f"{command} of deployment d1 is not permitted: user_id must be one of: sre [control sre]; ask #sre",
+        "runbook": "docs/runbook.md#control-forbidden",
+    }
+    assert desk.world.row().wishes == Wishes()
+    assert (desk.woken, desk.meters.controls) == (0, [(command, False)])
+    assert "asked for by sre (amqp:orchestrator): forbidden" in desk.log.of("info")[-1]
+
+
+async def test_who_may_is_obeyed(desk: Desk) -> None:
+    desk.world.rules.current = replace(SRE_ONLY, controls=(ControlPermission("all", commands=("cancel",)),))
+    assert (await desk.say("cancel"))["event"] == "control.accepted"
+
+
+async def test_the_rules_in_force_are_asked(desk: Desk) -> None:
+    before = desk.world.rules.refreshed
+    await desk.say("pause")
+    assert desk.world.rules.refreshed == before + 1
+
+
+async def test_an_approval_is_not_its_requesters(desk: Desk) -> None:
+    """Judged by what the record has: the deployment's own identity, and that it waits for an approval now."""
+    desk.world.rules.current = FOUR_EYES
+    row = desk.world.row()
+    row.new = replace(row.new, asker=Asker.by_amqp("orchestrator"))
+    row.awaits_approval = True
+    answer = await desk.say("resume")
+    assert answer["failure"]["code"] == "control.forbidden"
+    assert "who asked for the deployment (not_requester) [control four-eyes]" in answer["failure"]["message"]
+    row.new = replace(row.new, asker=Asker.by_amqp("somebody"))
+    assert (await desk.say("resume"))["event"] == "control.accepted"
+    assert row.approvals == 1
+
+
+async def test_an_unknown_deployment_is_unknown_to_everybody(desk: Desk) -> None:
+    desk.world.rules.current = SRE_ONLY
+    assert (await desk.say("cancel", "d9"))["failure"]["code"] == "control.unknown_deployment"

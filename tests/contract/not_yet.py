@@ -24,7 +24,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(7, "`oidc:ISSUER:SUBJECT`, `proxy:NAME`. What a message says"),
     NotYet(5, "in: cancel, pause, resume, lock, unlock |", ("lock", "unlock")),
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
-    NotYet(5, "Events carry CloudEvents 1.0 attributes as AMQP headers"),
     # Deploy event
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "or `group`, a value of `order_by`"),

@@ -30,6 +30,14 @@ _REFUSED: Document = {
     },
     "payload": {},
 }
+_CLOUD_EVENT: Document = {
+    "type": "object",
+    "description": "CloudEvents 1.0, binary mode; subject is APPLICATION/ENVIRONMENT, and left out where unknown.",
+    "required": [f"cloudEvents:{name}" for name in ("specversion", "id", "source", "type", "time")],
+    "properties": {
+        f"cloudEvents:{name}": {"type": "string"} for name in ("specversion", "id", "source", "type", "subject", "time")
+    },
+}
 _WHAT_IS_PUBLISHED = (
     "JSON, persistent, publisher-confirmed; `type` is the event's name, `app_id` is vesemir, and `message_id` stays "
     "the same when the same event is published again to the same place. At least once: drop what you have by "
@@ -140,6 +148,7 @@ def _message(name: str, model: type[BaseModel]) -> Document:
     return {
         "name": name,
         "contentType": "application/json",
+        **({"headers": _CLOUD_EVENT} if name in EVENTS else {}),
         "correlationId": {"location": "$message.header#/correlation_id"},
         "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
         "bindings": {"amqp": {"messageType": name}},

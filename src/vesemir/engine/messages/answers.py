@@ -14,6 +14,7 @@ from typing import Any
 from vesemir.contract import CommonFields, Refusal, reply_to_problem
 from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
+from vesemir.engine.messages.cloud_event import cloud_event_headers
 from vesemir.engine.messages.control_outcome import answer_body, answer_fields
 from vesemir.engine.messages.event_message import event_message
 from vesemir.engine.ports.broker import Broker, IncomingMessage, OutgoingMessage, PublishOutcome
@@ -95,23 +96,28 @@ class Answers:
         name, code = str(body["event"]), why.code.value if why else ""
         key = routing_key(body["application"], body["environment"], name)
         exchange = f"{self._namespace}.events"
+
+        def headers(message_id: str) -> dict[str, str]:
+            return cloud_event_headers(body, namespace=self._namespace, message_id=message_id)
+
+        told = _message_id(message, exchange, name, code)
         await self._broker.publish(
-            OutgoingMessage(
-                exchange, key, encoded, _message_id(message, exchange, name, code), name, message.correlation_id
-            )
+            OutgoingMessage(exchange, key, encoded, told, name, message.correlation_id, headers=headers(told))
         )
         problem = reply_to_problem(message.reply_to, namespace=self._namespace, pattern=self._reply_to_pattern)
         if message.reply_to is None or not message.properties.answerable or problem is not None:
             return  # never into Vesemir's own queues, whatever the message was refused for first
+        told = _message_id(message, message.reply_to, name, code)
         await self._to_requester(
             OutgoingMessage(
                 exchange="",
                 routing_key=message.reply_to,
                 body=encoded,
-                message_id=_message_id(message, message.reply_to, name, code),
+                message_id=told,
                 type=name,
                 correlation_id=message.correlation_id,
                 mandatory=True,
+                headers=headers(told),
             )
         )
 

@@ -4,6 +4,7 @@ import json
 import uuid
 
 from vesemir.domain.naming import routing_key
+from vesemir.engine.messages.cloud_event import cloud_event_headers
 from vesemir.engine.ports.broker import OutgoingMessage
 from vesemir.engine.ports.store import StoredEvent
 
@@ -19,12 +20,14 @@ def event_message(
     topic = reply_to is None
     place = f"{namespace}.events" if topic else f"queue/{reply_to}/{correlation_id or ''}"
     key = routing_key(body["application"], body["environment"], event.name) if topic else (reply_to or "")
+    message_id = str(uuid.uuid5(_IDS, f"{event.deployment_id}/{event.sequence}/{place}"))
     return OutgoingMessage(
         exchange=f"{namespace}.events" if topic else "",
         routing_key=key,
         body=json.dumps(body, ensure_ascii=False).encode(),
-        message_id=str(uuid.uuid5(_IDS, f"{event.deployment_id}/{event.sequence}/{place}")),
+        message_id=message_id,
         type=event.name,
         correlation_id=correlation_id,
         mandatory=not topic,
+        headers=cloud_event_headers(body, namespace=namespace, message_id=message_id),
     )

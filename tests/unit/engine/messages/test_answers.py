@@ -76,6 +76,14 @@ async def test_a_repeated_answer_has_the_same_ids_and_each_place_its_own(post: P
     assert len({each.message_id for each in post.broker.published}) == 9
 
 
+async def test_answers_carry_the_attributes_of_cloud_events_and_the_copy_does_not(post: Post) -> None:
+    await post.answers.rejected(incoming({"a": 1}), refused())
+    copy, *answers = post.broker.published
+    assert {each.headers["cloudEvents:type"] for each in answers} == {"io.vesemir.deployment.rejected"}
+    assert [each.headers["cloudEvents:id"] for each in answers] == [each.message_id for each in answers]
+    assert not any(name.startswith("cloudEvents:") for name in copy.headers)
+
+
 async def test_control_is_answered_with_both_kinds(post: Post) -> None:
     failure = Failure(FailureCode.CONTROL_NOT_RUNNING, "it has ended")
     await post.answers.control(incoming({}), COMMON, "pause", None)

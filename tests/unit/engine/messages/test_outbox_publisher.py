@@ -235,6 +235,8 @@ async def test_ids_differ_by_event_and_by_destination(office: Office) -> None:
     await office.publishing.flush()
     assert len(office.broker.published) == 12
     assert len({each.message_id for each in office.broker.published}) == 12
+    told = [each.headers["cloudEvents:id"] for each in office.broker.published]
+    assert len(set(told)) == 3, "an event is the same one at every place"
 
 
 async def test_a_queue_that_is_gone_holds_up_no_other(office: Office) -> None:

@@ -38,6 +38,7 @@ from vesemir.engine.ownership.secret_parameters import Secrecy
 from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.traffic.by_hand import ServersByHand
+from vesemir.engine.upkeep.audit_heads import AuditHeads
 from vesemir.engine.upkeep.drained_servers import DrainedServers
 from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.engine.upkeep.hint_relay import HintRelay
@@ -87,6 +88,7 @@ class EngineParts:
     drained: DrainedServers
     cleanup: RecordCleanup
     presence: Presence
+    audit_heads: AuditHeads
 
 
 @asynccontextmanager
@@ -214,6 +216,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         drained=DrainedServers(store, ports.balancers, log=log, seconds=settings.lease.seconds),
         cleanup=RecordCleanup(store, retention_of(settings), log=log),
         presence=Presence(store, name=instance, version=__version__, in_work=lambda: worker.in_work, log=log),
+        audit_heads=AuditHeads(store, log=log),
     )
 
 

@@ -94,6 +94,7 @@ class Service:
                     ("left drained", engine.drained.watch()),
                     ("clean-up", engine.cleanup.run()),
                     ("presence", engine.presence.keep()),
+                    ("audit heads", engine.audit_heads.run()),
                     ("watchdog", outside.systemd.watch(self._doing)),
                 )
             ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from vesemir.domain.audit import AuditRow
 from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
 from vesemir.domain.events import ProgressEvent
@@ -229,6 +230,7 @@ class Record:
     """By deployment: epoch, when it was written, what the targets do."""
     doing_written: list[tuple[float, tuple[Doing, ...]]] = field(default_factory=list)
     """Every write of it, of any deployment."""
+    audit: list[AuditRow] = field(default_factory=list)
     reports: int = 0
     """How often an instance wrote its row."""
     listeners: list[Callable[[str], Any]] = field(default_factory=list)

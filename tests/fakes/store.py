@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import assert_never
 
 from tests.fakes.events import AnyEvent
-from tests.fakes.record import FakeDestination, FakeInstance, Record, Row
+from tests.fakes.record import FakeDestination, FakeInstance, Record, Row, moment_text
 
+from vesemir.domain.audit import AuditEntry, AuditHead, AuditRow, heads_json, row_after
 from vesemir.domain.control import (
     ControlDecision,
     ControlledDeployment,
@@ -182,7 +183,27 @@ class FakeStore(FakeOutbox):
             self.record.add_destination(new.deployment_id, destination)
         self.record.hint("outbox")
         self.record.hint("work")
+        self._audit(new.audited("accepted"))
         return AcceptKind.ACCEPTED
+
+    async def audit(self, entry: AuditEntry) -> None:
+        await self.turn()
+        self._audit(entry)
+
+    def _audit(self, entry: AuditEntry) -> None:
+        chains = {row.chain: row.head for row in self.record.audit}
+        last = chains.get(self._instance)
+        first = {"heads": heads_json(chains.values())} if last is None else {}
+        written = {"at": moment_text(self.record.now()), **entry.as_json(), **first}
+        self.record.audit.append(row_after(self._instance, last, written))
+
+    async def audit_heads(self) -> Sequence[AuditHead]:
+        await self.turn()
+        return list({row.chain: row.head for row in self.record.audit}.values())
+
+    async def audit_rows(self) -> list[AuditRow]:
+        await self.turn()
+        return list(self.record.audit)
 
     async def known(self, deployment_id: str) -> KnownRequest | None:
         await self.turn()
@@ -191,6 +212,7 @@ class FakeStore(FakeOutbox):
     def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
         if self.record.known[new.deployment_id].body_hash != new.body_hash:
             return AcceptKind.CONFLICT
+        self._audit(new.audited("repeated"))
         if new.deployment_id in self.record.kept:
             return AcceptKind.CLEANED
         row = self.record.rows.get(new.deployment_id)
@@ -246,14 +268,21 @@ class FakeStore(FakeOutbox):
             deployment = ControlledDeployment(*place, requester=requester)
             if not permits(deployment):
                 return ControlAnswer.FORBIDDEN, deployment
-            return ControlAnswer.of(decide_control(command.command, DeploymentState(body["status"]))), deployment
+            answer = ControlAnswer.of(decide_control(command.command, DeploymentState(body["status"])))
+            self._audit_control(command, answer, deployment)
+            return answer, deployment
         if row is None:
             return ControlAnswer.UNKNOWN, None
         if not permits(row.controlled):
             return ControlAnswer.FORBIDDEN, row.controlled
         deployment, answer = row.controlled, self._control(row, command, now)
         self.record.hint("outbox" if answer is ControlAnswer.FINISHED else "wish")
+        self._audit_control(command, answer, deployment)
         return answer, deployment
+
+    def _audit_control(self, command: ControlCommand, answer: ControlAnswer, deployment: ControlledDeployment) -> None:
+        if answer in {ControlAnswer.ACCEPTED, ControlAnswer.FINISHED}:
+            self._audit(command.audited(deployment, "accepted"))
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
         decision = decide_control(command.command, row.state)

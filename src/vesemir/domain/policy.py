@@ -6,6 +6,7 @@ then. What has begun is never judged again: a rollout that was half done is no s
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as attribute
 
 from vesemir.domain.control import CommandName, ControlledDeployment
 from vesemir.domain.control_permission import ControlPermission
@@ -143,6 +144,8 @@ class Policy:
     contact: str = ""
     persons: Persons = NO_PERSONS
     controls: tuple[ControlPermission, ...] = ()
+    digest: str | None = attribute(default=None, compare=False)
+    """SHA-256 of the file's text; None without a file."""
 
     def judge(self, request: DeployRequest, asker: Asker, now: float) -> list[Problem]:
         """Everything that the rules have against it, each with the rule's name; empty when it is allowed.

@@ -6,6 +6,7 @@ leaves the old rules in force, and that is said until it is mended.
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,6 +15,7 @@ from vesemir.adapters.policy.models import PolicyTable
 from vesemir.adapters.policy.policy_builder import PolicyBuilder
 from vesemir.adapters.reloaded_files import Reading, ReloadedFiles
 from vesemir.adapters.toml_lines import key_lines, line_of, parse_toml, path_text, reason_of, syntax_line
+from vesemir.domain.audit import digest_of
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.policy import ALLOW_ALL, Policy
 from vesemir.engine.ports.observe import Log
@@ -48,7 +50,7 @@ def read_policy(file: Path) -> Policy:
     else:
         policy = builder.build()
         if not builder.problems:
-            return policy
+            return replace(policy, digest=digest_of(text))
         found = builder.problems
     raise PolicyFileError(file, [(line_of(lines, path), f"{path_text(path)}: {reason}") for path, reason in found])
 

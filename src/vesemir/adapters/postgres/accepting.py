@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.audit import AuditEntry
 from vesemir.engine.ports.records import Destination, NewDeployment
 from vesemir.engine.ports.store import AcceptKind
 
@@ -47,6 +48,12 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
         else await _repeat(connection, asked.new, asked.destination)
         for asked in group
     ]
+
+
+def audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind]) -> list[AuditEntry]:
+    """What is told of a group in its transaction; what was refused is told by who refuses it."""
+    told = {AcceptKind.ACCEPTED: "accepted", AcceptKind.REPEATED: "repeated", AcceptKind.CLEANED: "repeated"}
+    return [each.new.audited(told[kind]) for each, kind in zip(group, kinds, strict=True) if kind in told]
 
 
 async def _insert(connection: Connection, group: Sequence[Arrival], *, instance: str) -> None:

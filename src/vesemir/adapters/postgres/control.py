@@ -6,6 +6,7 @@ from asyncpg import Record as Row
 
 from vesemir.adapters.postgres.rows import asker_of, known_request_of
 from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import (
     ControlDecision,
     ControlledDeployment,
@@ -19,16 +20,16 @@ from vesemir.engine.ports.store import ControlAnswer, ControlCommand, Permits
 
 async def control(
     connection: Connection, command: ControlCommand, *, permits: Permits, instance: str, token: str
-) -> tuple[ControlAnswer, ControlledDeployment | None]:
-    """Within a transaction. ``token`` tells a try whose answer was lost from a second command."""
+) -> tuple[ControlAnswer, ControlledDeployment | None, bool]:
+    """Within a transaction. ``token`` tells a try whose answer was lost from a second command: True then."""
     row = await statements().lock_for_control.row(connection, deployment_id=command.deployment_id)
     if row is None:
-        return await _control_cleaned(connection, command, permits)
+        return *await _control_cleaned(connection, command, permits), False
     deployment = _controlled(row)
     if row["last_control"] == token:
-        return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), deployment
+        return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), deployment, True
     if not permits(deployment):
-        return ControlAnswer.FORBIDDEN, deployment
+        return ControlAnswer.FORBIDDEN, deployment, False
     decision = decide_control(command.command, DeploymentState(row["state"]))
     match decision:
         case ControlDecision.WISH:
@@ -39,7 +40,15 @@ async def control(
             pass
         case _:
             assert_never(decision)
-    return ControlAnswer.of(decision), deployment
+    return ControlAnswer.of(decision), deployment, False
+
+
+def audited(
+    command: ControlCommand, answer: ControlAnswer, deployment: ControlledDeployment | None
+) -> list[AuditEntry]:
+    """What is told in the command's transaction: that it was accepted. A refusal is told by who says why."""
+    accepted = answer in {ControlAnswer.ACCEPTED, ControlAnswer.FINISHED}
+    return [command.audited(deployment, "accepted")] if accepted else []
 
 
 def _controlled(row: Row) -> ControlledDeployment:

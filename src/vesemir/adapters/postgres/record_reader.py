@@ -1,10 +1,11 @@
 """What people and dashboards read. Nothing here locks or writes."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import asyncpg
 
+from vesemir.adapters.postgres.audit import audit_row_of, heads
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of
 from vesemir.adapters.postgres.statements import Connection, statements
@@ -18,6 +19,7 @@ from vesemir.adapters.postgres.views import (
     summary_of,
     unfinished_of,
 )
+from vesemir.domain.audit import AuditHead, AuditKind, AuditRow
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
@@ -74,6 +76,40 @@ class Reader:
                 before = await statements().waits_for.rows(connection, deployment_id=deployment_id)
         doing = None if row["owner"] is None else await self.doing_of(deployment_id)
         return deployment_of(row, before=before, targets=targets, destinations=destinations, doing=doing)
+
+    async def audit_heads(self) -> Sequence[AuditHead]:
+        async with self._database.connection() as connection:
+            return await heads(connection)
+
+    async def audit_rows(self) -> list[AuditRow]:
+        """All of it."""
+        async with self._database.connection() as connection:
+            return [audit_row_of(row) for row in await statements().audit_rows.rows(connection)]
+
+    async def find_audit(
+        self,
+        *,
+        limit: int,
+        deployment_id: str | None = None,
+        since: datetime | None = None,
+        kind: AuditKind | None = None,
+        application: str | None = None,
+        environment: str | None = None,
+        identity: str | None = None,
+    ) -> list[AuditRow]:
+        """The newest first. ``since`` needs a time zone."""
+        async with self._database.connection() as connection:
+            rows = await statements().find_audit.rows(
+                connection,
+                deployment_id=deployment_id,
+                since=None if since is None else since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
+                kind=kind,
+                application=application,
+                environment=environment,
+                identity=identity,
+                limit=limit,
+            )
+        return [audit_row_of(row) for row in rows]
 
     async def doing_of(self, deployment_id: str, *, silent_seconds: float = DOING_SECONDS) -> tuple[Doing, ...] | None:
         """What its targets do, as the owner of now has reported it within that time; None if it has not.

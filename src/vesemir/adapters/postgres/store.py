@@ -3,14 +3,15 @@
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
 from vesemir.adapters.postgres import cleaning, control, leases, progress
-from vesemir.adapters.postgres.accepting import Arrival, accept
+from vesemir.adapters.postgres.accepting import Arrival, accept, audited
+from vesemir.adapters.postgres.audit import AuditChain
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.grouping import GroupedQuestions
 from vesemir.adapters.postgres.hints import Announcer, hints
@@ -28,6 +29,7 @@ from vesemir.adapters.postgres.server_orders import RecordedServers
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.timelines import Timelines, Warn
 from vesemir.adapters.secret_file import SecretFile
+from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
 from vesemir.domain.states import FINAL
@@ -89,6 +91,8 @@ class PostgresStore(Reader):
         self._instance = instance
         self.server_orders = RecordedServers(database)
         self._accepting = GroupedQuestions(self._accept_together)
+        self.audit_chain = AuditChain(instance)
+        self._auditing = GroupedQuestions(self._audit_together)
         self._events = GroupedQuestions(self._events_together, at_once=4)
         self._advancing = GroupedQuestions(self._advance_together, at_once=4)  # different destinations: in no order
         # Two commits of one deployment must not be in doubt at once: only the last one's token is kept.
@@ -146,8 +150,18 @@ class PostgresStore(Reader):
         return kind
 
     async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptKind]:
-        async with self._database.transaction() as connection:
-            return await accept(connection, group, instance=self._instance)
+        async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
+            kinds = await accept(connection, group, instance=self._instance)
+            await self.audit_chain.append(connection, audited(group, kinds), until_commit)
+            return kinds
+
+    async def audit(self, entry: AuditEntry) -> None:
+        await self._auditing.ask(entry)
+
+    async def _audit_together(self, entries: Sequence[AuditEntry]) -> Sequence[None]:
+        async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
+            await self.audit_chain.append(connection, entries, until_commit)
+        return [None] * len(entries)
 
     async def known(self, deployment_id: str) -> KnownRequest | None:
         async with self._database.connection() as connection:
@@ -160,8 +174,12 @@ class PostgresStore(Reader):
         token = _token()
 
         async def once(_attempt: int) -> tuple[ControlAnswer, ControlledDeployment | None]:
-            async with self._database.transaction() as connection:
-                return await control.control(connection, command, permits=permits, instance=self._instance, token=token)
+            async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
+                given = partial(control.control, permits=permits, instance=self._instance, token=token)
+                answer, deployment, again = await given(connection, command)
+                entries = [] if again else control.audited(command, answer, deployment)
+                await self.audit_chain.append(connection, entries, until_commit)
+                return answer, deployment
 
         answer = await self._database.retried(once)
         self._announcer.tell("outbox" if answer[0] is ControlAnswer.FINISHED else "wish")

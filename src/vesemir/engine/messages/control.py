@@ -9,6 +9,7 @@ from vesemir.domain.failure import FailureCode
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.messages.answers import Answers
 from vesemir.engine.messages.control_outcome import outcome_of
+from vesemir.engine.messages.refusal_entry import refusal_entry
 from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.policies import Policies
@@ -54,6 +55,7 @@ class Control:
         )
         if isinstance(parsed, Refusal):
             self._meters.control_received(parsed.command or "unknown", accepted=False)
+            await self._store.audit(refusal_entry(message, parsed))
             await self._answers.control_refused(message, parsed)
             return
         # In a thread: it may have to read a changed file.
@@ -87,4 +89,5 @@ class Control:
         """The last resort of the poison guard. Raises as ``handle`` does."""
         refusal = internal_refusal(message.body, error, max_bytes=self._max_bytes, encoding=message.content_encoding)
         self._meters.control_received(refusal.command or "unknown", accepted=False)
+        await self._store.audit(refusal_entry(message, refusal))
         await self._answers.control_refused(message, refusal)

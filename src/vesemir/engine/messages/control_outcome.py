@@ -5,11 +5,12 @@
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, assert_never
 
 from vesemir.contract import CommonFields, ControlRequest, Refusal
+from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.identity import Asker
@@ -24,6 +25,8 @@ class ControlStore(Protocol):
     async def control(
         self, command: ControlCommand, *, permits: Permits = ...
     ) -> tuple[ControlAnswer, ControlledDeployment | None]: ...
+
+    async def audit(self, entry: AuditEntry) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +49,18 @@ async def outcome_of(
         return policy.judge_control(request.command, deployment, asker)
 
     who, why = (None if text is None else redact(text) for text in (request.requested_by, request.reason))
-    command = ControlCommand(request.command, request.deployment_id, who, why, asker)
+    command = ControlCommand(
+        request.command, request.deployment_id, who, why, replace(asker, claimed=who), policy.digest
+    )
     answer, deployment = await store.control(command, permits=lambda found: not problems(found))
     forbidden = problems(deployment) if answer is ControlAnswer.FORBIDDEN and deployment is not None else []
+    failure = _failure(answer, request, forbidden)
+    if failure is not None:
+        await store.audit(command.audited(deployment, failure.code.value, rule=failure.message))
     return ControlOutcome(
         answer,
         _common(request.deployment_id, deployment),
-        _failure(answer, request, forbidden),
+        failure,
         dry_run=deployment is not None and deployment.dry_run,
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
+from vesemir.domain.audit import AuditEntry, digest_of
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.problem import Problem
@@ -19,6 +20,7 @@ from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.engine.clock import wall_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.answers import Answers
+from vesemir.engine.messages.refusal_entry import refusal_entry
 from vesemir.engine.ownership.secret_parameters import Secrecy, is_placeholder
 from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.inventory import Inventory
@@ -39,6 +41,11 @@ class Judged:
     parsed: Parsed
     recipe: Recipe
     refusal: Refusal | None
+    policy_digest: str | None = None
+
+    @property
+    def recipe_digest(self) -> str | None:
+        return digest_of(self.recipe.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class IntakeRules:
             or self._refused_policy(request, message.asker(request.requested_by), now)
             or self._refused_hosts(request)
         )
-        return Judged(parsed, recipe or Recipe(request.recipe), refused)
+        return Judged(parsed, recipe or Recipe(request.recipe), refused, self.policies.current.digest)
 
     def internal_refusal(self, message: IncomingMessage, error: Exception) -> Refusal:
         return internal_refusal(message.body, error, max_bytes=self.max_bytes, encoding=message.content_encoding)
@@ -161,13 +168,13 @@ class Intake:
             return
         request = judged.parsed.request
         if judged.refusal is not None and (refused := await self._refused(judged, judged.refusal, message)) is not None:
-            await self._refuse(message, refused)
+            await self._refuse(message, refused, judged)
             return
         reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(self._new(judged, message), _destination(message))
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
         if kind in _CONFLICTS:
-            await self._refuse(message, _conflict(request, kind))
+            await self._refuse(message, _conflict(request, kind), judged)
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
             await self._answers.result_again(message, result)
@@ -205,6 +212,8 @@ class Intake:
             sealed=sealed,
             defaults=DEFAULTS,
             sent_at=message.sent_at,
+            policy_digest=judged.policy_digest,
+            recipe_digest=judged.recipe_digest,
         )
 
     async def _refused(self, judged: Judged, refusal: Refusal, message: IncomingMessage) -> Refusal | None:
@@ -222,7 +231,7 @@ class Intake:
         problems = policy.judge_repeat(request, asker)
         return _refuse(request, FailureCode.REQUEST_FORBIDDEN, problems) if problems else None
 
-    async def _refuse(self, message: IncomingMessage, refusal: Refusal) -> None:
+    async def _refuse(self, message: IncomingMessage, refusal: Refusal, judged: Judged | None = None) -> None:
         self._meters.event_received(IntakeOutcome.REJECTED, refusal.code)
         self._log.warning(
             "deploy event refused: {code}: {reason}",
@@ -230,7 +239,20 @@ class Intake:
             reason=refusal.message,
             deployment_id=refusal.common.deployment_id,
         )
+        await self._store.audit(self._audited(message, refusal, judged))
         await self._answers.rejected(message, refusal)
+
+    def _audited(self, message: IncomingMessage, refusal: Refusal, judged: Judged | None) -> AuditEntry:
+        if judged is None:
+            return refusal_entry(message, refusal)
+        claimed = judged.parsed.request.requested_by
+        return refusal_entry(
+            message,
+            refusal,
+            claimed=None if claimed is None else self._rules.secrecy.redact(claimed),
+            policy=judged.policy_digest,
+            recipe=judged.recipe_digest,
+        )
 
 
 def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) -> Refusal:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vesemir.domain.audit import AuditEntry
 from vesemir.domain.failure import Failure
 from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.states import DeploymentState, TargetState
@@ -44,6 +45,22 @@ class NewDeployment:
     """What the request means where it is silent, by the release that accepted it; None: by release 0.1."""
     sent_at: float | None = None
     """When its message says that it was sent, in seconds since 1970; not kept."""
+    policy_digest: str | None = None
+    recipe_digest: str | None = None
+    """Of the texts that it was judged by, for the audit."""
+
+    def audited(self, outcome: str) -> AuditEntry:
+        return AuditEntry(
+            "request",
+            outcome,
+            self.asker,
+            deployment_id=self.deployment_id,
+            application=self.application,
+            environment=self.environment,
+            version=self.version,
+            policy=self.policy_digest,
+            recipe=self.recipe_digest,
+        )
 
 
 @dataclass(frozen=True, slots=True)

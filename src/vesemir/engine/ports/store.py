@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, assert_never
 
+from vesemir.domain.audit import AuditEntry, AuditHead
 from vesemir.domain.control import CommandName, ControlDecision, ControlledDeployment
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
@@ -136,6 +137,24 @@ class ControlCommand:
     requested_by: str | None
     reason: str | None
     asker: Asker = UNPROVED
+    policy_digest: str | None = None
+
+    def audited(self, deployment: ControlledDeployment | None, outcome: str, *, rule: str | None = None) -> AuditEntry:
+        """``outcome``: what was answered, or the failure code. ``rule``: why it was refused."""
+        approves = self.command == "resume" and deployment is not None and deployment.awaits_approval
+        return AuditEntry(
+            "approval" if approves else "control",
+            outcome,
+            self.asker,
+            deployment_id=self.deployment_id,
+            application=None if deployment is None else deployment.application,
+            environment=None if deployment is None else deployment.environment,
+            version=None if deployment is None else deployment.version,
+            command=self.command,
+            reason=self.reason,
+            rule=rule,
+            policy=self.policy_digest,
+        )
 
     @property
     def wish(self) -> Wish:
@@ -212,6 +231,19 @@ class DoingTable(Protocol):
         ...
 
 
+class AuditTable(Protocol):
+    """The audit: rows that are only added. ``Store.accept`` and ``Store.control`` write their own where something was
+    accepted, in the transaction of what they tell."""
+
+    async def audit(self, entry: AuditEntry) -> None:
+        """A refusal: in a transaction of its own. One whose answer was lost may be there twice."""
+        ...
+
+    async def audit_heads(self) -> Sequence[AuditHead]:
+        """The last row of each chain."""
+        ...
+
+
 class Cleaner(Protocol):
     async def clean_up(self, *, older_than_seconds: float, rows: int, keep_good: int = 0) -> Cleaned | None:
         """Delete about so many rows of what ended longer ago, in one short transaction; keep ids, hashes and results.
@@ -242,7 +274,7 @@ class Outbox(Protocol):
         ...
 
 
-class Store(Outbox, Cleaner, InstanceTable, DoingTable, Protocol):
+class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, Protocol):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
     async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:

@@ -157,3 +157,25 @@ async def test_an_approval_is_not_its_requesters(desk: Desk) -> None:
 async def test_an_unknown_deployment_is_unknown_to_everybody(desk: Desk) -> None:
     desk.world.rules.current = SRE_ONLY
     assert (await desk.say("cancel", "d9"))["failure"]["code"] == "control.unknown_deployment"
+
+
+async def test_commands_and_their_refusals_are_in_the_audit(desk: Desk) -> None:
+    desk.world.record.audit.clear()
+    await desk.say("pause", requested_by="hunter22", reason="lunch")
+    await desk.say("pause", "nobody")
+    nobody = ControlPermission("none", identities=IdentityNames(("someone",)))
+    desk.world.rules.current = Policy(controls=(nobody,), digest="d" * 64)
+    await desk.say("resume")
+    await desk.say("dance")
+
+    told = [(row.entry["kind"], row.entry["outcome"], row.entry["command"]) for row in desk.world.record.audit]
+    assert told == [
+        ("control", "accepted", "pause"),
+        ("control", "control.unknown_deployment", "pause"),
+        ("control", "control.forbidden", "resume"),
+        ("refusal", "request.invalid", None),
+    ]
+    first, _, forbidden, _ = (row.entry for row in desk.world.record.audit)
+    assert (first["identity"], first["claimed"], first["reason"]) == ("amqp:orchestrator", "•••", "lunch")
+    assert (forbidden["application"], forbidden["policy"]) == ("shop", "d" * 64)
+    assert "not permitted" in forbidden["rule"]

@@ -177,12 +177,40 @@ async def test_a_record_or_broker_that_is_away_has_the_message_come_again(door: 
     door.store.cut_off = True
     with pytest.raises(StoreAwayError):
         await door.intake.handle(incoming(door.event()))
-    door.broker.away = True
+    with pytest.raises(StoreAwayError):
+        await door.intake.handle(incoming(b"{"))
+    assert door.broker.published == []  # no refusal without its row in the audit
+    door.store.cut_off, door.broker.away = False, True
     with pytest.raises(BrokerAwayError):
         await door.intake.handle(incoming(b"{"))
-    door.store.cut_off = door.broker.away = False
+    door.broker.away = False
     await door.intake.handle(incoming(door.event()))
     assert list(door.world.record.rows) == ["d1"]
+
+
+# --- the audit ----------------------------------------------------------------------------------------------------
+
+
+async def test_every_refusal_is_in_the_audit_with_its_reason_and_what_it_was_judged_by(door: Door) -> None:
+    door.world.rules.current = replace(OTHERS, digest="d" * 64)
+    await door.intake.handle(incoming(door.event(requested_by="amqp://u:hunter22@x/")))
+    await door.intake.handle(incoming(b"{"))
+
+    forbidden, unreadable = (row.entry for row in door.world.record.audit)
+    assert (forbidden["kind"], forbidden["outcome"], forbidden["identity"]) == (
+        "refusal", "request.forbidden", "amqp:orchestrator",
+    )  # fmt: skip
+    assert (forbidden["deployment_id"], forbidden["application"], forbidden["policy"]) == ("d1", "shop", "d" * 64)
+    assert "hunter22" not in forbidden["claimed"]
+    assert forbidden["rule"]
+    assert (unreadable["outcome"], unreadable["deployment_id"]) == ("request.invalid", None)
+
+
+async def test_a_conflict_is_in_the_audit(door: Door) -> None:
+    await door.intake.handle(incoming(door.event()))
+    await door.intake.handle(incoming(door.event(version="9.9.9")))
+    outcomes = [row.entry["outcome"] for row in door.world.record.audit]
+    assert outcomes == ["accepted", "request.conflict"]
 
 
 # --- secrets ------------------------------------------------------------------------------------------------------

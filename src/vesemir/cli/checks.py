@@ -9,7 +9,7 @@ from pathlib import Path
 from vesemir.adapters.chef import check_chef, clusters_of
 from vesemir.adapters.inventory import InventoryFileError, StaticInventory
 from vesemir.adapters.policy import read_policy
-from vesemir.adapters.postgres.checking import check_writes
+from vesemir.adapters.postgres.checking import check_writes, may_change_audit
 from vesemir.adapters.postgres.migrations import installation, pending
 from vesemir.adapters.postgres.poolers import PoolMode
 from vesemir.adapters.postgres.restored import restored_since
@@ -165,6 +165,11 @@ def _database(settings: Settings) -> Iterator[str]:
     yield "answers, can be written, and its schema is up to date"
     if mode is not None:
         yield f"through a pooler in {mode} mode{_POLLED if mode is PoolMode.TRANSACTION else ''}"
+    if asyncio.run(may_change_audit(settings.postgres)):
+        yield CheckWarning(
+            "its role may change and delete rows of the audit: give the instances the role of sql/roles/daemon.sql and "
+            "keep the owner's for `vesemir migrate` and `vesemir audit prune` (docs/audit.md)"
+        )
     if (since := asyncio.run(restored_since(dsn))) is not None:
         yield CheckWarning(
             f"it was restored from a backup at {since:%Y-%m-%d %H:%M:%S %Z}: events sent before are refused if their "

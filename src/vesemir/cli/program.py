@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, HelpEntry] = {
     "rollback": HelpEntry("vesemir.cli.rollback", "rollback_command", "Deploy the previous good release again."),
     "history": HelpEntry("vesemir.cli.history", "history_command", "List deployments, newest first."),
     "stats": HelpEntry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),
+    "audit": HelpEntry("vesemir.cli.audit", "audit_app", "Show who asked for what, and verify it."),
     "explain": HelpEntry("vesemir.cli.explain", "explain_command", "Print the runbook's entry of a failure code."),
     "schema": HelpEntry("vesemir.cli.schema", "schema_command", "Show what messages look like."),
     "lab": HelpEntry("vesemir.cli.lab", "lab_app", "A private installation of everything, to try it out."),

@@ -40,6 +40,7 @@ from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.traffic.by_hand import ServersByHand
 from vesemir.engine.upkeep.audit_heads import AuditHeads
 from vesemir.engine.upkeep.drained_servers import DrainedServers
+from vesemir.engine.upkeep.early_cancels import EarlyCancels
 from vesemir.engine.upkeep.health import HealthRegistry
 from vesemir.engine.upkeep.hint_relay import HintRelay
 from vesemir.engine.upkeep.presence import Presence
@@ -86,6 +87,7 @@ class EngineParts:
     intake: Intake
     control: Control
     drained: DrainedServers
+    early_cancels: EarlyCancels
     cleanup: RecordCleanup
     presence: Presence
     audit_heads: AuditHeads
@@ -214,6 +216,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         intake=Intake(rules, store=store, answers=answers, log=log, meters=meters, on_accepted=hints.wake_work),
         control=_control(settings, outside, answers=answers, hints=hints),
         drained=DrainedServers(store, ports.balancers, log=log, seconds=settings.lease.seconds),
+        early_cancels=EarlyCancels(store, outside.policies, log=log, meters=meters),
         cleanup=RecordCleanup(store, retention_of(settings), log=log),
         presence=Presence(store, name=instance, version=__version__, in_work=lambda: worker.in_work, log=log),
         audit_heads=AuditHeads(store, log=log),

@@ -92,6 +92,7 @@ class Service:
                     ("loop lag", watch_loop_lag(outside.meters)),
                     ("backlog", watch_backlog(outside.store.backlog, outside.meters)),
                     ("left drained", engine.drained.watch()),
+                    ("early cancels", engine.early_cancels.run()),
                     ("clean-up", engine.cleanup.run()),
                     ("presence", engine.presence.keep()),
                     ("audit heads", engine.audit_heads.run()),

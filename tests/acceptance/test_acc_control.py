@@ -111,7 +111,7 @@ def test_a_waiting_deployment_is_cancelled_at_once(lab: Lab, requester: Requeste
     assert not requester.events(second["deployment_id"], "deployment.started")
 
 
-@pytest.mark.parametrize("command", ["cancel", "pause", "resume"])
+@pytest.mark.parametrize("command", ["pause", "resume"])
 def test_an_unknown_deployment_is_said_to_be_unknown(requester: Requester, command: str) -> None:
     answer = requester.control(command, "nobody-knows-it")
     validate_event(answer.body)

@@ -143,7 +143,7 @@ def test_a_command_for_nobody_and_a_cancelled_deployment(stage: Stage) -> None:
     held.wait(PLAIN)
     stage.check(
         "control.unknown_deployment",
-        stage.vesemir("cancel", "dep-canceled", "--reason", "wrong version"),
+        stage.vesemir("pause", "dep-canceled", "--reason", "wrong version"),
     )
     stage.vesemir("cancel", "dep-cancelled", "--reason", "wrong version")
     assert stage.requester.finished("dep-cancelled")["status"] == "cancelled"

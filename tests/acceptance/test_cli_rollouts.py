@@ -205,7 +205,10 @@ def test_ctrl_c_pause_resume_cancel(vesemir: Vesemir, environment: dict[str, str
 
 
 def test_control_of_what_nobody_knows(vesemir: Vesemir) -> None:
-    done = vesemir("cancel", "nobody-knows-this")
+    kept = vesemir("cancel", "nobody-knows-this")
+    assert kept.returncode == 0
+    assert "the cancel is kept for a day" in kept.stdout
+    done = vesemir("pause", "nobody-knows-this")
     assert done.returncode == 1
     assert done.stderr.startswith("vesemir: refused [control.unknown_deployment]: ")
 

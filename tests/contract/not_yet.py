@@ -68,7 +68,6 @@ NOT_YET: tuple[NotYet, ...] = (
     # Control message
     NotYet(5, '(`resume` may have `once`); or `"command": "lock"'),
     NotYet(5, "While a lane is locked its deploy events are refused"),
-    NotYet(5, "a `cancel` for an id that is not known is kept for a day"),
     # 3. Failure codes
     NotYet(7, "`artifact.signature_invalid` `control.unknown_deployment`", ("artifact.signature_invalid",)),
     NotYet(

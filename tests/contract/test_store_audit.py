@@ -58,8 +58,12 @@ async def test_a_command_that_is_obeyed_is_audited(store: AuditedStore) -> None:
     await store.control(cancel("nobody"))
     await store.control(cancel("d1"), permits=lambda _deployment: False)
 
-    *_, row = rows = await store.audit_rows()
-    assert outcomes(rows) == [("request", "accepted", "d1"), ("control", "accepted", "d1")]
+    _, row, _ = rows = await store.audit_rows()
+    assert outcomes(rows) == [
+        ("request", "accepted", "d1"),
+        ("control", "accepted", "d1"),
+        ("control", "kept", "nobody"),
+    ]
     assert (row.entry["command"], row.entry["identity"], row.entry["reason"]) == ("cancel", "amqp:anna", "because")
     assert (row.entry["application"], row.entry["policy"]) == ("shop", "p" * 64)
 

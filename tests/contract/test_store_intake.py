@@ -149,7 +149,8 @@ async def test_twenty_ids_at_once_in_one_lane_get_positions_without_gaps(store: 
 
 
 async def test_control_of_an_unknown_id_says_so(store: Store) -> None:
-    assert await store.control(command("cancel")) == (ControlAnswer.UNKNOWN, None)
+    for name in ("pause", "resume"):
+        assert await store.control(command(name)) == (ControlAnswer.UNKNOWN, None)
 
 
 async def test_cancel_of_a_waiting_one_finishes_it_at_once(store: Store) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import copy
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +30,7 @@ from vesemir.engine.ports.records import (
     Wishes,
 )
 from vesemir.engine.ports.server_orders import ServerOrder
-from vesemir.engine.ports.store import InstanceReport, StoredEvent
+from vesemir.engine.ports.store import EARLY_SECONDS, ControlCommand, InstanceReport, StoredEvent
 from vesemir.engine.ports.views import InstanceState, InstanceView
 
 TargetKey = tuple[Direction, str]
@@ -87,15 +87,7 @@ class Row:
 
     @property
     def controlled(self) -> ControlledDeployment:
-        new = self.new
-        return ControlledDeployment(
-            new.application,
-            new.environment,
-            new.version,
-            bool(new.request.get("dry_run")),
-            requester=new.asker.identity,
-            awaits_approval=self.awaits_approval,
-        )
+        return replace(self.new.controlled, awaits_approval=self.awaits_approval)
 
     @property
     def wishes(self) -> Wishes:
@@ -225,6 +217,8 @@ class Record:
     """What people ordered for servers, the last one last."""
     kept: dict[str, StoredEvent] = field(default_factory=dict)
     """Results of what was cleaned up."""
+    early: dict[tuple[str, str], tuple[float, ControlCommand]] = field(default_factory=dict)
+    """Cancels of what has not come, by id and identity: since when, and the first one."""
     instances: dict[str, FakeInstance] = field(default_factory=dict)
     doing: dict[str, tuple[int, float, tuple[Doing, ...]]] = field(default_factory=dict)
     """By deployment: epoch, when it was written, what the targets do."""
@@ -253,6 +247,20 @@ class Record:
         """In the order of arrival."""
         found = [row for row in self.rows.values() if row.lane == lane and not row.final]
         return sorted(found, key=lambda row: row.arrival)
+
+    def drop_old_cancels(self, now: float) -> None:
+        self.early = {key: kept for key, kept in self.early.items() if kept[0] >= now - EARLY_SECONDS}
+
+    def kept_cancels(self, deployment_id: str, now: float) -> list[ControlCommand]:
+        """The oldest first."""
+        self.drop_old_cancels(now)
+        kept = [kept for (name, _), kept in self.early.items() if name == deployment_id]
+        return [command for _, command in sorted(kept, key=lambda each: each[0])]
+
+    def take_cancels(self, deployment_id: str, now: float) -> list[ControlCommand]:
+        found = self.kept_cancels(deployment_id, now)
+        self.early = {key: kept for key, kept in self.early.items() if key[0] != deployment_id}
+        return found
 
     def forget(self, row: Row) -> None:
         """Its result is kept."""

@@ -21,6 +21,7 @@ from vesemir.domain.control import (
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.identity import Identity
 from vesemir.domain.request import EVERY_BACKEND
 from vesemir.domain.states import (
     FINAL,
@@ -59,6 +60,7 @@ from vesemir.engine.ports.records import (
     Wishes,
 )
 from vesemir.engine.ports.store import (
+    EARLY_CANCELS,
     SILENT_SECONDS,
     AcceptKind,
     Claim,
@@ -69,9 +71,11 @@ from vesemir.engine.ports.store import (
     DrainedServer,
     InstanceReport,
     Permits,
+    PermitsEarly,
     StoreAwayError,
     StoredEvent,
     permits_all,
+    permits_early,
 )
 from vesemir.engine.ports.views import InstanceView
 
@@ -166,7 +170,9 @@ class FakeStore(FakeOutbox):
     async def ping(self) -> None:
         await self.turn()
 
-    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+    async def accept(
+        self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
+    ) -> AcceptKind:
         now = await self.turn()
         if new.deployment_id in self.record.known:
             return self._repeat(new, destination, now)
@@ -184,7 +190,19 @@ class FakeStore(FakeOutbox):
         self.record.hint("outbox")
         self.record.hint("work")
         self._audit(new.audited("accepted"))
-        return AcceptKind.ACCEPTED
+        for command in self.record.take_cancels(new.deployment_id, now):
+            if not row.final and permits(command, new.controlled):
+                self._control(row, command, now)
+        return AcceptKind.CANCELLED if row.final else AcceptKind.ACCEPTED
+
+    async def overlooked_cancels(self, deployment_id: str | None = None) -> Sequence[ControlCommand]:
+        now = await self.turn()
+        names = [name for name in self.record.rows if deployment_id in {None, name}]
+        return [each for name in names for each in self.record.kept_cancels(name, now)]
+
+    async def forget_cancels(self, deployment_id: str, identity: Identity | None) -> None:
+        await self.turn()
+        self.record.early.pop((deployment_id, str(identity or "")), None)
 
     async def audit(self, entry: AuditEntry) -> None:
         await self.turn()
@@ -272,7 +290,11 @@ class FakeStore(FakeOutbox):
             self._audit_control(command, answer, deployment)
             return answer, deployment
         if row is None:
-            return ControlAnswer.UNKNOWN, None
+            fits = command.command == "cancel" and command.deployment_id not in self.record.known
+            if not fits or not self._keep(command, now):
+                return ControlAnswer.UNKNOWN, None
+            self._audit(command.audited(None, "kept"))
+            return ControlAnswer.KEPT, None
         if not permits(row.controlled):
             return ControlAnswer.FORBIDDEN, row.controlled
         deployment, answer = row.controlled, self._control(row, command, now)
@@ -283,6 +305,15 @@ class FakeStore(FakeOutbox):
     def _audit_control(self, command: ControlCommand, answer: ControlAnswer, deployment: ControlledDeployment) -> None:
         if answer in {ControlAnswer.ACCEPTED, ControlAnswer.FINISHED}:
             self._audit(command.audited(deployment, "accepted"))
+
+    def _keep(self, command: ControlCommand, now: float) -> bool:
+        self.record.drop_old_cancels(now)
+        key = (command.deployment_id, str(command.asker.identity or ""))
+        if key not in self.record.early and sum(who == key[1] for _, who in self.record.early) >= EARLY_CANCELS:
+            return False
+        first = self.record.early.get(key, (now, command))[1]
+        self.record.early[key] = (now, first)
+        return True
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
         decision = decide_control(command.command, row.state)

@@ -80,7 +80,18 @@ async def test_the_answer_is_the_one_of_a_message(store: PostgresStore, run: Run
     assert answer == {
         "event": "control.accepted", "deployment_id": "d1", "sequence": 0, "application": "shop",
         "environment": "production", "version": "1.0.0", "command": "cancel", "failure": None,
+        "known": True,
     }  # fmt: skip
+
+
+async def test_a_cancel_of_what_has_not_come_is_kept_and_says_so(store: PostgresStore, run: Run) -> None:
+    result = await run("cancel", "d1")
+    assert result.exit_code == 0
+    assert "no deployment of this id is known yet: the cancel is kept for a day" in result.stdout
+    await accept(store, "d1", "1.0.0")
+    view = await store.deployment_view("d1")
+    assert view is not None
+    assert view.state is DeploymentState.CANCELLED
 
 
 async def test_what_waits_is_cancelled_at_once_and_its_requester_hears_of_it_once(
@@ -104,7 +115,7 @@ async def test_what_waits_is_cancelled_at_once_and_its_requester_hears_of_it_onc
 
 @pytest.mark.parametrize(
     ("command", "name", "code"),
-    [("cancel", "nobody", "control.unknown_deployment"), ("pause", "d1", "control.not_running")],
+    [("resume", "nobody", "control.unknown_deployment"), ("pause", "d1", "control.not_running")],
 )
 async def test_what_an_instance_would_refuse_is_refused(
     store: PostgresStore, run: Run, command: str, name: str, code: str

@@ -65,4 +65,10 @@ def _sent(
         raise typer.Exit(0 if accepted else NOT_DONE)
     if not accepted:
         raise ProblemsError(rejection_lines(answer))
+    if answer.get("known") is False:
+        show(
+            f"{deployment_id}: no deployment of this id is known yet: the cancel is kept for a day, and ends it if its "
+            "deploy event comes. Is the id spelt right?"
+        )
+        return
     show(f"{deployment_id}: {command} accepted, {then}. `vesemir status {deployment_id}` shows it.")

@@ -130,7 +130,7 @@ class ControlOrder:
             say(f"{what}: written to the record directly ({why})")
         else:
             say(f"{what}: the record was asked directly ({why})")
-        return answer_body(instance, outcome.common, parsed.command, outcome.failure)
+        return answer_body(instance, outcome.common, parsed.command, outcome.failure, known=outcome.known)
 
     @property
     def _name(self) -> str:

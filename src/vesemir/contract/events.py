@@ -284,6 +284,7 @@ class ControlAccepted(Answer):
     event: Literal["control.accepted"]
     command: CommandName
     failure: None
+    known: bool = Field(description="false: a cancel is kept for a day until the deploy event of its id comes")
 
 
 class ControlRejected(Answer):

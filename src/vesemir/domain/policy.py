@@ -204,6 +204,10 @@ class Policy:
             for problem in problems
         ]
 
+    def permits_early_cancel(self, deployment: ControlledDeployment, asker: Asker) -> bool:
+        """A cancel that came before its deploy event, judged when that comes. The record written directly is not."""
+        return asker.way == "record" or not self.judge_control("cancel", deployment, asker)
+
     def _wrong_servers(self, request: DeployRequest, asker: Asker, names: Sequence[str]) -> Iterator[Problem]:
         """One of the rules that allow the rest must allow the servers."""
         fitting = [each for each in self._covering(request) if not any(each.problems(request, asker))]

@@ -64,7 +64,7 @@ BODIES: dict[str, Json] = {
         ],
         "metrics": empty_metrics(0.5),
     },
-    "control.accepted": {**COMMON, "sequence": 0, "command": "pause", "failure": None},
+    "control.accepted": {**COMMON, "sequence": 0, "command": "pause", "failure": None, "known": True},
     "control.rejected": {**UNKNOWN, "command": None, "failure": FAILURE},
 }
 

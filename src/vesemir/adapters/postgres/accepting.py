@@ -5,13 +5,15 @@ each other. One instance has one group under way, so a lane's deployments are ac
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from vesemir.adapters.postgres import early_cancels
+from vesemir.adapters.postgres.control import cancel_waiting
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.audit import AuditEntry
 from vesemir.engine.ports.records import Destination, NewDeployment
-from vesemir.engine.ports.store import AcceptKind
+from vesemir.engine.ports.store import AcceptKind, PermitsEarly, permits_early
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -20,6 +22,7 @@ class Arrival:
 
     new: NewDeployment
     destination: Destination | None
+    permits: PermitsEarly = permits_early
 
     @property
     def lane(self) -> str:
@@ -40,10 +43,12 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
     )
     fresh = {row["deployment_id"] for row in rows}
     new = [asked for name, asked in first.items() if name in fresh]
+    cancelled: set[str] = set()
     if new:
         await _insert(connection, new, instance=instance)
+        cancelled = await _cancel_early(connection, {name: first[name] for name in fresh}, instance=instance)
     return [
-        AcceptKind.ACCEPTED
+        (AcceptKind.CANCELLED if asked.new.deployment_id in cancelled else AcceptKind.ACCEPTED)
         if asked.new.deployment_id in fresh and first[asked.new.deployment_id] is asked
         else await _repeat(connection, asked.new, asked.destination)
         for asked in group
@@ -53,7 +58,20 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
 def audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind]) -> list[AuditEntry]:
     """What is told of a group in its transaction; what was refused is told by who refuses it."""
     told = {AcceptKind.ACCEPTED: "accepted", AcceptKind.REPEATED: "repeated", AcceptKind.CLEANED: "repeated"}
+    told[AcceptKind.CANCELLED] = "accepted"
     return [each.new.audited(told[kind]) for each, kind in zip(group, kinds, strict=True) if kind in told]
+
+
+async def _cancel_early(connection: Connection, group: Mapping[str, Arrival], *, instance: str) -> set[str]:
+    """Those whose cancel came before them, from somebody who may. A statement of its own after the ids were remembered:
+    a cancel that held one of them has been committed by now."""
+    cancelled: set[str] = set()
+    for command in await early_cancels.taken(connection, list(group)):
+        asked, name = group[command.deployment_id], command.deployment_id
+        if name not in cancelled and asked.permits(command, asked.new.controlled):
+            await cancel_waiting(connection, command, 0.0, instance=instance, token="")
+            cancelled.add(name)
+    return cancelled
 
 
 async def _insert(connection: Connection, group: Sequence[Arrival], *, instance: str) -> None:

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from asyncpg import Record as Row
 
+from vesemir.adapters.postgres import early_cancels
 from vesemir.adapters.postgres.rows import asker_of, known_request_of
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.audit import AuditEntry
@@ -22,7 +23,14 @@ async def control(
     connection: Connection, command: ControlCommand, *, permits: Permits, instance: str, token: str
 ) -> tuple[ControlAnswer, ControlledDeployment | None, bool]:
     """Within a transaction. ``token`` tells a try whose answer was lost from a second command: True then."""
-    row = await statements().lock_for_control.row(connection, deployment_id=command.deployment_id)
+    name = command.deployment_id
+    row = await statements().lock_for_control.row(connection, deployment_id=name)
+    if row is None and command.command == "cancel":
+        if await early_cancels.hold_unknown(connection, name):
+            kept = await early_cancels.keep(connection, command)
+            return (ControlAnswer.KEPT if kept else ControlAnswer.UNKNOWN), None, False
+        # It may have been accepted since.
+        row = await statements().lock_for_control.row(connection, deployment_id=name)
     if row is None:
         return *await _control_cleaned(connection, command, permits), False
     deployment = _controlled(row)
@@ -35,7 +43,7 @@ async def control(
         case ControlDecision.WISH:
             await _set_wish(connection, command, token=token)
         case ControlDecision.END_WAITING:
-            await _cancel_waiting(connection, command, row["waited_seconds"], instance=instance, token=token)
+            await cancel_waiting(connection, command, row["waited_seconds"], instance=instance, token=token)
         case ControlDecision.REPEATED | ControlDecision.REFUSED:
             pass
         case _:
@@ -46,7 +54,9 @@ async def control(
 def audited(
     command: ControlCommand, answer: ControlAnswer, deployment: ControlledDeployment | None
 ) -> list[AuditEntry]:
-    """What is told in the command's transaction: that it was accepted. A refusal is told by who says why."""
+    """What is told in the command's transaction: that it was accepted or is kept. A refusal is told by who says why."""
+    if answer is ControlAnswer.KEPT:
+        return [command.audited(None, "kept")]
     accepted = answer in {ControlAnswer.ACCEPTED, ControlAnswer.FINISHED}
     return [command.audited(deployment, "accepted")] if accepted else []
 
@@ -78,9 +88,10 @@ async def _control_cleaned(
     return ControlAnswer.of(decision), deployment
 
 
-async def _cancel_waiting(
+async def cancel_waiting(
     connection: Connection, command: ControlCommand, waited_seconds: float, *, instance: str, token: str
 ) -> None:
+    """End what nobody has begun."""
     body = waiting_result(waiting_cancelled(command.requested_by, command.reason), waited_seconds).body()
     await statements().cancel_waiting.run(
         connection,

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
-from vesemir.adapters.postgres import cleaning, control, leases, progress
+from vesemir.adapters.postgres import cleaning, control, early_cancels, leases, progress
 from vesemir.adapters.postgres.accepting import Arrival, accept, audited
 from vesemir.adapters.postgres.audit import AuditChain
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
@@ -32,6 +32,7 @@ from vesemir.adapters.secret_file import SecretFile
 from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
+from vesemir.domain.identity import Identity
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
@@ -54,8 +55,10 @@ from vesemir.engine.ports.store import (
     DrainedServer,
     InstanceReport,
     Permits,
+    PermitsEarly,
     StoredEvent,
     permits_all,
+    permits_early,
 )
 from vesemir.settings import PostgresSettings
 
@@ -143,9 +146,11 @@ class PostgresStore(Reader):
 
     # --- messages from outside
 
-    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+    async def accept(
+        self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
+    ) -> AcceptKind:
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
-        kind = await self._accepting.ask(Arrival(new, destination))
+        kind = await self._accepting.ask(Arrival(new, destination, permits))
         self._announcer.tell("outbox", "work")
         return kind
 
@@ -184,6 +189,14 @@ class PostgresStore(Reader):
         answer = await self._database.retried(once)
         self._announcer.tell("outbox" if answer[0] is ControlAnswer.FINISHED else "wish")
         return answer
+
+    async def overlooked_cancels(self, deployment_id: str | None = None) -> Sequence[ControlCommand]:
+        async with self._leases_database.connection() as connection:
+            return await early_cancels.overlooked(connection, deployment_id)
+
+    async def forget_cancels(self, deployment_id: str, identity: Identity | None) -> None:
+        async with self._leases_database.connection() as connection:
+            await early_cancels.forget(connection, [deployment_id], identity=str(identity or ""))
 
     # --- claims and leases
 

@@ -19,6 +19,7 @@ from vesemir.engine.ownership.stop_signal import StopSignal
 from vesemir.engine.ports.records import Json
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.engine.target.context import EnginePorts
+from vesemir.engine.upkeep.early_cancels import EarlyCancels
 
 SCAN_SECONDS = 1.0
 """Between two looks for expired leases and work that no hint told of; follows the lease when that is short."""
@@ -44,6 +45,7 @@ class Worker:
         self._limits = limits
         self._read_request = read_request
         self._on_event = on_event
+        self._early = EarlyCancels(ports.store, ports.policies, log=ports.log, meters=ports.meters)
         self._in_work = 0
         self._stopping = StopSignal()
         self._look = asyncio.Event()
@@ -132,6 +134,7 @@ class Worker:
                 if claim.previous is not None:
                     self._ports.meters.taken_over(expired=claim.expired)
                     self._on_event()
+                await self._early.obey(claim.deployment_id)  # of a release that looks for none, before it begins
                 await run.run()
             except HandedOverError:
                 log.info("handed over")

@@ -55,10 +55,16 @@ class Answers:
         await self._tell(message, body, refusal)
 
     async def control(
-        self, message: IncomingMessage, common: CommonFields, command: str | None, failure: Failure | None
+        self,
+        message: IncomingMessage,
+        common: CommonFields,
+        command: str | None,
+        failure: Failure | None,
+        *,
+        known: bool = True,
     ) -> None:
         """``control.accepted`` or ``control.rejected``."""
-        await self._tell(message, answer_body(self._instance, common, command, failure), failure)
+        await self._tell(message, answer_body(self._instance, common, command, failure, known=known), failure)
 
     async def control_refused(self, message: IncomingMessage, refusal: Refusal) -> None:
         """A control message that could not be read: ``control.rejected``, and a copy to the rejected queue."""

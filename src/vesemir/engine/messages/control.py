@@ -5,8 +5,6 @@ import re
 from collections.abc import Callable
 
 from vesemir.contract import Refusal, internal_refusal, parse_control
-from vesemir.domain.failure import FailureCode
-from vesemir.domain.states import DeploymentState
 from vesemir.engine.messages.answers import Answers
 from vesemir.engine.messages.control_outcome import outcome_of
 from vesemir.engine.messages.refusal_entry import refusal_entry
@@ -14,6 +12,7 @@ from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.store import ControlAnswer, Store
+from vesemir.engine.upkeep.early_cancels import count_cancelled
 
 
 class Control:
@@ -73,17 +72,10 @@ class Control:
             answer=outcome.answer.value,
         )
         if outcome.answer is ControlAnswer.FINISHED:
-            self._count_cancelled(dry_run=outcome.dry_run)
+            count_cancelled(self._meters, dry_run=outcome.dry_run)
         if failure is None:
             self._on_wish()
-        await self._answers.control(message, outcome.common, parsed.command, failure)
-
-    def _count_cancelled(self, *, dry_run: bool) -> None:
-        """It waited, and no run will count it."""
-        if dry_run:
-            self._meters.dry_run_finished(DeploymentState.CANCELLED)
-        else:
-            self._meters.deployment_finished(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, seconds=None)
+        await self._answers.control(message, outcome.common, parsed.command, failure, known=outcome.known)
 
     async def refuse_as_bug(self, message: IncomingMessage, error: Exception) -> None:
         """The last resort of the poison guard. Raises as ``handle`` does."""

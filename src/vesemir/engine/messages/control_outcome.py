@@ -38,6 +38,11 @@ class ControlOutcome:
     failure: Failure | None
     dry_run: bool = False
 
+    @property
+    def known(self) -> bool:
+        """False: a cancel is kept until its deploy event comes."""
+        return self.answer is not ControlAnswer.KEPT
+
 
 async def outcome_of(
     store: ControlStore, request: ControlRequest, asker: Asker, *, policy: Policy, redact: Callable[[str], str]
@@ -66,14 +71,15 @@ async def outcome_of(
 
 
 def answer_body(
-    instance: str, common: CommonFields, command: str | None, why: Refusal | Failure | None
+    instance: str, common: CommonFields, command: str | None, why: Refusal | Failure | None, *, known: bool = True
 ) -> dict[str, Any]:
-    """``control.accepted``, or ``control.rejected`` with the reason."""
+    """``control.accepted`` with ``known``, or ``control.rejected`` with the reason."""
     name = "control.rejected" if why else "control.accepted"
     failure: Mapping[str, Any] | None = None
     if why is not None:
         failure = why.failure_json() if isinstance(why, Refusal) else why.as_json()
-    return answer_fields(name, common, instance=instance) | {"command": command, "failure": failure}
+    body = answer_fields(name, common, instance=instance) | {"command": command, "failure": failure}
+    return body if why else body | {"known": known}
 
 
 def answer_fields(event: str, common: CommonFields, *, instance: str) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def _failure(answer: ControlAnswer, request: ControlRequest, forbidden: Sequence
             why = some_of([f"{problem.field} {problem.message}" for problem in forbidden])
             text = f"{request.command} of deployment {request.deployment_id} is not permitted: {why}"
             return Failure(FailureCode.CONTROL_FORBIDDEN, text)
-        case ControlAnswer.ACCEPTED | ControlAnswer.FINISHED:
+        case ControlAnswer.ACCEPTED | ControlAnswer.FINISHED | ControlAnswer.KEPT:
             return None
         case _:
             assert_never(answer)

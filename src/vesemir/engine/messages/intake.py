@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
 from vesemir.domain.audit import AuditEntry, digest_of
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.problem import Problem
@@ -28,7 +29,8 @@ from vesemir.engine.ports.observe import IntakeOutcome, Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.recipes import Recipes
 from vesemir.engine.ports.records import Destination, NewDeployment
-from vesemir.engine.ports.store import AcceptKind, Store
+from vesemir.engine.ports.store import AcceptKind, ControlCommand, Store
+from vesemir.engine.upkeep.early_cancels import count_cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,14 +173,17 @@ class Intake:
             await self._refuse(message, refused, judged)
             return
         reach(Failpoint.BEFORE_INSERT)
-        kind = await self._store.accept(self._new(judged, message), _destination(message))
+        kind = await self._store.accept(self._new(judged, message), _destination(message), permits=self._permits)
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
         if kind in _CONFLICTS:
             await self._refuse(message, _conflict(request, kind), judged)
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
             await self._answers.result_again(message, result)
-        self._meters.event_received(IntakeOutcome.ACCEPTED if kind is AcceptKind.ACCEPTED else IntakeOutcome.REPEATED)
+        if kind is AcceptKind.CANCELLED:
+            count_cancelled(self._meters, dry_run=request.dry_run)
+        new = kind in {AcceptKind.ACCEPTED, AcceptKind.CANCELLED}
+        self._meters.event_received(IntakeOutcome.ACCEPTED if new else IntakeOutcome.REPEATED)
         self._log.info(
             "{kind}: {version} of {application} in {environment}, recipe {recipe}",
             kind=kind.value,
@@ -189,6 +194,9 @@ class Intake:
             deployment_id=request.deployment_id,
         )
         self._on_accepted()
+
+    def _permits(self, cancel: ControlCommand, deployment: ControlledDeployment) -> bool:
+        return self._rules.policies.current.permits_early_cancel(deployment, cancel.asker)
 
     async def refuse_as_bug(self, message: IncomingMessage, error: Exception) -> None:
         """The last resort of the poison guard. Raises as ``handle`` does."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vesemir.domain.audit import AuditEntry
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.failure import Failure
 from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.states import DeploymentState, TargetState
@@ -60,6 +61,17 @@ class NewDeployment:
             version=self.version,
             policy=self.policy_digest,
             recipe=self.recipe_digest,
+        )
+
+    @property
+    def controlled(self) -> ControlledDeployment:
+        """As a control message finds it."""
+        return ControlledDeployment(
+            self.application,
+            self.environment,
+            self.version,
+            bool(self.request.get("dry_run")),
+            requester=self.asker.identity,
         )
 
 

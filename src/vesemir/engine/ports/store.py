@@ -15,7 +15,7 @@ from vesemir.domain.control import CommandName, ControlDecision, ControlledDeplo
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
-from vesemir.domain.identity import UNPROVED, Asker
+from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
@@ -52,6 +52,7 @@ class WrongRecordError(StoreAwayError):
 class AcceptKind(StrEnum):
     """``CLEANED``: it ended long ago, and of its record only the result is left (``kept_result``).
 
+    ``CANCELLED``: it was accepted, and has ended as cancelled: a cancel had come before it.
     ``BEFORE_RESTORE``: the record was restored from a backup, does not know the id, and the event is older or does not
     say when it was sent: the lost record may have run it. Nothing was changed.
     """
@@ -61,6 +62,7 @@ class AcceptKind(StrEnum):
     CLEANED = "repeated after the clean-up"
     CONFLICT = "conflict"
     BEFORE_RESTORE = "sent before the record was restored"
+    CANCELLED = "accepted and cancelled at once: its cancel came before it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,12 @@ class DrainedServer:
     balancers: tuple[Target, ...]
 
 
+EARLY_SECONDS = 24 * 3600.0
+"""How long a cancel is kept that came before its deploy event."""
+
+EARLY_CANCELS = 1000
+"""So many are kept of one identity; more are answered as any command about what is not known."""
+
 Permits = Callable[[ControlledDeployment], bool]
 """Whether a command may be given about a deployment; called within a transaction, so it only decides."""
 
@@ -108,11 +116,12 @@ def permits_all(_deployment: ControlledDeployment) -> bool:
 
 class ControlAnswer(StrEnum):
     """``FINISHED``: a waiting deployment was cancelled at once. ``NOT_RUNNING``: it has ended, or cannot be paused.
-    ``FORBIDDEN``: who asked may not; nothing was changed."""
+    ``FORBIDDEN``: who asked may not; nothing was changed. ``KEPT``: a cancel waits for its deploy event."""
 
     ACCEPTED = "accepted"
     FINISHED = "finished"
     UNKNOWN = "unknown"
+    KEPT = "kept"
     NOT_RUNNING = "not_running"
     FORBIDDEN = "forbidden"
 
@@ -159,6 +168,14 @@ class ControlCommand:
     @property
     def wish(self) -> Wish:
         return Wish(self.requested_by, self.reason, self.asker.identity)
+
+
+PermitsEarly = Callable[[ControlCommand, ControlledDeployment], bool]
+"""Whether a cancel may be given that came before its deploy event; called within a transaction."""
+
+
+def permits_early(_command: ControlCommand, _deployment: ControlledDeployment) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,14 +291,28 @@ class Outbox(Protocol):
         ...
 
 
-class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, Protocol):
+class EarlyCancelTable(Protocol):
+    async def overlooked_cancels(self, deployment_id: str | None = None) -> Sequence[ControlCommand]:
+        """Kept cancels of deployments that are there, of one or of any: an instance of a release that does not look
+        for them has accepted them."""
+        ...
+
+    async def forget_cancels(self, deployment_id: str, identity: Identity | None) -> None:
+        """That of one identity was judged."""
+        ...
+
+
+class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, EarlyCancelTable, Protocol):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
-    async def accept(self, new: NewDeployment, destination: Destination | None) -> AcceptKind:
+    async def accept(
+        self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
+    ) -> AcceptKind:
         """One transaction: lock the lane, insert with the next arrival, ``deployment.accepted`` and the destinations.
 
         A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a
         new destination starts at 0. The topic exchange is a destination of every deployment from the beginning.
+        A kept cancel that ``permits`` permits ends it in the same transaction.
         """
         ...
 
@@ -296,7 +327,8 @@ class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, Protocol):
     async def control(
         self, command: ControlCommand, *, permits: Permits = permits_all
     ) -> tuple[ControlAnswer, ControlledDeployment | None]:
-        """Set a wish and notify; a waiting deployment that is cancelled is finished here, with its events.
+        """Set a wish and notify; a waiting deployment that is cancelled is finished here, with its events. A cancel of
+        an id that was never accepted is kept for it.
 
         ``permits`` is asked in the same transaction, with the deployment as it is then: what it waits for may change.
         """

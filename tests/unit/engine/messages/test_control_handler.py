@@ -85,10 +85,16 @@ async def test_what_has_ended_cannot_be_paused(desk: Desk) -> None:
 
 
 async def test_a_deployment_that_is_not_known_may_come_yet(desk: Desk) -> None:
-    answer = await desk.say("cancel", "d9")
+    answer = await desk.say("pause", "d9")
     assert (answer["failure"]["code"], answer["deployment_id"]) == ("control.unknown_deployment", "d9")
     assert "try again" in answer["failure"]["message"]
     assert answer["application"] is None
+
+
+async def test_a_cancel_of_what_is_not_known_is_kept_and_says_so(desk: Desk) -> None:
+    answer = await desk.say("cancel", "d9")
+    assert (answer["event"], answer["known"], answer["application"]) == ("control.accepted", False, None)
+    assert (await desk.say("cancel"))["known"] is True
 
 
 @pytest.mark.parametrize("body", [b"{", b" " * 1001, b'{"schema": "vesemir.control/1", "command": "explode"}'])
@@ -156,7 +162,8 @@ async def test_an_approval_is_not_its_requesters(desk: Desk) -> None:
 
 async def test_an_unknown_deployment_is_unknown_to_everybody(desk: Desk) -> None:
     desk.world.rules.current = SRE_ONLY
-    assert (await desk.say("cancel", "d9"))["failure"]["code"] == "control.unknown_deployment"
+    assert (await desk.say("pause", "d9"))["failure"]["code"] == "control.unknown_deployment"
+    assert (await desk.say("cancel", "d9"))["known"] is False, "its right is judged when the deploy event comes"
 
 
 async def test_commands_and_their_refusals_are_in_the_audit(desk: Desk) -> None:

@@ -26,7 +26,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
     # Deploy event
     NotYet(6, "A rollout `succeeded` if and only if"),
-    NotYet(5, "or `group`, a value of `order_by`"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),
     NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),
     NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),

@@ -104,7 +104,7 @@ class EventOptions:
         Text, typer.Option("--order-by", metavar="ATTRIBUTE", help="No batch mixes its values, a zone's for instance.")
     ] = None
     approve_after: Annotated[
-        Text, typer.Option("--approve-after", metavar="canary|batch", help="Pause there until a resume.")
+        Text, typer.Option("--approve-after", metavar="canary|batch|group", help="Pause there until a resume.")
     ] = None
     min_targets: Annotated[
         int | None, typer.Option("--min-targets", metavar="N", help="Fewer found targets are an error.")

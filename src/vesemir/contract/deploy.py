@@ -132,7 +132,9 @@ class RolloutPart(Message):
     )
     mode: Literal["batch", "window"] = Field(default="batch", description='"batch" or "window"')
     order_by: Line | None = Field(default=None, description=f"the name of an inventory attribute, {LINE_SAYS}")
-    approve_after: Literal["canary", "batch"] | None = Field(default=None, description='"canary" or "batch"')
+    approve_after: Literal["canary", "batch", "group"] | None = Field(
+        default=None, description='"canary", "batch" or "group"'
+    )
     min_targets: int = Field(default=1, ge=1, description="a whole number from 1")
     analysis: AnalysisPart | None = Field(
         default=None, description="an object with min_requests, hold_seconds, max_error_ratio"

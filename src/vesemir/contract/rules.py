@@ -66,3 +66,5 @@ def _rollout(rollout: RolloutPart, haproxy: HaproxyPart | None) -> Iterator[Prob
         yield Problem("rollout.analysis", "needs a canary, which it judges: set rollout.canary or leave it out")
     if rollout.approve_after == "canary" and not has_canary:
         yield Problem("rollout.approve_after", 'needs a canary to wait after: set rollout.canary, or use "batch"')
+    if rollout.approve_after == "group" and rollout.order_by is None:
+        yield Problem("rollout.approve_after", 'needs groups to wait between: set rollout.order_by, or use "batch"')

@@ -69,7 +69,7 @@ class Rollout:
     on_failure: Literal["stop", "rollback", "continue"] = "stop"
     mode: Literal["batch", "window"] = "batch"
     order_by: str | None = None
-    approve_after: Literal["canary", "batch"] | None = None
+    approve_after: Literal["canary", "batch", "group"] | None = None
     min_targets: int = 1
     analysis: Analysis | None = None
     prepare: Literal["target", "all"] = "target"

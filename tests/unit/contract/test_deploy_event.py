@@ -248,6 +248,7 @@ def test_an_unknown_field_is_refused_and_the_nearest_named(
         ({"haproxy": ABSENT, "rollout": {"canary": 1, "analysis": {}}}, "rollout.analysis"),
         ({"rollout": {"analysis": {}}}, "rollout.analysis"),
         ({"rollout": {"canary": "0%", "approve_after": "canary"}}, "rollout.approve_after"),
+        ({"rollout": {"approve_after": "group"}, "haproxy": ABSENT}, "rollout.approve_after"),
         ({"haproxy__targets": {}}, "haproxy.targets"),
         ({"haproxy__backend": ["shop", "admin", "shop"]}, "haproxy.backend[2]"),
     ],

@@ -45,6 +45,8 @@ class BatchGate:
                 return True
             case "canary":
                 return before.canary and not batch.canary
+            case "group":
+                return before.group != batch.group
             case _:
                 return False
 

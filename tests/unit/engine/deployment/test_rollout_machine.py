@@ -35,7 +35,7 @@ ROLLOUTS = st.fixed_dictionaries(
         "on_failure": st.sampled_from(["stop", "rollback", "continue"]),
         "mode": st.sampled_from(["batch", "window"]),
         "pause_seconds": st.sampled_from([0, 0, 5]),
-        "approve_after": st.sampled_from([None, None, "batch"]),
+        "approve_after": st.sampled_from([None, None, "batch", "group"]),
         "order_by": st.sampled_from([None, "zone"]),
         "min_healthy_seconds": st.sampled_from([0, 0, 3]),
         "prepare": st.sampled_from([None, "all"]),

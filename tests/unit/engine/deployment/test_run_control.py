@@ -78,6 +78,29 @@ async def test_each_batch_can_need_its_approval() -> None:
         assert (await world.result())["status"] == "succeeded"
 
 
+@pytest.mark.parametrize("mode", ["batch", "window"])
+@pytest.mark.parametrize("kill", [False, True])
+async def test_each_value_of_order_by_can_need_its_approval(mode: str, *, kill: bool) -> None:
+    """Within a value nothing is asked for; the one who takes over waits before the same one."""
+    async with World(5, zones=3) as world:
+        world.instance()
+        rollout = {"canary": 1, "mode": mode, "order_by": "zone", "approve_after": "group"}
+        await world.accept(rollout=rollout, timeouts={"deployment": 60})
+        for number, done in ((1, 1), (2, 3)):
+            await world.told_of("deployment.paused", count=number)
+            if kill:
+                world.instances[-1].kill()
+                world.instance()
+                await world.told_of("deployment.taken_over", count=number)
+            await asyncio.sleep(500)
+            assert len(world.told("target.started")) == done
+            await world.control("resume")
+        assert (await world.result())["status"] == "succeeded"
+        assert len(world.told("deployment.paused")) == 2
+        zones = [each["target"] for each in world.told("target.started")]
+        assert zones == ["web3", "web1", "web4", "web2", "web5"]
+
+
 async def test_a_pause_while_an_approval_is_waited_for_needs_its_own_resume() -> None:
     async with one_instance(2) as world:
         await world.accept(rollout={"approve_after": "batch"})

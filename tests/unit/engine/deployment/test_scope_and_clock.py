@@ -177,7 +177,7 @@ PLAN = Plan(
     (
         Batch(1, ("a",), canary=True, group=0),
         Batch(2, ("b",), canary=False, group=0),
-        Batch(3, ("c",), canary=False, group=0),
+        Batch(3, ("c",), canary=False, group=1),
     ),
     concurrency=1,
     max_failures=0,
@@ -185,7 +185,13 @@ PLAN = Plan(
 
 
 @pytest.mark.parametrize(
-    ("approve_after", "needed"), [("batch", [True, True]), ("canary", [True, False]), (None, [False, False])]
+    ("approve_after", "needed"),
+    [
+        ("batch", [True, True]),
+        ("canary", [True, False]),
+        ("group", [False, True]),
+        (None, [False, False]),
+    ],
 )
 async def test_which_batches_need_an_approval(approve_after: str | None, needed: list[bool]) -> None:
     gate = BatchGate(Rollout(approve_after=approve_after), PLAN, on_change=lambda: None)  # type: ignore[arg-type]

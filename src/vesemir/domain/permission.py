@@ -46,6 +46,17 @@ EVERYWHERE = PermissionScope()
 
 
 @dataclass(frozen=True, slots=True)
+class OnceHost:
+    """A host that a run-once step names: by its name, or as the first of a group of the inventory."""
+
+    name: str
+    group: str | None = None
+
+    def __str__(self) -> str:
+        return self.name if self.group is None else f"{self.name} (the first of {self.group})"
+
+
+@dataclass(frozen=True, slots=True)
 class ChefPermission:
     """Which Chef nodes may be selected. What a search names narrows it, so one allowed name of it is enough.
 
@@ -103,6 +114,12 @@ class TargetPermission:
             case _:
                 yield "", f"must be selected by {' or '.join(self._forms())}"
 
+    def has(self, host: OnceHost) -> bool:
+        """Whether a request could name it among its targets."""
+        if self.hosts is not None and self.hosts.has(host.name):
+            return True
+        return self.groups is not None and self.groups.has(host.group)
+
     def _forms(self) -> Iterator[str]:
         if self.hosts is not None:
             yield "hosts"
@@ -123,7 +140,8 @@ class Permission:
     """An ``[[allow]]``. What is None is not asked about.
 
     ``traffic`` False: no traffic may be moved at all. ``servers`` may be moved beside those that have the name of a
-    target of the request: with nothing but a backend's name a request could take out servers of others.
+    target of the request: with nothing but a backend's name a request could take out servers of others. ``once_hosts``
+    are hosts for run-once steps beside those that ``targets`` allows.
     """
 
     name: str
@@ -138,6 +156,8 @@ class Permission:
     servers: Names | None = None
     balancers: TargetPermission | None = None
     contact: str = ""
+    groups: Names | None = None
+    once_hosts: Names | None = None
 
     @property
     def is_open_to_all_backends(self) -> bool:
@@ -148,6 +168,8 @@ class Permission:
         """Everything of the request that this does not allow."""
         if self.users is not None and not self.users.has(asker):
             yield Problem("user_id", f"must be one of: {self.users}")
+        if self.groups is not None and not any(map(self.groups.has, asker.groups)):
+            yield Problem("groups", f"must have one of: {self.groups}")
         for field, allowed, given in (
             ("team", self.teams, request.team),
             ("requested_by", self.requesters, request.requested_by),
@@ -184,6 +206,16 @@ class Permission:
         servers = (request.haproxy.server_of(name) for name in names)
         wrong = next((server for server in servers if self.servers is None or not self.servers.has(server)), None)
         return None if wrong is None else self._wrong_server(f", and would be {wrong}")
+
+    def refuses_once(self, host: OnceHost) -> Problem | None:
+        """Whether a run-once step may not run there."""
+        allowed = self.targets is None or self.targets.has(host)
+        if allowed or (self.once_hosts is not None and self.once_hosts.has(host.name)):
+            return None
+        listed = "" if self.once_hosts is None else f" ({self.once_hosts})"
+        return Problem(
+            "recipe", f"runs a step once on {host}, which must be of the rule's targets or once_hosts{listed}"
+        )
 
     def _may_move(self, server: str) -> bool:
         if server == OWN_SERVER:

@@ -4,7 +4,7 @@ A request is judged when it comes and again when it is about to start, because t
 then. What has begun is never judged again: a rollout that was half done is no safer than one that ends.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 
@@ -13,8 +13,10 @@ from vesemir.domain.control_permission import ControlPermission
 from vesemir.domain.freeze import Window, frozen_until
 from vesemir.domain.identity import NO_PERSONS, Asker, IdentityNames, Persons
 from vesemir.domain.names import Names
-from vesemir.domain.permission import EVERYWHERE, Permission, PermissionScope
+from vesemir.domain.permission import EVERYWHERE, HasLane, OnceHost, Permission, PermissionScope
 from vesemir.domain.problem import Problem
+from vesemir.domain.promotion import Promotion, Success
+from vesemir.domain.quota import HeldQuota, Quota, QuotaKind
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.selector import HostSelector
 from vesemir.domain.share import Share
@@ -45,6 +47,7 @@ class Freeze:
     except_requesters: Names | None = None
     reason: str = ""
     contact: str = ""
+    except_groups: Names | None = None
 
     def problem(self, request: DeployRequest, asker: Asker, now: float) -> Problem | None:
         if request.dry_run or not self.scope.covers(request) or self._excepted(request, asker):
@@ -57,6 +60,8 @@ class Freeze:
 
     def _excepted(self, request: DeployRequest, asker: Asker) -> bool:
         if self.except_users is not None and self.except_users.has(asker):
+            return True
+        if self.except_groups is not None and any(map(self.except_groups.has, asker.groups)):
             return True
         return any(
             names is not None and names.has(given)
@@ -134,8 +139,8 @@ def _given(request: DeployRequest, asker: Asker, field: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Policy:
     """All of it. Without any permission everything is allowed; with one, what none covers is refused, unless
-    ``allow_otherwise``. Every freeze and every limit that covers a request holds. Without any ``controls`` everybody
-    may give every command; with one, whoever one that covers it permits."""
+    ``allow_otherwise``. Every freeze, limit, promotion and quota that covers a request holds. Without any ``controls``
+    everybody may give every command; with one, whoever one that covers it permits."""
 
     permissions: tuple[Permission, ...] = ()
     freezes: tuple[Freeze, ...] = ()
@@ -144,6 +149,8 @@ class Policy:
     contact: str = ""
     persons: Persons = NO_PERSONS
     controls: tuple[ControlPermission, ...] = ()
+    promotions: tuple[Promotion, ...] = ()
+    quotas: tuple[Quota, ...] = ()
     digest: str | None = attribute(default=None, compare=False)
     """SHA-256 of the file's text; None without a file."""
 
@@ -186,7 +193,37 @@ class Policy:
             for limit in self._limits(request)
             for problem in limit.problems_with(request, len(names))
         ]
-        return [*self._wrong_servers(request, self.persons.recognise(asker), names), *limited]
+        wrong = self._unless_one_allows(request, asker, lambda each: [each.refuses_servers(request, names)])
+        return [*wrong, *limited]
+
+    def judge_once_hosts(self, request: DeployRequest, asker: Asker, hosts: Sequence[OnceHost]) -> list[Problem]:
+        """The hosts that a recipe's run-once steps name, known when the request comes: one of the rules that allow the
+        rest must allow them. Hosts that are targets need no judging."""
+        return list(self._unless_one_allows(request, asker, lambda each: map(each.refuses_once, hosts)))
+
+    def promotions_of(self, request: DeployRequest) -> list[Promotion]:
+        """Those that hold for it. Where there are any, the record is asked for the successes of its version."""
+        return [each for each in self.promotions if each.covers(request)]
+
+    def judge_promotion(self, request: DeployRequest, successes: Sequence[Success]) -> list[Problem]:
+        """What must have succeeded elsewhere and has not."""
+        missing = ((each, each.problem(request, successes)) for each in self.promotions_of(request))
+        return [self._wording(problem, f"promote {each.name}", each.contact) for each, problem in missing if problem]
+
+    def waiting_quotas(self, request: HasLane, asker: Asker) -> tuple[HeldQuota, ...]:
+        """How many may wait, by every ``max_waiting`` that it counts for: judged by the record, which counts."""
+        return tuple(self._held_quotas(request, asker, "waiting"))
+
+    def running_quotas(self, request: HasLane, asker: Asker) -> tuple[HeldQuota, ...]:
+        """How many may run at once, by every ``max_running`` that it counts for: the claim's to hold."""
+        return tuple(self._held_quotas(request, asker, "running"))
+
+    def _held_quotas(self, request: HasLane, asker: Asker, what: QuotaKind) -> Iterator[HeldQuota]:
+        asker = self.persons.recognise(asker)
+        for quota in self.quotas:
+            held = quota.held_by(request, asker, what=what, ask=self._ask(quota.contact))
+            if held is not None:
+                yield held
 
     def judge_control(self, command: CommandName, deployment: ControlledDeployment, asker: Asker) -> list[Problem]:
         """Everything that the rules have against a command; empty when it is permitted."""
@@ -208,13 +245,19 @@ class Policy:
         """A cancel that came before its deploy event, judged when that comes. The record written directly is not."""
         return asker.way == "record" or not self.judge_control("cancel", deployment, asker)
 
-    def _wrong_servers(self, request: DeployRequest, asker: Asker, names: Sequence[str]) -> Iterator[Problem]:
-        """One of the rules that allow the rest must allow the servers."""
+    def _unless_one_allows(
+        self,
+        request: DeployRequest,
+        asker: Asker,
+        refuses: Callable[[Permission], Iterable[Problem | None]],
+    ) -> Iterator[Problem]:
+        """One of the rules that allow the rest must allow this too."""
+        asker = self.persons.recognise(asker)
         fitting = [each for each in self._covering(request) if not any(each.problems(request, asker))]
-        found = [(each, each.refuses_servers(request, names)) for each in fitting]
-        if all(problem for _, problem in found):
-            for permission, problem in found:
-                if problem:
+        found = [(each, [problem for problem in refuses(each) if problem]) for each in fitting]
+        if all(problems for _, problems in found):
+            for permission, problems in found:
+                for problem in problems:
                     yield self._wording(problem, f"allow {permission.name}", permission.contact)
 
     def _covering(self, request: DeployRequest) -> list[Permission]:
@@ -240,8 +283,10 @@ class Policy:
                 yield self._wording(wording, f"allow {permission.name}", permission.contact)
 
     def _wording(self, problem: Problem, rule: str, contact: str) -> Problem:
-        ask = contact or self.contact or "whoever keeps the policy"
-        return replace(problem, message=f"{problem.message} [{rule}]; ask {ask}")
+        return replace(problem, message=f"{problem.message} [{rule}]; ask {self._ask(contact)}")
+
+    def _ask(self, contact: str) -> str:
+        return contact or self.contact or "whoever keeps the policy"
 
 
 ALLOW_ALL = Policy()

@@ -1,5 +1,6 @@
 """What a policy file may hold, in the words of the file. An unknown key is an error: a typo must not open a door."""
 
+import re
 from datetime import date, datetime, time
 from typing import Annotated, Any, Literal
 
@@ -39,6 +40,23 @@ Moment = Annotated[Any, BeforeValidator(_moment)]
 ShareValue = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(?:0|[1-9][0-9]?|100)%$")], BeforeValidator(_share)
 ]
+
+
+_SOAK = re.compile(r"(0|[1-9][0-9]{0,6})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SOAK = 365 * 86400
+
+
+def _soak(value: object) -> object:
+    """In seconds."""
+    if isinstance(value, str) and (found := _SOAK.fullmatch(value)):
+        value = int(found[1]) * _SECONDS[found[2]]
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LONGEST_SOAK:
+        raise ValueError('must be a whole number of seconds, or "90m", "2h", "7d", up to a year')
+    return value
+
+
+Soak = Annotated[int, BeforeValidator(_soak)]
 
 
 class ScopeTable(_PolicyTomlTable):
@@ -83,15 +101,20 @@ def _traffic(value: object) -> object:
 
 class AllowTable(ScopeTable):
     users: NameList | None = None
+    identities: NameList | None = None
+    groups: NameList | None = None
     teams: NameList | None = None
     requesters: NameList | None = None
     recipes: NameList | None = None
     targets: TargetsTable | None = None
     haproxy: Annotated[HaproxyTable | None, BeforeValidator(_traffic)] = None
+    once_hosts: NameList | None = None
 
 
 class ExceptTable(_PolicyTomlTable):
     users: NameList | None = None
+    identities: NameList | None = None
+    groups: NameList | None = None
     teams: NameList | None = None
     requesters: NameList | None = None
 
@@ -114,6 +137,15 @@ class LimitTable(ScopeTable):
     min_available: ShareValue | None = None
     require: list[Literal[REQUIRABLE]] = []  # type: ignore[valid-type] # a tuple of texts, which mypy cannot unfold
     on_failure: list[Literal["stop", "rollback", "continue"]] = []
+    per: Literal["identity", "application"] | None = None
+    max_waiting: int | None = Field(default=None, ge=1)
+    max_running: int | None = Field(default=None, ge=1)
+
+
+class PromoteTable(ScopeTable):
+    require_success_in: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    soak: Soak = 0
+    same_artifact: bool = True
 
 
 class ControlTable(ScopeTable):
@@ -135,5 +167,6 @@ class PolicyTable(_PolicyTomlTable):
     allow: list[AllowTable] = []
     freeze: list[FreezeTable] = []
     limit: list[LimitTable] = []
+    promote: list[PromoteTable] = []
     identity: list[IdentityTable] = []
     control: list[ControlTable] = []

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, time, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -10,12 +11,14 @@ from vesemir.adapters.policy.models import (
     AllowTable,
     ChefTable,
     ControlTable,
+    ExceptTable,
     FreezeTable,
     HaproxyTable,
     IdentityTable,
     LimitTable,
     NoTrafficTable,
     PolicyTable,
+    PromoteTable,
     ScopeTable,
     TargetsTable,
 )
@@ -26,6 +29,8 @@ from vesemir.domain.identity import Identity, IdentityNames, Person, Persons, ki
 from vesemir.domain.names import Names
 from vesemir.domain.permission import ChefPermission, Permission, PermissionScope, TargetPermission
 from vesemir.domain.policy import Freeze, Limit, Policy
+from vesemir.domain.promotion import Promotion
+from vesemir.domain.quota import Quota
 from vesemir.domain.share import Share
 
 Path = tuple[str | int, ...]
@@ -55,18 +60,51 @@ class PolicyBuilder:
             ("allow", table.allow),
             ("freeze", table.freeze),
             ("limit", table.limit),
+            ("promote", table.promote),
             ("control", table.control),
         ):
             self._check_names(kind, rules)
         return Policy(
-            permissions=tuple(_permission(each) for each in table.allow),
+            permissions=tuple(self._permission(("allow", index), each) for index, each in enumerate(table.allow)),
             freezes=tuple(self._freeze(("freeze", index), each) for index, each in enumerate(table.freeze)),
             limits=tuple(_limit(each) for each in table.limit),
             allow_otherwise=table.otherwise == "allow",
             contact=table.contact,
             persons=self._persons(table.identity),
             controls=tuple(self._control(("control", index), each) for index, each in enumerate(table.control)),
+            promotions=tuple(self._promotion(("promote", index), each) for index, each in enumerate(table.promote)),
+            quotas=tuple(self._quotas(table.limit)),
         )
+
+    def _permission(self, path: Path, table: AllowTable) -> Permission:
+        return replace(_permission(table), users=self._users(path, table))
+
+    def _users(self, path: Path, table: AllowTable | ExceptTable) -> IdentityNames | None:
+        if table.users is not None and table.identities is not None:
+            self.problems.append(((*path, "identities"), "is another name of users: give one of the two"))
+        return _identities(table.users if table.identities is None else table.identities)
+
+    def _promotion(self, path: Path, table: PromoteTable) -> Promotion:
+        if table.environments == [table.require_success_in]:
+            text = "is the environment that the rule is about: name the one that comes before it"
+            self.problems.append(((*path, "require_success_in"), text))
+        return Promotion(
+            name=table.name,
+            require_success_in=table.require_success_in,
+            scope=_scope(table),
+            soak=table.soak,
+            same_artifact=table.same_artifact,
+            contact=table.contact,
+        )
+
+    def _quotas(self, tables: Sequence[LimitTable]) -> Iterator[Quota]:
+        for index, table in enumerate(tables):
+            if table.max_waiting is not None or table.max_running is not None:
+                most = table.max_waiting, table.max_running
+                yield Quota(table.name, _scope(table), table.per or "identity", *most, contact=table.contact)
+            elif table.per is not None:
+                text = "says whose deployments max_waiting and max_running count: give one of them, or leave it out"
+                self.problems.append((("limit", index, "per"), text))
 
     def _control(self, path: Path, table: ControlTable) -> ControlPermission:
         if table.not_requester and table.commands is not None and "resume" not in table.commands:
@@ -115,7 +153,8 @@ class PolicyBuilder:
             name=table.name,
             windows=windows,
             scope=_scope(table),
-            except_users=_identities(table.exceptions.users),
+            except_users=self._users((*path, "except"), table.exceptions),
+            except_groups=_names(table.exceptions.groups),
             except_teams=_names(table.exceptions.teams),
             except_requesters=_names(table.exceptions.requesters),
             reason=table.reason,
@@ -215,7 +254,7 @@ def _permission(table: AllowTable) -> Permission:
     return Permission(
         name=table.name,
         scope=_scope(table),
-        users=_identities(table.users),
+        groups=_names(table.groups),
         teams=_names(table.teams),
         requesters=_names(table.requesters),
         recipes=_names(table.recipes),
@@ -225,6 +264,7 @@ def _permission(table: AllowTable) -> Permission:
         servers=_names(haproxy.servers),
         balancers=_targets(haproxy.targets),
         contact=table.contact,
+        once_hosts=_names(table.once_hosts),
     )
 
 

@@ -77,7 +77,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(
         5,
         "`request.expired` `request.unauthenticated`",
-        ("request.expired", "request.too_many_waiting", "lane.locked", "promotion.missing"),
+        ("request.expired", "lane.locked"),
     ),
     NotYet(7, "`request.unauthenticated` `request.too_many_waiting`", ("request.unauthenticated",)),
     # 4. HTTP

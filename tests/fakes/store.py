@@ -22,6 +22,7 @@ from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.identity import Identity
+from vesemir.domain.promotion import Success
 from vesemir.domain.request import EVERY_BACKEND
 from vesemir.domain.states import (
     FINAL,
@@ -226,6 +227,20 @@ class FakeStore(FakeOutbox):
     async def known(self, deployment_id: str) -> KnownRequest | None:
         await self.turn()
         return self.record.known.get(deployment_id)
+
+    async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]:
+        now = await self.turn()
+        first: dict[tuple[str, str | None], Success] = {}
+        rows = [row for row in self.record.rows.values() if row.state is DeploymentState.SUCCEEDED]
+        for row in sorted(rows, key=lambda each: each.finished_at or 0):
+            new, request = row.new, row.new.request
+            if (new.application, new.version) != (application, version) or request.get("dry_run"):
+                continue
+            if new.environment in environments:
+                artifact = request.get("parameters", {}).get("artifact_sha256")
+                found = Success(new.environment, new.deployment_id, now - (row.finished_at or 0), artifact)
+                first.setdefault((new.environment, artifact), found)
+        return list(first.values())
 
     def _repeat(self, new: NewDeployment, destination: Destination | None, now: float) -> AcceptKind:
         if self.record.known[new.deployment_id].body_hash != new.body_hash:

@@ -74,10 +74,13 @@ class FoundPlan:
     batches: Sequence[Sequence[str]]
     targets: Sequence[PlannedHost]
     load_balancers: Sequence[str]
+    promotion: Sequence[str] = ()
 
     @classmethod
     def of_json(cls, plan: Json) -> "FoundPlan":
-        return cls(plan["batches"], [PlannedHost.of_json(each) for each in plan["targets"]], plan["load_balancers"])
+        """Plans of earlier releases have no ``promotion``."""
+        targets = [PlannedHost.of_json(each) for each in plan["targets"]]
+        return cls(plan["batches"], targets, plan["load_balancers"], plan.get("promotion", ()))
 
 
 @dataclass(frozen=True, slots=True)

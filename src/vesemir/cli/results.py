@@ -99,6 +99,8 @@ def sentence(finished: FinishedDeployment) -> str:
 
 def _rehearsed(finished: FinishedDeployment, took: str, reason: str) -> str:
     what, on = finished.what, count(finished.total, "target")
+    if finished.status == "succeeded" and finished.plan is not None and finished.plan.promotion:
+        return f"Only a missing promotion stands in the way of {what} on {on} (dry run, nothing was changed)."
     if finished.status == "succeeded":
         return f"Nothing stands in the way of {what} on {on} (dry run, nothing was changed)."
     return f"The dry run of {what} {finished.status.replace('_', ' ')} {took}, nothing was changed{reason}."
@@ -130,6 +132,8 @@ def plan_parts(plan: FoundPlan) -> Iterator[RenderableType]:
         yield text(f"Steps on {on}: {', '.join(steps)}")
     if plan.load_balancers:
         yield text(f"Load balancers: {', '.join(plan.load_balancers)}")
+    for missing in plan.promotion:
+        yield text(f"Would be refused for now [promotion.missing]: {missing}", "bold")
     yield from _without_traffic(ordered)
     for host in ordered:
         for what in host.unchecked:

@@ -269,6 +269,9 @@ class PlanBody(PublishedModel):
     batches: list[list[str]]
     targets: list[PlannedTarget]
     load_balancers: list[str]
+    promotion: list[str] = Field(
+        default_factory=list, description="what must succeed elsewhere first, or it would be promotion.missing"
+    )
 
 
 class DeploymentFinished(Event):

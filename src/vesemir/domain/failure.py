@@ -53,6 +53,8 @@ class FailureCode(StrEnum):
     CONTROL_NOT_RUNNING = "control.not_running"
     CONTROL_FORBIDDEN = "control.forbidden"
     INTERNAL_ERROR = "internal.error"
+    REQUEST_TOO_MANY_WAITING = "request.too_many_waiting"
+    PROMOTION_MISSING = "promotion.missing"
     SSH_JUMP_UNREACHABLE = "ssh.jump_unreachable"
 
     @property
@@ -120,6 +122,8 @@ _KINDS: Mapping[FailureCode, FailureKind] = {
     FailureCode.CONTROL_NOT_RUNNING: FailureKind.OTHER,
     FailureCode.CONTROL_FORBIDDEN: FailureKind.OTHER,
     FailureCode.INTERNAL_ERROR: FailureKind.OTHER,
+    FailureCode.REQUEST_TOO_MANY_WAITING: FailureKind.OTHER,
+    FailureCode.PROMOTION_MISSING: FailureKind.OTHER,
     FailureCode.SSH_JUMP_UNREACHABLE: FailureKind.CONNECTION,
 }
 

@@ -201,6 +201,14 @@ def test_plan_says_what_gets_no_traffic(
     assert [each for each in capsys.readouterr().out.splitlines() if "HAProxy already" in each] == lines
 
 
+def test_plan_says_what_must_succeed_elsewhere_first(invoke: Invoke, script: Any, event_file: Path) -> None:
+    plan = {**PLAN, "promotion": ["version has no success in staging: deploy it there"]}
+    script([ACCEPTED, finished(sequence=2, plan=plan)])
+    lines = invoke("plan", "--file", str(event_file), "--id", "d-1").stdout.splitlines()
+    assert "Would be refused for now [promotion.missing]: version has no success in staging: deploy it there" in lines
+    assert lines[-1].startswith("Only a missing promotion stands in the way of 2.0.0 of shop in production on 2 ")
+
+
 @pytest.mark.parametrize("command", ["cancel", "pause", "resume"])
 def test_control(invoke: Invoke, script: Any, command: str) -> None:
     made = script([{**event("control.accepted", 0, failure=None), "command": command}])

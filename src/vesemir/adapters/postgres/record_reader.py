@@ -21,6 +21,7 @@ from vesemir.adapters.postgres.views import (
 )
 from vesemir.domain.audit import AuditHead, AuditKind, AuditRow
 from vesemir.domain.doing import DOING_SECONDS, Doing
+from vesemir.domain.promotion import Success
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.ports.observe import Backlog, WaitsFor
@@ -76,6 +77,13 @@ class Reader:
                 before = await statements().waits_for.rows(connection, deployment_id=deployment_id)
         doing = None if row["owner"] is None else await self.doing_of(deployment_id)
         return deployment_of(row, before=before, targets=targets, destinations=destinations, doing=doing)
+
+    async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]:
+        async with self._database.connection() as connection:
+            rows = await statements().successes.rows(
+                connection, application=application, version=version, environments=list(environments)
+            )
+        return [Success(**row) for row in rows]
 
     async def audit_heads(self) -> Sequence[AuditHead]:
         async with self._database.connection() as connection:

@@ -20,6 +20,7 @@ from vesemir.engine.deployment.interruption import interruptible
 from vesemir.engine.deployment.prepare import PreparedDeployment
 from vesemir.engine.deployment.progress import StartedDeployment
 from vesemir.engine.deployment.rehearsal import Rehearsal
+from vesemir.engine.messages.promotions import missing_promotions
 from vesemir.engine.target.context import Deployment
 from vesemir.engine.target.row import Row
 from vesemir.engine.target.step_runner import steps_for
@@ -45,7 +46,9 @@ async def dry_run(started: StartedDeployment) -> Ending:
         looked = Looked()
         failure = await _rehearse(deployment, prepared, looked)
     state = DeploymentState.FAILED if failure else DeploymentState.SUCCEEDED
-    return Ending(state, failure, plan=_plan_body(deployment, prepared, looked))
+    missing = await missing_promotions(deployment.ports.policies.current, deployment.request, deployment.ports.store)
+    plan = _plan_body(deployment, prepared, looked)
+    return Ending(state, failure, plan={**plan, "promotion": [f"{each.field} {each.message}" for each in missing]})
 
 
 async def _rehearse(deployment: Deployment, prepared: PreparedDeployment, looked: Looked) -> Failure | None:

@@ -8,7 +8,7 @@ that raises (the database or the broker is away) has it come again, and all of i
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
 from vesemir.domain.audit import AuditEntry, digest_of
@@ -21,6 +21,7 @@ from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.engine.clock import wall_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.answers import Answers
+from vesemir.engine.messages.promotions import missing_promotions
 from vesemir.engine.messages.refusal_entry import refusal_entry
 from vesemir.engine.ownership.secret_parameters import Secrecy, is_placeholder
 from vesemir.engine.ports.broker import IncomingMessage
@@ -168,6 +169,7 @@ class Intake:
         if isinstance(judged, Refusal):
             await self._refuse(message, judged)
             return
+        judged = await self._promoted(judged)
         request = judged.parsed.request
         if judged.refusal is not None and (refused := await self._refused(judged, judged.refusal, message)) is not None:
             await self._refuse(message, refused, judged)
@@ -194,6 +196,15 @@ class Intake:
             deployment_id=request.deployment_id,
         )
         self._on_accepted()
+
+    async def _promoted(self, judged: Judged) -> Judged:
+        """Refused, if something must have succeeded elsewhere first. Asked of the record, so after all else."""
+        request = judged.parsed.request
+        if judged.refusal is not None or request.dry_run:
+            return judged
+        problems = await missing_promotions(self._rules.policies.current, request, self._store)
+        missing = _refuse(request, FailureCode.PROMOTION_MISSING, problems) if problems else None
+        return replace(judged, refusal=missing)
 
     def _permits(self, cancel: ControlCommand, deployment: ControlledDeployment) -> bool:
         return self._rules.policies.current.permits_early_cancel(deployment, cancel.asker)

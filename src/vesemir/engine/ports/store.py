@@ -16,6 +16,7 @@ from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.identity import UNPROVED, Asker, Identity
+from vesemir.domain.promotion import Success
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
@@ -302,7 +303,16 @@ class EarlyCancelTable(Protocol):
         ...
 
 
-class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, EarlyCancelTable, Protocol):
+class PolicyQuestions(Protocol):
+    """What the operator's rules ask of the record."""
+
+    async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]:
+        """What brought the version there, dry runs not counted; of each artifact in an environment the first. What was
+        cleaned up is not known any more."""
+        ...
+
+
+class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, EarlyCancelTable, PolicyQuestions, Protocol):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
     async def accept(

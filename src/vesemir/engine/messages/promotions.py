@@ -1,0 +1,31 @@
+"""Whether what must have succeeded elsewhere has (``[[promote]]``): the policy says what, the record knows.
+
+Intake refuses what is missing; a dry run tells it in its plan and goes on, so that a rollout can be looked at while its
+release still soaks in the environment before.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from vesemir.domain.policy import Policy
+from vesemir.domain.problem import Problem
+from vesemir.domain.promotion import Success
+from vesemir.domain.request import DeployRequest
+
+
+class SuccessStore(Protocol):
+    """The part of ``Store`` that knows."""
+
+    async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]: ...
+
+
+async def missing_promotions(
+    policy: Policy, request: DeployRequest, store: SuccessStore, *, break_glass: bool = False
+) -> list[Problem]:
+    """Empty where nothing is. The record is asked only where a rule holds. Raises ``StoreAwayError``."""
+    rules = policy.promotions_of(request)
+    if not rules or break_glass:
+        return []
+    environments = sorted({each.require_success_in for each in rules})
+    successes = await store.successes(request.application, request.version, environments)
+    return policy.judge_promotion(request, successes)

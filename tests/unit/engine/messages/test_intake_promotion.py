@@ -1,0 +1,77 @@
+"""What must have succeeded elsewhere first: refused at intake with what to do; a dry run tells it and goes on."""
+
+import pytest
+from tests.unit.engine.messages.mailbox import incoming
+from tests.unit.engine.messages.test_intake import Door, door
+from tests.unit.engine.world import one_instance
+
+from vesemir.domain.names import Names
+from vesemir.domain.permission import PermissionScope
+from vesemir.domain.policy import Policy
+from vesemir.domain.promotion import Promotion
+from vesemir.engine.ports.observe import IntakeOutcome
+from vesemir.engine.ports.store import StoreAwayError
+
+__all__ = ["door"]
+
+STAGED = Policy(promotions=(Promotion("staged", "staging", PermissionScope(environments=Names(("production",)))),))
+
+
+async def test_a_version_that_succeeded_nowhere_is_refused_and_says_what_to_do(door: Door) -> None:
+    door.world.rules.current = STAGED
+    await door.intake.handle(incoming(door.event()))
+    (answer,) = door.answered()
+    assert answer["failure"]["code"] == "promotion.missing"
+    (detail,) = answer["failure"]["details"]
+    assert detail["field"] == "version"
+    assert detail["message"].startswith("has no success in staging: deploy 2.0.0 of shop there first")
+    assert door.world.record.rows == {}
+    assert door.world.record.audit[-1].entry["outcome"] == "promotion.missing"
+    assert "[promote staged]" in door.world.record.audit[-1].entry["rule"]
+
+
+async def test_what_another_environment_or_no_rule_needs_is_not_asked_for(door: Door) -> None:
+    door.world.rules.current = STAGED
+    await door.intake.handle(incoming(door.event(environment="staging")))
+    assert door.meters.events == [IntakeOutcome.ACCEPTED]
+
+
+async def test_a_repeat_of_what_was_accepted_is_never_refused(door: Door) -> None:
+    """The rule came later, or what it asks for was cleaned up."""
+    await door.intake.handle(incoming(door.event()))
+    door.world.rules.current = STAGED
+    await door.intake.handle(incoming(door.event()))
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REPEATED]
+    await door.intake.handle(incoming(door.event(version="3.0.0")))
+    assert door.answered()[-1]["failure"]["code"] == "request.conflict"
+
+
+async def test_a_record_that_is_away_is_waited_for(door: Door) -> None:
+    door.world.rules.current = STAGED
+    door.world.record.away = True
+    with pytest.raises(StoreAwayError):
+        await door.intake.handle(incoming(door.event()))
+    door.world.record.away = False
+    assert door.answered() == []
+
+
+async def test_a_dry_run_is_accepted(door: Door) -> None:
+    door.world.rules.current = STAGED
+    await door.intake.handle(incoming(door.event(dry_run=True)))
+    assert door.meters.events == [IntakeOutcome.ACCEPTED]
+
+
+async def test_a_dry_run_tells_what_is_missing_until_it_is_there() -> None:
+    async with one_instance(1) as world:
+        world.rules.current = STAGED
+        await world.accept(dry_run=True)
+        result = await world.result()
+        assert result["status"] == "succeeded"
+        (missing,) = result["plan"]["promotion"]
+        assert missing.startswith("version has no success in staging: deploy 2.0.0 of shop there first")
+        world.rules.current = Policy()
+        await world.accept("d2", environment="staging")
+        await world.result("d2")
+        world.rules.current = STAGED
+        await world.accept("d3", dry_run=True)
+        assert (await world.result("d3"))["plan"]["promotion"] == []

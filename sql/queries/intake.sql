@@ -17,11 +17,18 @@ RETURNING deployment_id;
 
 -- name: new_arrivals
 -- Take the next arrival numbers of lanes, so many of each, which locks the lanes until the end of the transaction.
--- Comes back with the last one taken.
+-- Comes back with the last one taken, and with the lock of the lane that holds now: numbers that it leaves unused do not
+-- matter.
 INSERT INTO lane (name, arrivals)
 SELECT asked.name, asked.count FROM unnest(:lanes::text[], :counts::bigint[]) AS asked (name, count) ORDER BY asked.name
 ON CONFLICT (name) DO UPDATE SET arrivals = lane.arrivals + excluded.arrivals
-RETURNING name, arrivals;
+RETURNING name, arrivals,
+    locked_at IS NOT NULL AND (locked_until IS NULL OR locked_until > clock_timestamp()) AS locked,
+    locked_at, locked_until, lock;
+
+-- name: forget_requests!
+-- Ids of this transaction that their lanes' locks keep out: they may be used again.
+DELETE FROM known_request WHERE deployment_id = ANY(:ids::text[]);
 
 -- name: known_body_hash
 -- The hash of the body that an id came with first.

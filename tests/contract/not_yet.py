@@ -22,7 +22,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(6, "| run-once step | a step of a recipe's list"),
     NotYet(8, "| fleet | the hosts of a lane"),
     NotYet(7, "`oidc:ISSUER:SUBJECT`, `proxy:NAME`. What a message says"),
-    NotYet(5, "in: cancel, pause, resume, lock, unlock |", ("lock", "unlock")),
     NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
     # Deploy event
     NotYet(6, "A rollout `succeeded` if and only if"),
@@ -65,8 +64,8 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(6, "| `once.finished` |", ("once.finished",)),
     NotYet(6, "`once`: list of `{phase, step, host, batch, status, failure}`", ("deployment.finished:once",)),
     # Control message
-    NotYet(5, '(`resume` may have `once`); or `"command": "lock"'),
-    NotYet(5, "While a lane is locked its deploy events are refused"),
+    NotYet(5, "and events with a future `not_before` are not refused"),
+    NotYet(5, "What a lock holds up does not hold up"),
     # 3. Failure codes
     NotYet(7, "`artifact.signature_invalid` `control.unknown_deployment`", ("artifact.signature_invalid",)),
     NotYet(
@@ -77,7 +76,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(
         5,
         "`request.expired` `request.unauthenticated`",
-        ("request.expired", "lane.locked"),
+        ("request.expired",),
     ),
     NotYet(7, "`request.unauthenticated` `request.too_many_waiting`", ("request.unauthenticated",)),
     # 4. HTTP

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from vesemir.cli.program import app
 from vesemir.contract import MessageProperties, Parsed, parse_control, parse_deploy_event
 from vesemir.contract.asyncapi import asyncapi
-from vesemir.contract.control import CONTROL_SCHEMA, ControlMessage
+from vesemir.contract.control import CONTROL_SCHEMA, ControlMessage, LaneControlMessage
 from vesemir.contract.deploy import DEPLOY_SCHEMA, DeployEvent, HaproxyPart, RolloutPart, TimeoutsPart
 from vesemir.contract.events import (
     EVENTS,
@@ -232,11 +232,22 @@ def test_the_failure_codes_are_those_of_the_page() -> None:
 def test_the_control_message_is_that_of_the_page() -> None:
     text = section("Control message")
     shape = sentence(text, "`{", "}`")
-    assert re.findall(r'"(\w+)":', shape) == [f.alias or name for name, f in ControlMessage.model_fields.items()]
+    fields = [field.alias or name for name, field in ControlMessage.model_fields.items()]
+    assert "(`resume` may have `once`)" in text
+    assert [*re.findall(r'"(\w+)":', shape), "once"] == fields
     assert f'"schema": "{CONTROL_SCHEMA}"' in shape
+    lane = sentence(text, 'or `"command": "lock" | "unlock"` with ', " instead of `deployment_id`")
+    instead = {"schema", "command", "requested_by", *ticked(lane)}
+    assert {field.alias or name for name, field in LaneControlMessage.model_fields.items()} == instead
     for command in re.findall(r'"(\w+)"', sentence(shape, '"command": ', ', "deployment_id"')):
         body = json.dumps({"schema": CONTROL_SCHEMA, "command": command, "deployment_id": "d"}).encode()
         request = parse_control(body, max_bytes=1000, namespace="vesemir", properties=MessageProperties())
+        assert getattr(request, "command", None) == command
+    for command in ("lock", "unlock"):
+        message = {"schema": CONTROL_SCHEMA, "command": command, **dict.fromkeys(ticked(lane)[:3], "x")}
+        request = parse_control(
+            json.dumps(message).encode(), max_bytes=1000, namespace="vesemir", properties=MessageProperties()
+        )
         assert getattr(request, "command", None) == command
 
 

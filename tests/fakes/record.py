@@ -13,6 +13,7 @@ from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.doing import Doing
 from vesemir.domain.events import ProgressEvent
 from vesemir.domain.failure import Failure
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
@@ -38,6 +39,10 @@ TargetKey = tuple[Direction, str]
 
 def moment_text(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def second_text(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @dataclass(slots=True)
@@ -224,6 +229,8 @@ class Record:
     """By deployment: epoch, when it was written, what the targets do."""
     doing_written: list[tuple[float, tuple[Doing, ...]]] = field(default_factory=list)
     """Every write of it, of any deployment."""
+    locks: dict[str, tuple[float | None, LaneLock]] = field(default_factory=dict)
+    """By lane, with its end; also those that are over."""
     audit: list[AuditRow] = field(default_factory=list)
     reports: int = 0
     """How often an instance wrote its row."""
@@ -247,6 +254,11 @@ class Record:
         """In the order of arrival."""
         found = [row for row in self.rows.values() if row.lane == lane and not row.final]
         return sorted(found, key=lambda row: row.arrival)
+
+    def lock_of(self, lane: str) -> LaneLock | None:
+        """The one that holds now."""
+        until, lock = self.locks.get(lane, (0.0, None))
+        return lock if until is None or until > self.now() else None
 
     def drop_old_cancels(self, now: float) -> None:
         self.early = {key: kept for key, kept in self.early.items() if kept[0] >= now - EARLY_SECONDS}

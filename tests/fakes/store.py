@@ -8,12 +8,13 @@ from dataclasses import replace
 from typing import assert_never
 
 from tests.fakes.events import AnyEvent
-from tests.fakes.record import FakeDestination, FakeInstance, Record, Row, moment_text
+from tests.fakes.record import FakeDestination, FakeInstance, Record, Row, moment_text, second_text
 
 from vesemir.domain.audit import AuditEntry, AuditHead, AuditRow, heads_json, row_after
 from vesemir.domain.control import (
     ControlDecision,
     ControlledDeployment,
+    ControlledLane,
     decide_control,
     waiting_cancelled,
     waiting_result,
@@ -22,6 +23,7 @@ from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.identity import Identity
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.promotion import Success
 from vesemir.domain.request import EVERY_BACKEND
 from vesemir.domain.states import (
@@ -71,6 +73,7 @@ from vesemir.engine.ports.store import (
     Delivery,
     DrainedServer,
     InstanceReport,
+    LaneCommand,
     Permits,
     PermitsEarly,
     StoreAwayError,
@@ -173,13 +176,16 @@ class FakeStore(FakeOutbox):
 
     async def accept(
         self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
-    ) -> AcceptKind:
+    ) -> AcceptKind | LaneLock:
         now = await self.turn()
         if new.deployment_id in self.record.known:
             return self._repeat(new, destination, now)
         restored_at = self.record.restored_at
         if restored_at is not None and (new.sent_at is None or new.sent_at <= restored_at):
             return AcceptKind.BEFORE_RESTORE
+        lock = self.record.lock_of(f"{new.application}/{new.environment}")
+        if lock is not None and not new.passes_locks:
+            return lock
         self.record.known[new.deployment_id] = KnownRequest(new.body_hash, new.asker.identity)
         row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
         event = AnyEvent("deployment.accepted", {"position": len(self.record.open_in_lane(row.lane))})
@@ -195,6 +201,23 @@ class FakeStore(FakeOutbox):
             if not row.final and permits(command, new.controlled):
                 self._control(row, command, now)
         return AcceptKind.CANCELLED if row.final else AcceptKind.ACCEPTED
+
+    async def control_lane(self, command: LaneCommand) -> ControlAnswer:
+        now = await self.turn()
+        if command.command == "unlock":
+            self.record.locks.pop(command.lane.name, None)
+            self.record.hint("work")
+        elif command.until is not None and command.until <= now:
+            return ControlAnswer.INVALID
+        else:
+            until = None if command.until is None else second_text(command.until)
+            self.record.locks[command.lane.name] = command.until, command.lock(since=second_text(now), until=until)
+        self._audit(command.audited("accepted"))
+        return ControlAnswer.ACCEPTED
+
+    async def lane_lock(self, lane: ControlledLane) -> LaneLock | None:
+        await self.turn()
+        return self.record.lock_of(lane.name)
 
     async def overlooked_cancels(self, deployment_id: str | None = None) -> Sequence[ControlCommand]:
         now = await self.turn()
@@ -331,14 +354,14 @@ class FakeStore(FakeOutbox):
         return True
 
     def _control(self, row: Row, command: ControlCommand, now: float) -> ControlAnswer:
-        decision = decide_control(command.command, row.state)
+        decision = decide_control(command.command, row.state, once=command.once)
         match decision:
             case ControlDecision.WISH:
                 self._set_wish(row, command)
             case ControlDecision.END_WAITING:
                 self._set_wish(row, command)
                 self._cancel_waiting(row, command, now)
-            case ControlDecision.REPEATED | ControlDecision.REFUSED:
+            case ControlDecision.REPEATED | ControlDecision.REFUSED | ControlDecision.NOT_ASKED:
                 pass
             case _:
                 assert_never(decision)

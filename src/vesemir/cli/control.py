@@ -57,7 +57,7 @@ def resume_command(
 def _sent(
     command: CommandName, deployment_id: str, *, reason: str | None, timeout: float, as_json: bool, then: str
 ) -> None:
-    control = ControlOrder(load_settings(), command, deployment_id, reason)
+    control = ControlOrder.of_deployment(load_settings(), command, deployment_id, reason)
     answer = asyncio.run(control.answered(timeout=timeout))
     accepted = answer["event"] == "control.accepted"
     if as_json:

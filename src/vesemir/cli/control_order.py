@@ -1,8 +1,9 @@
-"""A cancel, pause or resume: sent as a message, and written to the record itself where no broker can take it.
+"""A control message: sent by the broker, and written to the record itself where no broker can take it.
 
 Instances obey what the record says, whichever way it came there. What is written directly must not come a second time
-when the broker returns: a pause that was resumed since would pause again, and a second resume opens a second gate. So
-only what the broker cannot have is written, and a cancel, which cannot be done twice.
+when the broker returns: a pause that was resumed since would pause again, a second resume opens a second gate, and a
+lane that was unlocked since would be locked. So only what the broker cannot have is written, and a cancel, which cannot
+be done twice.
 """
 
 import asyncio
@@ -17,14 +18,15 @@ from vesemir.adapters.postgres import PostgresStore
 from vesemir.cli.identity import who_asks
 from vesemir.cli.output import say
 from vesemir.cli.requesting import quiet
-from vesemir.contract import MessageProperties, Refusal, parse_control
+from vesemir.contract import ControlRequest, LaneRequest, MessageProperties, Refusal, parse_control
 from vesemir.contract.control import CONTROL_SCHEMA
 from vesemir.domain.control import CommandName
 from vesemir.domain.duration import limit_text
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.identity import Asker
 from vesemir.domain.policy import ALLOW_ALL
-from vesemir.engine.messages.control_outcome import answer_body, outcome_of
+from vesemir.engine.messages.control_outcome import ControlOutcome, answer_body, outcome_of
+from vesemir.engine.messages.lane_outcome import lane_outcome_of
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.settings import AmqpSettings, Settings
@@ -49,12 +51,22 @@ class _InDoubtError(VesemirError):
 
 @dataclass(frozen=True, slots=True)
 class ControlOrder:
-    """What is asked for."""
+    """What is asked for. ``about`` has the message's fields beside command, ``requested_by`` and ``reason``.
+
+    ``look`` is the command that shows what became of it.
+    """
 
     settings: Settings
     command: CommandName
-    deployment_id: str
+    about: Mapping[str, str]
     reason: str | None
+    look: str
+
+    @classmethod
+    def of_deployment(
+        cls, settings: Settings, command: CommandName, deployment_id: str, reason: str | None
+    ) -> "ControlOrder":
+        return cls(settings, command, {"deployment_id": deployment_id}, reason, f"vesemir status {deployment_id}")
 
     async def answered(self, *, timeout: float) -> Json:
         """``control.accepted`` or ``control.rejected``. Raises ``VesemirError`` when neither way leads to one."""
@@ -70,7 +82,7 @@ class ControlOrder:
 
     @property
     def body(self) -> bytes:
-        fields = {"schema": CONTROL_SCHEMA, "command": self.command, "deployment_id": self.deployment_id}
+        fields = {"schema": CONTROL_SCHEMA, "command": self.command, **self.about}
         return json.dumps(
             {**fields, "requested_by": who_asks(), **({} if self.reason is None else {"reason": self.reason})}
         ).encode()
@@ -80,14 +92,14 @@ class ControlOrder:
         try:
             async with Requester.connected(_hurried(self.settings.amqp), name=self._name) as requester:
                 connected = True
-                await requester.control(self.body, correlation_id=self.deployment_id)
+                await requester.control(self.body, correlation_id="/".join(self.about.values()))
                 return await self._answer(requester, timeout)
         except BrokerAwayError as error:
             if not connected:
                 raise _NotSentError(str(error)) from error
             raise _InDoubtError(
                 f"{error}; the broker may have the {self.command}, and an instance then carries it out: look at "
-                f"`vesemir status {self.deployment_id}` before you ask again"
+                f"`{self.look}` before you ask again"
             ) from error
 
     async def _answer(self, requester: Requester, timeout: float) -> Json:
@@ -123,7 +135,7 @@ class ControlOrder:
             ) as store:
                 asker = Asker(claimed=parsed.requested_by, way="record")
                 # Whoever may write to the record is not judged: it proves nobody, and it could write anything.
-                outcome = await outcome_of(store, parsed, asker, policy=ALLOW_ALL, redact=redact)
+                outcome = await _recorded(store, parsed, asker)
         except StoreAwayError as error:
             raise VesemirError(f"{why}; and the record cannot be written directly: {error}") from error
         if outcome.failure is None:
@@ -135,6 +147,12 @@ class ControlOrder:
     @property
     def _name(self) -> str:
         return f"vesemir {self.command} {who_asks()}"
+
+
+async def _recorded(store: PostgresStore, asked: ControlRequest | LaneRequest, asker: Asker) -> ControlOutcome:
+    if isinstance(asked, LaneRequest):
+        return await lane_outcome_of(store, asked, asker, policy=ALLOW_ALL, redact=redact)
+    return await outcome_of(store, asked, asker, policy=ALLOW_ALL, redact=redact)
 
 
 def _hurried(settings: AmqpSettings) -> AmqpSettings:

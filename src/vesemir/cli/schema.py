@@ -56,7 +56,7 @@ def _table(*columns: str) -> Table:
 def _overview() -> Table:
     table = _table("document", "what it describes")
     table.add_row("deploy", "the deploy event, sent to vesemir.deployments")
-    table.add_row("control", "cancel, pause and resume, sent to vesemir.control")
+    table.add_row("control", "cancel, pause, resume, lock and unlock, sent to vesemir.control")
     table.add_row("events", "every event that is published about deployments")
     table.add_row("asyncapi", "queues and exchanges, and which messages go where")
     return table
@@ -64,11 +64,15 @@ def _overview() -> Table:
 
 def _fields(schema: Json) -> Table:
     table = _table("field", "required", "default", "must be")
-    for path, required, field in _walk(schema, schema, ""):
-        # A section's default is that of its fields, which follow.
-        default = field.get("default")
-        shown = "" if default is None or isinstance(default, dict) else json.dumps(default)
-        table.add_row(path, "yes" if required else "", shown, str(field.get("description", "")))
+    forms = [schema["$defs"][each["$ref"].rpartition("/")[2]] for each in schema.get("oneOf", ())]
+    for form in forms or [schema]:
+        if forms:
+            table.add_row("", "", "", str(form["description"]), style="bold")
+        for path, required, field in _walk(schema, form, ""):
+            # A section's default is that of its fields, which follow.
+            default = field.get("default")
+            shown = "" if default is None or isinstance(default, dict) else json.dumps(default)
+            table.add_row(path, "yes" if required else "", shown, str(field.get("description", "")))
     return table
 
 

@@ -1,6 +1,6 @@
 """The wire format that other programs rely on: messages as pydantic models, and the schemas made from them."""
 
-from vesemir.contract.control import ControlRequest
+from vesemir.contract.control import ControlRequest, LaneRequest
 from vesemir.contract.defaults import DEFAULTS
 from vesemir.contract.parse import (
     CommonFields,
@@ -19,6 +19,7 @@ __all__ = [
     "DEFAULTS",
     "CommonFields",
     "ControlRequest",
+    "LaneRequest",
     "MessageProperties",
     "Parsed",
     "Refusal",

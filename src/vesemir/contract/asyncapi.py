@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from vesemir.contract.control import ControlMessage
+from vesemir.contract.control import ControlMessage, LaneControlMessage
 from vesemir.contract.deploy import DeployEvent
 from vesemir.contract.events import EVENTS
 from vesemir.contract.schemas import component_schemas
@@ -16,7 +16,12 @@ CONTRACT_VERSION = "1.0.0"
 """That of the messages, not of the program."""
 
 _DURABLE = {"durable": True, "exclusive": False, "autoDelete": False}
-_IN: Mapping[str, type[BaseModel]] = {"deploy": DeployEvent, "control": ControlMessage}
+_IN: Mapping[str, type[BaseModel]] = {
+    "deploy": DeployEvent,
+    "control": ControlMessage,
+    "lane_control": LaneControlMessage,
+}
+_CONTROL = ["control", "lane_control"]
 _ABOUT_CONTROL = [name for name in EVENTS if name.startswith("control.")]
 _ABOUT_DEPLOYMENTS = [name for name in EVENTS if name not in _ABOUT_CONTROL]
 _REFUSED: Document = {
@@ -71,7 +76,7 @@ def asyncapi(namespace: str = "vesemir") -> Document:
 def _channels(namespace: str) -> Document:
     return {
         "deployments": _queue(f"{namespace}.deployments", "Deploy events (quorum queue).", ["deploy"]),
-        "control": _queue(f"{namespace}.control", "Cancel, pause, resume (quorum queue).", ["control"]),
+        "control": _queue(f"{namespace}.control", "Cancel, pause, resume, lock, unlock (quorum queue).", _CONTROL),
         "rejected": _queue(
             f"{namespace}.rejected",
             "Every refused deploy event as it came, and control messages that could not be read (quorum queue). The "
@@ -113,8 +118,8 @@ def _queue(name: str, description: str, messages: Iterable[str]) -> Document:
 
 def _operations() -> Document:
     return {
-        "takeDeployEvents": _receives("deployments", "deploy", _ABOUT_DEPLOYMENTS),
-        "takeControlMessages": _receives("control", "control", _ABOUT_CONTROL),
+        "takeDeployEvents": _receives("deployments", ["deploy"], _ABOUT_DEPLOYMENTS),
+        "takeControlMessages": _receives("control", _CONTROL, _ABOUT_CONTROL),
         "keepRefused": {
             "action": "send",
             "channel": {"$ref": "#/channels/rejected"},
@@ -131,11 +136,11 @@ def _operations() -> Document:
     }
 
 
-def _receives(channel: str, message: str, answers: Iterable[str]) -> Document:
+def _receives(channel: str, messages: Iterable[str], answers: Iterable[str]) -> Document:
     return {
         "action": "receive",
         "channel": {"$ref": f"#/channels/{channel}"},
-        "messages": [_in_channel(channel, message)],
+        "messages": [_in_channel(channel, name) for name in messages],
         "reply": {
             "address": {"location": "$message.header#/reply_to"},
             "channel": {"$ref": "#/channels/reply"},

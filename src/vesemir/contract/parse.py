@@ -6,23 +6,24 @@ parameters, policy, and what the inventory knows are judged by those who know th
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from vesemir.contract.canonical import body_hash, canonical
-from vesemir.contract.control import ControlMessage, ControlRequest
+from vesemir.contract.control import ControlMessage, ControlRequest, LaneControlMessage, LaneRequest
 from vesemir.contract.defaults import with_defaults
 from vesemir.contract.deploy import DeployEvent
 from vesemir.contract.explain import limited, problems_of
 from vesemir.contract.fields import COMMON_PATTERNS
 from vesemir.contract.json_body import BODY, read_json
+from vesemir.contract.moments import seconds_of
 from vesemir.contract.properties import MessageProperties, property_problems
-from vesemir.contract.rules import host_problems, rule_problems
+from vesemir.contract.rules import control_problems, host_problems, rule_problems
 from vesemir.contract.translate import deploy_request
 from vesemir.contract.unfolding import UnfoldsTooLargeError, unfolded
-from vesemir.domain.control import COMMANDS
+from vesemir.domain.control import COMMANDS, LANE_COMMANDS
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.problem import Problem
 from vesemir.domain.request import DeployRequest, Timeouts
@@ -106,16 +107,36 @@ def parse_control(
     namespace: str,
     properties: MessageProperties,
     reply_to_pattern: re.Pattern[str] | None = None,
-) -> ControlRequest | Refusal:
-    """Read a control message (v1)."""
+) -> ControlRequest | LaneRequest | Refusal:
+    """Read a control message (v1): its command tells what it is about."""
     not_answered = reply_to_problem(properties.reply_to, namespace=namespace, pattern=reply_to_pattern)
     read = _read(body, max_bytes=max_bytes, properties=properties, not_answered=not_answered)
     if isinstance(read, Refusal):
         return read
-    message = _validated(ControlMessage, read)
+    message: ControlMessage | LaneControlMessage | Refusal
+    if read.command in LANE_COMMANDS:
+        message = _validated(LaneControlMessage, read)
+    else:
+        message = _validated(ControlMessage, read)
     if isinstance(message, Refusal):
         return message
-    return ControlRequest(message.command, message.deployment_id, message.requested_by, message.reason)
+    if problems := control_problems(message):
+        return _invalid(problems, read.common, read.command)
+    return _control_request(message)
+
+
+def _control_request(message: ControlMessage | LaneControlMessage) -> ControlRequest | LaneRequest:
+    if isinstance(message, ControlMessage):
+        who, why = message.requested_by, message.reason
+        return ControlRequest(message.command, message.deployment_id, who, why, message.once)
+    return LaneRequest(
+        message.command,
+        message.application,
+        message.environment,
+        message.requested_by,
+        message.reason,
+        None if message.until is None else seconds_of(message.until),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +170,7 @@ def _read(
     except UnfoldsTooLargeError:
         return _too_large(f"must have at most {max_bytes} bytes when it is unfolded, and has more")
     reading = read_json(body if isinstance(packed, Problem) else packed)
-    common, command = _common(reading.value), _command(reading.value)
+    common, command = _about(reading.value)
     if not_answered is not None:
         return refusal(FailureCode.REQUEST_FORBIDDEN, (not_answered,), common, command)
     unread = (packed,) if isinstance(packed, Problem) else reading.problems
@@ -187,6 +208,14 @@ def _common(value: object) -> CommonFields:
     )
 
 
+def _about(value: object) -> tuple[CommonFields, str | None]:
+    """What an answer repeats. A command about a lane is about no deployment, whatever the message says."""
+    common, command = _common(value), _command(value)
+    if command in LANE_COMMANDS:
+        common = replace(common, deployment_id=None, version=None)
+    return common, command
+
+
 def _command(value: object) -> str | None:
     given = value.get("command") if isinstance(value, Mapping) else None
     return given if isinstance(given, str) and given in COMMANDS else None
@@ -206,7 +235,7 @@ def internal_refusal(body: bytes, error: Exception, *, max_bytes: int, encoding:
     try:
         packed = unfolded(body, encoding, max_bytes=max_bytes)
         value = read_json(body if isinstance(packed, Problem) else packed).value
-        common, command = _common(value), _command(value)
+        common, command = _about(value)
     except Exception:  # noqa: BLE001 - reading it may be the very thing that fails
         common, command = CommonFields(), None
     text = (

@@ -1,7 +1,8 @@
-"""What the form of a deploy event cannot say: rules across fields. Each is a sentence of contract section 2."""
+"""What the form of a message cannot say: rules across fields. Each is a sentence of contract section 2."""
 
 from collections.abc import Iterator
 
+from vesemir.contract.control import ControlMessage, LaneControlMessage
 from vesemir.contract.deploy import ChefTargets, DeployEvent, HaproxyPart, RolloutPart, Targets
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import HOST_NAME
@@ -22,6 +23,15 @@ def host_problems(event: DeployEvent) -> tuple[Problem, ...]:
         for index, host in enumerate((targets.hosts if targets else None) or ())
         if not HOST_NAME.fullmatch(host)
     )
+
+
+def control_problems(message: ControlMessage | LaneControlMessage) -> tuple[Problem, ...]:
+    """What is said with a command that it says nothing to."""
+    if isinstance(message, LaneControlMessage):
+        wrong = message.command == "unlock" and message.until is not None
+        return (Problem("until", "is for lock only: an unlocked lane stays so until it is locked"),) if wrong else ()
+    wrong = message.command != "resume" and message.once is not None
+    return (Problem("once", "is for resume only"),) if wrong else ()
 
 
 def _rules(event: DeployEvent) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from vesemir.contract.control import CONTROL_SCHEMA, ControlMessage
+from vesemir.contract.control import CONTROL_SCHEMA, ControlMessage, LaneControlMessage
 from vesemir.contract.deploy import DEPLOY_SCHEMA, DeployEvent
 from vesemir.contract.events import EVENTS
 
@@ -34,7 +34,15 @@ def deploy_schema() -> Schema:
 
 
 def control_schema() -> Schema:
-    return _document(f"urn:{CONTROL_SCHEMA.replace('/', ':')}", "Control message, version 1", ControlMessage)
+    """One about a deployment or one about a lane, told apart by ``command``."""
+    models = (ControlMessage, LaneControlMessage)
+    return {
+        "$schema": DIALECT,
+        "$id": f"urn:{CONTROL_SCHEMA.replace('/', ':')}",
+        "title": "Control message, version 1",
+        "oneOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in models],
+        "$defs": component_schemas(models, "#/$defs/{model}"),
+    }
 
 
 def events_schema() -> Schema:

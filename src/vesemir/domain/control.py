@@ -11,10 +11,16 @@ from vesemir.domain.identity import Identity
 from vesemir.domain.result import empty_metrics
 from vesemir.domain.states import ACTIVE, DeploymentState
 
-CommandName = Literal["cancel", "pause", "resume"]
+DeploymentCommandName = Literal["cancel", "pause", "resume"]
+LaneCommandName = Literal["lock", "unlock"]
+CommandName = Literal["cancel", "pause", "resume", "lock", "unlock"]
 COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
+LANE_COMMANDS: tuple[LaneCommandName, ...] = get_args(LaneCommandName)
 
-_MAY: Mapping[CommandName, frozenset[DeploymentState]] = {
+OnceAnswer = Literal["done", "again", "failed"]
+"""What a resume says of a run-once step whose end nobody can tell."""
+
+_MAY: Mapping[DeploymentCommandName, frozenset[DeploymentState]] = {
     "cancel": ACTIVE,
     # Nothing stops a rollback half-way but a cancel.
     "pause": frozenset({DeploymentState.PENDING, DeploymentState.RUNNING, DeploymentState.PAUSED}),
@@ -39,20 +45,37 @@ class ControlledDeployment:
     awaits_approval: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ControlledLane:
+    """What a lock or unlock is about, whether anything was ever deployed there or not."""
+
+    application: str
+    environment: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.application}/{self.environment}"
+
+
 class ControlDecision(StrEnum):
     """``WISH``: it is recorded, and the deployment's owner obeys. ``END_WAITING``: no instance works on it, so it is
-    cancelled at once. ``REPEATED``: that is how it ended. ``REFUSED``: not in this state."""
+    cancelled at once. ``REPEATED``: that is how it ended. ``REFUSED``: not in this state. ``NOT_ASKED``: it answers
+    what the deployment does not ask."""
 
     WISH = "wish"
     END_WAITING = "end_waiting"
     REPEATED = "repeated"
     REFUSED = "refused"
+    NOT_ASKED = "not asked"
 
 
-def decide_control(command: CommandName, state: DeploymentState) -> ControlDecision:
-    """Raises ``KeyError`` for a command that the contract does not have."""
+def decide_control(
+    command: DeploymentCommandName, state: DeploymentState, *, once: OnceAnswer | None = None
+) -> ControlDecision:
+    """``once`` answers a pause for a run-once step; none asks for it yet, and as a mere resume it might approve a gate
+    that its sender does not mean. Raises ``KeyError`` for a command that the contract does not have."""
     if state in _MAY[command]:
-        return ControlDecision.WISH
+        return ControlDecision.WISH if once is None else ControlDecision.NOT_ASKED
     match command, state:
         case "cancel", DeploymentState.PENDING:
             return ControlDecision.END_WAITING

@@ -1,9 +1,9 @@
-"""Who may cancel, pause, resume and approve: one ``[[control]]`` of the policy. Pure."""
+"""Who may cancel, pause, resume, approve, lock and unlock: one ``[[control]]`` of the policy. Pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from vesemir.domain.control import CommandName, ControlledDeployment
+from vesemir.domain.control import CommandName, ControlledDeployment, ControlledLane
 from vesemir.domain.identity import Asker, IdentityNames, Persons
 from vesemir.domain.names import Names
 from vesemir.domain.permission import EVERYWHERE, PermissionScope
@@ -26,19 +26,19 @@ class ControlPermission:
     not_requester: bool = False
     contact: str = ""
 
-    def covers(self, command: CommandName, deployment: ControlledDeployment) -> bool:
-        return self.scope.covers(deployment) and (self.commands is None or command in self.commands)
+    def covers(self, command: CommandName, about: ControlledDeployment | ControlledLane) -> bool:
+        return self.scope.covers(about) and (self.commands is None or command in self.commands)
 
     def problems(
-        self, command: CommandName, deployment: ControlledDeployment, asker: Asker, persons: Persons
+        self, command: CommandName, about: ControlledDeployment | ControlledLane, asker: Asker, persons: Persons
     ) -> Iterator[Problem]:
         """Why this does not permit the command, which it covers. ``asker`` as ``persons`` recognise him."""
         if self.identities is not None and not self.identities.has(asker):
             yield Problem("user_id", f"must be one of: {self.identities}")
         if self.groups is not None and not any(map(self.groups.has, asker.groups)):
             yield Problem("groups", f"must have one of: {self.groups}")
-        if self.not_requester and command == "resume" and deployment.awaits_approval:
-            yield from _own_approval(deployment, asker, persons)
+        if isinstance(about, ControlledDeployment) and command == "resume" and about.awaits_approval:
+            yield from _own_approval(about, asker, persons) if self.not_requester else ()
 
 
 def _own_approval(deployment: ControlledDeployment, asker: Asker, persons: Persons) -> Iterator[Problem]:

@@ -54,6 +54,7 @@ class FailureCode(StrEnum):
     CONTROL_FORBIDDEN = "control.forbidden"
     INTERNAL_ERROR = "internal.error"
     REQUEST_TOO_MANY_WAITING = "request.too_many_waiting"
+    LANE_LOCKED = "lane.locked"
     PROMOTION_MISSING = "promotion.missing"
     SSH_JUMP_UNREACHABLE = "ssh.jump_unreachable"
 
@@ -124,6 +125,7 @@ _KINDS: Mapping[FailureCode, FailureKind] = {
     FailureCode.INTERNAL_ERROR: FailureKind.OTHER,
     FailureCode.REQUEST_TOO_MANY_WAITING: FailureKind.OTHER,
     FailureCode.PROMOTION_MISSING: FailureKind.OTHER,
+    FailureCode.LANE_LOCKED: FailureKind.OTHER,
     FailureCode.SSH_JUMP_UNREACHABLE: FailureKind.CONNECTION,
 }
 

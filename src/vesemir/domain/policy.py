@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 
-from vesemir.domain.control import CommandName, ControlledDeployment
+from vesemir.domain.control import CommandName, ControlledDeployment, ControlledLane
 from vesemir.domain.control_permission import ControlPermission
 from vesemir.domain.freeze import Window, frozen_until
 from vesemir.domain.identity import NO_PERSONS, Asker, IdentityNames, Persons
@@ -225,14 +225,16 @@ class Policy:
             if held is not None:
                 yield held
 
-    def judge_control(self, command: CommandName, deployment: ControlledDeployment, asker: Asker) -> list[Problem]:
+    def judge_control(
+        self, command: CommandName, about: ControlledDeployment | ControlledLane, asker: Asker
+    ) -> list[Problem]:
         """Everything that the rules have against a command; empty when it is permitted."""
-        covering = [each for each in self.controls if each.covers(command, deployment)]
+        covering = [each for each in self.controls if each.covers(command, about)]
         if self.controls and not covering:
-            text = f"{command} must not be given for {deployment.application} in {deployment.environment}"
+            text = f"{command} must not be given for {about.application} in {about.environment}"
             return [self._wording(Problem("command", f"{text}: no [[control]] covers it"), "control", "")]
         asker, persons = self.persons.recognise(asker), self.persons
-        found = [(each, list(each.problems(command, deployment, asker, persons))) for each in covering]
+        found = [(each, list(each.problems(command, about, asker, persons))) for each in covering]
         if not all(problems for _, problems in found):
             return []
         return [

@@ -3,13 +3,22 @@
 import copy
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import jsonschema
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from vesemir.contract import ControlRequest, MessageProperties, Parsed, Refusal, parse_control, parse_deploy_event
+from vesemir.contract import (
+    ControlRequest,
+    LaneRequest,
+    MessageProperties,
+    Parsed,
+    Refusal,
+    parse_control,
+    parse_deploy_event,
+)
 from vesemir.contract.schemas import control_schema, deploy_schema
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.request import Timeouts
@@ -31,6 +40,8 @@ BEYOND_THE_SCHEMA = {
     "rollout.approve_after",
     "targets.chef.query",
     "haproxy.targets.chef.query",
+    "once",
+    "until",
 }
 """Fields whose rule across other fields is in words only."""
 
@@ -49,7 +60,10 @@ def made_from(schema: Json, root: Json) -> st.SearchStrategy[Json]:
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if "oneOf" in schema:
-        return st.one_of(exactly(branch["required"][0], schema, root) for branch in schema["oneOf"])
+        return st.one_of(
+            made_from(branch, root) if "$ref" in branch else exactly(branch["required"][0], schema, root)
+            for branch in schema["oneOf"]
+        )
     if "anyOf" in schema and "properties" not in schema:
         return st.one_of(made_from(branch, root) for branch in schema["anyOf"])
     return PLAIN[schema["type"]](schema, root)
@@ -80,6 +94,8 @@ PRINTABLE = st.characters(exclude_categories=["Cs", "Cc"])
 
 
 def a_text(schema: Json, _: Json) -> st.SearchStrategy[str]:
+    if schema.get("format") == "date-time":
+        return st.datetimes(timezones=st.just(UTC)).map(datetime.isoformat)
     pattern, longest = schema.get("pattern", ""), schema.get("maxLength", 300)
     if pattern and "\\x00" not in pattern:
         texts = st.from_regex(pattern, fullmatch=True).filter(lambda text: len(text) <= longest)
@@ -177,7 +193,7 @@ def test_around_the_schema_parser_and_schema_agree(value: Json) -> None:
 def test_control_messages_agree_with_their_schema(value: Json) -> None:
     body = json.dumps(value).encode()
     result = parse_control(body, max_bytes=1 << 20, namespace="vesemir", properties=MessageProperties())
-    assert isinstance(result, ControlRequest | Refusal)
+    assert isinstance(result, ControlRequest | LaneRequest | Refusal)
     agrees(value, JUDGE_CONTROL, result)
 
 

@@ -74,7 +74,7 @@ def test_asyncapi_is_whole() -> None:
     described = asyncapi("test")
     assert described["asyncapi"] == "3.0.0"
     assert all(resolve(described, pointer) is not None for pointer in references(described))
-    assert {*EVENTS, "deploy", "control", "refused"} == set(described["components"]["messages"])
+    assert {*EVENTS, "deploy", "control", "lane_control", "refused"} == set(described["components"]["messages"])
     for operation in described["operations"].values():
         channel = operation["channel"]["$ref"]
         assert all(each["$ref"].startswith(f"{channel}/messages/") for each in operation["messages"])
@@ -96,7 +96,7 @@ def test_the_command_prints_all_documents_at_once() -> None:
     [
         ((), ["deploy", "control", "events", "asyncapi", "--json"]),
         (("deploy",), ["haproxy.drain_seconds", "30", "rollout.analysis.max_error_ratio", "deployment_id"]),
-        (("control",), ['"cancel", "pause" or "resume"']),
+        (("control",), ['"cancel", "pause", "resume", "lock" or "unlock"', "deployment_id", "until"]),
         (("events",), ["step.finished", "exit_status", "every one"]),
         (("asyncapi",), ["vesemir.rejected", "{application}.{environment}.{event}"]),
     ],

@@ -6,7 +6,7 @@ from vesemir.domain.control import ControlDecision, decide_control, waiting_canc
 from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.store import ControlAnswer
 
-WISH, END, REPEATED, REFUSED = ControlDecision
+WISH, END, REPEATED, REFUSED, NOT_ASKED = ControlDecision
 
 DECISIONS = {
     # command:             cancel    pause    resume
@@ -27,6 +27,12 @@ def test_what_a_command_does_in_each_state(state: DeploymentState) -> None:
     assert tuple(decide_control(command, state) for command in ("cancel", "pause", "resume")) == DECISIONS[state]
 
 
+@pytest.mark.parametrize("state", list(DeploymentState))
+def test_an_answer_for_a_run_once_step_is_no_mere_resume(state: DeploymentState) -> None:
+    mere = DECISIONS[state][2]
+    assert decide_control("resume", state, once="done") is (NOT_ASKED if mere is WISH else mere)
+
+
 def test_an_unknown_command_is_never_taken_for_another() -> None:
     for state in DeploymentState:
         with pytest.raises(KeyError, match="explode"):
@@ -39,6 +45,7 @@ def test_each_decision_has_its_answer() -> None:
         "finished",
         "accepted",
         "not_running",
+        "invalid",
     ]
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from vesemir.adapters.postgres import early_cancels
 from vesemir.adapters.postgres.control import cancel_waiting
+from vesemir.adapters.postgres.lanes import lane_lock_of
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.audit import AuditEntry
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.engine.ports.records import Destination, NewDeployment
 from vesemir.engine.ports.store import AcceptKind, PermitsEarly, permits_early
 
@@ -29,7 +31,7 @@ class Arrival:
         return f"{self.new.application}/{self.new.environment}"
 
 
-async def accept(connection: Connection, group: Sequence[Arrival], *, instance: str) -> list[AcceptKind]:
+async def accept(connection: Connection, group: Sequence[Arrival], *, instance: str) -> list[AcceptKind | LaneLock]:
     """Within a transaction. A repeat changes nothing but its destination, also one of the same group."""
     first: dict[str, Arrival] = {}
     for asked in group:
@@ -43,47 +45,83 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
     )
     fresh = {row["deployment_id"] for row in rows}
     new = [asked for name, asked in first.items() if name in fresh]
-    cancelled: set[str] = set()
+    answers: dict[str, AcceptKind | LaneLock] = {}
     if new:
-        await _insert(connection, new, instance=instance)
-        cancelled = await _cancel_early(connection, {name: first[name] for name in fresh}, instance=instance)
+        answers |= await _insert(connection, new, instance=instance)
+        accepted = {name: first[name] for name, kind in answers.items() if kind is AcceptKind.ACCEPTED}
+        answers |= await _cancel_early(connection, accepted, instance=instance)
     return [
-        (AcceptKind.CANCELLED if asked.new.deployment_id in cancelled else AcceptKind.ACCEPTED)
-        if asked.new.deployment_id in fresh and first[asked.new.deployment_id] is asked
+        answer
+        # What a lock keeps out is not remembered: it keeps the same event of the same group out, too.
+        if (answer := answers.get(asked.new.deployment_id)) is not None
+        and (first[asked.new.deployment_id] is asked or isinstance(answer, LaneLock))
         else await _repeat(connection, asked.new, asked.destination)
         for asked in group
     ]
 
 
-def audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind]) -> list[AuditEntry]:
+_TOLD = {
+    AcceptKind.ACCEPTED: "accepted",
+    AcceptKind.CANCELLED: "accepted",
+    AcceptKind.REPEATED: "repeated",
+    AcceptKind.CLEANED: "repeated",
+}
+
+
+def audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind | LaneLock]) -> list[AuditEntry]:
     """What is told of a group in its transaction; what was refused is told by who refuses it."""
-    told = {AcceptKind.ACCEPTED: "accepted", AcceptKind.REPEATED: "repeated", AcceptKind.CLEANED: "repeated"}
-    told[AcceptKind.CANCELLED] = "accepted"
-    return [each.new.audited(told[kind]) for each, kind in zip(group, kinds, strict=True) if kind in told]
+    return [
+        each.new.audited(_TOLD[kind])
+        for each, kind in zip(group, kinds, strict=True)
+        if isinstance(kind, AcceptKind) and kind in _TOLD
+    ]
 
 
-async def _cancel_early(connection: Connection, group: Mapping[str, Arrival], *, instance: str) -> set[str]:
+async def _cancel_early(
+    connection: Connection, group: Mapping[str, Arrival], *, instance: str
+) -> dict[str, AcceptKind]:
     """Those whose cancel came before them, from somebody who may. A statement of its own after the ids were remembered:
     a cancel that held one of them has been committed by now."""
-    cancelled: set[str] = set()
+    cancelled: dict[str, AcceptKind] = {}
     for command in await early_cancels.taken(connection, list(group)):
         asked, name = group[command.deployment_id], command.deployment_id
         if name not in cancelled and asked.permits(command, asked.new.controlled):
             await cancel_waiting(connection, command, 0.0, instance=instance, token="")
-            cancelled.add(name)
+            cancelled[name] = AcceptKind.CANCELLED
     return cancelled
 
 
-async def _insert(connection: Connection, group: Sequence[Arrival], *, instance: str) -> None:
-    """``ahead``: how many of the same group and lane come before."""
+async def _insert(
+    connection: Connection, group: Sequence[Arrival], *, instance: str
+) -> dict[str, AcceptKind | LaneLock]:
+    """What became of each: a lock is judged with its lane's row locked, so that none comes in between."""
     total = Counter(asked.lane for asked in group)
     rows = await statements().new_arrivals.rows(connection, lanes=list(total), counts=list(total.values()))
-    last = {row["name"]: row["arrivals"] for row in rows}
+    locks = {row["name"]: lane_lock_of(row) for row in rows if row["locked"]}
+    kept_out = {
+        asked.new.deployment_id: locks[asked.lane]
+        for asked in group
+        if asked.lane in locks and not asked.new.passes_locks
+    }
+    if kept_out:
+        await statements().forget_requests.run(connection, ids=list(kept_out))
+    let_in = [asked for asked in group if asked.new.deployment_id not in kept_out]
+    if let_in:
+        last = {row["name"]: row["arrivals"] - total[row["name"]] for row in rows}
+        await _insert_numbered(connection, let_in, last, instance=instance)
+    return {asked.new.deployment_id: kept_out.get(asked.new.deployment_id, AcceptKind.ACCEPTED) for asked in group}
+
+
+async def _insert_numbered(
+    connection: Connection, group: Sequence[Arrival], last: Mapping[str, int], *, instance: str
+) -> None:
+    """``last`` is the last arrival of each lane before these. ``ahead``: how many of the same group and lane come
+    before."""
     seen: Counter[str] = Counter()
     ahead, arrivals = [], []
     for asked in group:
         ahead.append(seen[asked.lane])
-        arrivals.append(last[asked.lane] - total[asked.lane] + seen[asked.lane] + 1)
+        arrivals.append(last[asked.lane] + seen[asked.lane] + 1)
         seen[asked.lane] += 1
     new = [asked.new for asked in group]
     destinations = [asked.destination for asked in group]

@@ -38,13 +38,13 @@ async def control(
         return (ControlAnswer.FINISHED if row["finished"] else ControlAnswer.ACCEPTED), deployment, True
     if not permits(deployment):
         return ControlAnswer.FORBIDDEN, deployment, False
-    decision = decide_control(command.command, DeploymentState(row["state"]))
+    decision = decide_control(command.command, DeploymentState(row["state"]), once=command.once)
     match decision:
         case ControlDecision.WISH:
             await _set_wish(connection, command, token=token)
         case ControlDecision.END_WAITING:
             await cancel_waiting(connection, command, row["waited_seconds"], instance=instance, token=token)
-        case ControlDecision.REPEATED | ControlDecision.REFUSED:
+        case ControlDecision.REPEATED | ControlDecision.REFUSED | ControlDecision.NOT_ASKED:
             pass
         case _:
             assert_never(decision)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
-from vesemir.adapters.postgres import cleaning, control, early_cancels, leases, progress
+from vesemir.adapters.postgres import cleaning, control, early_cancels, lanes, leases, progress
 from vesemir.adapters.postgres.accepting import Arrival, accept, audited
 from vesemir.adapters.postgres.audit import AuditChain
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
@@ -30,9 +30,10 @@ from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.timelines import Timelines, Warn
 from vesemir.adapters.secret_file import SecretFile
 from vesemir.domain.audit import AuditEntry
-from vesemir.domain.control import ControlledDeployment
+from vesemir.domain.control import ControlledDeployment, ControlledLane
 from vesemir.domain.doing import Doing
 from vesemir.domain.identity import Identity
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
@@ -54,6 +55,7 @@ from vesemir.engine.ports.store import (
     Delivery,
     DrainedServer,
     InstanceReport,
+    LaneCommand,
     Permits,
     PermitsEarly,
     StoredEvent,
@@ -148,13 +150,13 @@ class PostgresStore(Reader):
 
     async def accept(
         self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
-    ) -> AcceptKind:
+    ) -> AcceptKind | LaneLock:
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
         kind = await self._accepting.ask(Arrival(new, destination, permits))
         self._announcer.tell("outbox", "work")
         return kind
 
-    async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptKind]:
+    async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptKind | LaneLock]:
         async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
             kinds = await accept(connection, group, instance=self._instance)
             await self.audit_chain.append(connection, audited(group, kinds), until_commit)
@@ -189,6 +191,22 @@ class PostgresStore(Reader):
         answer = await self._database.retried(once)
         self._announcer.tell("outbox" if answer[0] is ControlAnswer.FINISHED else "wish")
         return answer
+
+    async def control_lane(self, command: LaneCommand) -> ControlAnswer:
+        async def once(_attempt: int) -> ControlAnswer:
+            async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
+                answer = await lanes.control_lane(connection, command)
+                entries = [command.audited("accepted")] if answer is ControlAnswer.ACCEPTED else []
+                await self.audit_chain.append(connection, entries, until_commit)
+                return answer
+
+        answer = await self._database.retried(once)
+        self._announcer.tell("work")
+        return answer
+
+    async def lane_lock(self, lane: ControlledLane) -> LaneLock | None:
+        async with self._database.connection() as connection:
+            return await lanes.lane_lock(connection, lane)
 
     async def overlooked_cancels(self, deployment_id: str | None = None) -> Sequence[ControlCommand]:
         async with self._leases_database.connection() as connection:

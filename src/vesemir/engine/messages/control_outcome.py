@@ -55,7 +55,13 @@ async def outcome_of(
 
     who, why = (None if text is None else redact(text) for text in (request.requested_by, request.reason))
     command = ControlCommand(
-        request.command, request.deployment_id, who, why, replace(asker, claimed=who), policy.digest
+        request.command,
+        request.deployment_id,
+        who,
+        why,
+        replace(asker, claimed=who),
+        policy.digest,
+        once=request.once,
     )
     answer, deployment = await store.control(command, permits=lambda found: not problems(found))
     forbidden = problems(deployment) if answer is ControlAnswer.FORBIDDEN and deployment is not None else []
@@ -113,6 +119,12 @@ def _failure(answer: ControlAnswer, request: ControlRequest, forbidden: Sequence
             why = some_of([f"{problem.field} {problem.message}" for problem in forbidden])
             text = f"{request.command} of deployment {request.deployment_id} is not permitted: {why}"
             return Failure(FailureCode.CONTROL_FORBIDDEN, text)
+        case ControlAnswer.INVALID:
+            text = (
+                "once answers a pause for a run-once step whose end is not known, and deployment "
+                f"{request.deployment_id} does not wait for that; leave once out to resume it"
+            )
+            return Failure(FailureCode.REQUEST_INVALID, text)
         case ControlAnswer.ACCEPTED | ControlAnswer.FINISHED | ControlAnswer.KEPT:
             return None
         case _:

@@ -15,6 +15,7 @@ from vesemir.domain.audit import AuditEntry, digest_of
 from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.identity import Asker
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.problem import Problem
 from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.request import DeployRequest, Timeouts
@@ -177,6 +178,9 @@ class Intake:
         reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(self._new(judged, message), _destination(message), permits=self._permits)
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
+        if isinstance(kind, LaneLock):
+            await self._refuse(message, _refuse(request, FailureCode.LANE_LOCKED, [kind.problem()]), judged)
+            return
         if kind in _CONFLICTS:
             await self._refuse(message, _conflict(request, kind), judged)
             return

@@ -50,6 +50,15 @@ class NewDeployment:
     recipe_digest: str | None = None
     """Of the texts that it was judged by, for the audit."""
 
+    @property
+    def dry_run(self) -> bool:
+        return bool(self.request.get("dry_run"))
+
+    @property
+    def passes_locks(self) -> bool:
+        """It may be accepted while its lane is locked."""
+        return self.dry_run
+
     def audited(self, outcome: str) -> AuditEntry:
         return AuditEntry(
             "request",
@@ -70,7 +79,7 @@ class NewDeployment:
             self.application,
             self.environment,
             self.version,
-            bool(self.request.get("dry_run")),
+            self.dry_run,
             requester=self.asker.identity,
         )
 

@@ -11,11 +11,19 @@ from enum import StrEnum
 from typing import Protocol, assert_never
 
 from vesemir.domain.audit import AuditEntry, AuditHead
-from vesemir.domain.control import CommandName, ControlDecision, ControlledDeployment
+from vesemir.domain.control import (
+    ControlDecision,
+    ControlledDeployment,
+    ControlledLane,
+    DeploymentCommandName,
+    LaneCommandName,
+    OnceAnswer,
+)
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.identity import UNPROVED, Asker, Identity
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.promotion import Success
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
@@ -117,7 +125,8 @@ def permits_all(_deployment: ControlledDeployment) -> bool:
 
 class ControlAnswer(StrEnum):
     """``FINISHED``: a waiting deployment was cancelled at once. ``NOT_RUNNING``: it has ended, or cannot be paused.
-    ``FORBIDDEN``: who asked may not; nothing was changed. ``KEPT``: a cancel waits for its deploy event."""
+    ``FORBIDDEN``: who asked may not; nothing was changed. ``KEPT``: a cancel waits for its deploy event.
+    ``INVALID``: it answers what the deployment does not ask, or is over before it begins."""
 
     ACCEPTED = "accepted"
     FINISHED = "finished"
@@ -125,6 +134,7 @@ class ControlAnswer(StrEnum):
     KEPT = "kept"
     NOT_RUNNING = "not_running"
     FORBIDDEN = "forbidden"
+    INVALID = "invalid"
 
     @classmethod
     def of(cls, decision: ControlDecision) -> "ControlAnswer":
@@ -136,18 +146,21 @@ class ControlAnswer(StrEnum):
                 return cls.FINISHED
             case ControlDecision.REFUSED:
                 return cls.NOT_RUNNING
+            case ControlDecision.NOT_ASKED:
+                return cls.INVALID
             case _:
                 assert_never(decision)
 
 
 @dataclass(frozen=True, slots=True)
 class ControlCommand:
-    command: CommandName
+    command: DeploymentCommandName
     deployment_id: str
     requested_by: str | None
     reason: str | None
     asker: Asker = UNPROVED
     policy_digest: str | None = None
+    once: OnceAnswer | None = None
 
     def audited(self, deployment: ControlledDeployment | None, outcome: str, *, rule: str | None = None) -> AuditEntry:
         """``outcome``: what was answered, or the failure code. ``rule``: why it was refused."""
@@ -169,6 +182,43 @@ class ControlCommand:
     @property
     def wish(self) -> Wish:
         return Wish(self.requested_by, self.reason, self.asker.identity)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCommand:
+    """Lock or unlock a lane. ``until`` in seconds since the epoch; None: until somebody unlocks it.
+
+    ``deployment_id``: a limit of the policy asks for it (``rule``), after that deployment.
+    """
+
+    command: LaneCommandName
+    lane: ControlledLane
+    requested_by: str | None
+    reason: str
+    until: float | None = None
+    asker: Asker = UNPROVED
+    policy_digest: str | None = None
+    deployment_id: str | None = None
+
+    def audited(self, outcome: str, *, rule: str | None = None) -> AuditEntry:
+        """As ``ControlCommand.audited``."""
+        return AuditEntry(
+            "lock",
+            outcome,
+            self.asker,
+            deployment_id=self.deployment_id,
+            application=self.lane.application,
+            environment=self.lane.environment,
+            command=self.command,
+            reason=self.reason,
+            rule=rule,
+            policy=self.policy_digest,
+        )
+
+    def lock(self, *, since: str, until: str | None) -> LaneLock:
+        """What is recorded, with the record's own times."""
+        who = self.requested_by, self.asker.identity
+        return LaneLock(since, until, self.reason, *who, deployment=self.deployment_id)
 
 
 PermitsEarly = Callable[[ControlCommand, ControlledDeployment], bool]
@@ -312,13 +362,33 @@ class PolicyQuestions(Protocol):
         ...
 
 
-class Store(Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, EarlyCancelTable, PolicyQuestions, Protocol):
+class LaneTable(Protocol):
+    """Raises ``StoreAwayError`` when the database does not answer in time."""
+
+    async def control_lane(self, command: LaneCommand) -> ControlAnswer:
+        """Lock a lane, whether anything was ever deployed there or not, or unlock it; with its row of the audit.
+
+        A second lock replaces the first, and what is unlocked may be unlocked. ``INVALID``: ``until`` is not in the
+        future.
+        """
+        ...
+
+    async def lane_lock(self, lane: ControlledLane) -> LaneLock | None:
+        """The lock that holds now."""
+        ...
+
+
+class Store(
+    Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, EarlyCancelTable, PolicyQuestions, LaneTable, Protocol
+):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
     async def accept(
         self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
-    ) -> AcceptKind:
+    ) -> AcceptKind | LaneLock:
         """One transaction: lock the lane, insert with the next arrival, ``deployment.accepted`` and the destinations.
+
+        The lock of its lane, if that holds it up: nothing was changed then, and the id may be used again.
 
         A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a
         new destination starts at 0. The topic exchange is a destination of every deployment from the beginning.

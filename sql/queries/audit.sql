@@ -46,7 +46,7 @@ WHERE (:deployment_id::text IS NULL OR deployment_id = :deployment_id)
   AND (:identity::text IS NULL OR entry ->> 'identity' = :identity)
 ORDER BY at DESC, chain, number DESC LIMIT :limit;
 
--- name: prune_audit
+-- name: prune_audit!
 -- Rows of chains up to a number. Only the owner of the table may.
 DELETE FROM audit USING unnest(:chains::text[], :numbers::bigint[]) AS cut (chain, number)
 WHERE audit.chain = cut.chain AND audit.number <= cut.number;

@@ -84,8 +84,11 @@ def test_check_finds_nothing_wrong(vesemir: Vesemir) -> None:
     done = vesemir("check")
     assert done.returncode == 0, done.stdout
     parts = [line.split()[:2] for line in done.stdout.splitlines()]
-    good = ("settings", "recipes", "broker", "database", "inventory", "keys")
-    assert list(dict.fromkeys(map(tuple, parts))) == [*(("ok", part) for part in good), ("warn", "exposure")]
+    good = [("ok", part) for part in ("settings", "recipes", "broker", "database", "inventory", "keys")]
+    lab = [("warn", "database"), ("warn", "exposure")]  # has one role, and no policy
+    assert list(dict.fromkeys(map(tuple, parts))) == [*good[:4], lab[0], *good[4:], lab[1]]
+    (warning,) = (line for line in done.stdout.splitlines() if line.split()[:2] == ["warn", "database"])
+    assert "its role may change and delete rows of the audit" in warning
     assert "policy.file is not set" in done.stdout.splitlines()[-1]
 
 

@@ -22,7 +22,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(6, "| run-once step | a step of a recipe's list"),
     NotYet(8, "| fleet | the hosts of a lane"),
     NotYet(7, "`oidc:ISSUER:SUBJECT`, `proxy:NAME`. What a message says"),
-    NotYet(5, "| `vesemir.deployments`, `vesemir.control` | exchanges (fanout)"),
     # Deploy event
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),

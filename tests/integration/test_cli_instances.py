@@ -51,7 +51,12 @@ def consuming(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Consuming:
             found = {queue: None if number is None else QueueDepth(3, number) for queue, number in consumers.items()}
             return {**found, "vesemir.rejected": QueueDepth(0, 0)}
 
+        async def no_problems(settings: AmqpSettings, *, name: str) -> dict[str, str]:
+            del settings, name
+            return {}
+
         monkeypatch.setattr("vesemir.cli.consumers.depths", depths)
+        monkeypatch.setattr("vesemir.cli.consumers.input_problems", no_problems)
 
     return answer
 

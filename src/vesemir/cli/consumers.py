@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from vesemir.adapters.amqp.management import delivery_limits
 from vesemir.adapters.amqp.nodes import answering
-from vesemir.adapters.amqp.requester import QueueDepth, depths
+from vesemir.adapters.amqp.requester import QueueDepth, depths, input_problems
 from vesemir.adapters.amqp.topology import QueueTopology
 from vesemir.adapters.postgres import Reader
 from vesemir.cli.check_lines import CheckWarning
@@ -31,7 +31,18 @@ def broker_lines(settings: Settings, *, before_start: bool) -> Iterator[str]:
             raise VesemirError(f"{what}, although some have run{seen}; {_ADVICE}")
         yield CheckWarning(f"{what}{'' if ran else ': none has run yet'}; start one with `systemctl start vesemir`")
     yield f"answers; {'; '.join(_told(queue, depth) for queue, depth in found.items())}"
+    yield from _input_lines(settings, there=[queue for queue, depth in found.items() if depth is not None])
     yield from _limit_lines(settings)
+
+
+def _input_lines(settings: Settings, *, there: Sequence[str]) -> Iterator[str]:
+    """Requesters may be permitted to deploy and not to control only where both have an exchange."""
+    for queue, why in asyncio.run(input_problems(settings.amqp, name="vesemir check")).items():
+        if queue in there:
+            yield CheckWarning(
+                f"{queue}: {why}. Whoever sends messages needs the right to write to the default exchange, and so may "
+                "deploy and control (docs/install.md)"
+            )
 
 
 def _limit_lines(settings: Settings) -> Iterator[str]:

@@ -33,7 +33,7 @@ class LoginRefusedError(BrokerAwayError):
 
 
 @contextmanager
-def away_on_loss(doing: str, *, but: type[Exception] | tuple[()] = ()) -> Iterator[None]:
+def away_on_loss(doing: str, *, but: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """Translate every way in which aio-pika says that the connection or channel is gone, ``but`` excepted."""
     try:
         yield

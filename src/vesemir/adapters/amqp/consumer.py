@@ -113,6 +113,9 @@ class Consumer:
         """One channel, with one consumer after the other as the gate closes and opens, until the channel is lost."""
         seconds = self._settings.connect_timeout_seconds
         await self._topology.declare_queue(connection, self._queue, seconds=seconds, log=self._log)
+        if self._queue in self._topology.inputs:
+            # A queue that somebody deleted has lost its bindings.
+            await self._topology.offer_input(connection, self._queue, seconds=seconds, log=self._log)
         channel = await connection.channel(confirms=False, seconds=seconds)
         try:
             await self._watch(connection, channel, self._fresh)

@@ -20,12 +20,13 @@ from typing import Any, Self
 from aio_pika import DeliveryMode, Message
 from aio_pika.exceptions import AMQPChannelError, ChannelNotFoundEntity, DeliveryError, PublishError
 from aiormq.abc import DeliveredMessage
+from aiormq.exceptions import ChannelAccessRefused
 from pamqp.commands import Basic
 
 from vesemir.adapters.amqp.awaiting import any_of
 from vesemir.adapters.amqp.connection import LiveChannel, LiveConnection, away_on_loss
 from vesemir.adapters.amqp.nodes import BrokerNodes
-from vesemir.adapters.amqp.topology import QueueTopology
+from vesemir.adapters.amqp.topology import QueueTopology, bind_input, input_exchange
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import BrokerAwayError
 from vesemir.engine.ports.observe import SilentLog
@@ -74,7 +75,7 @@ class Requester:
         """Log in and make the reply queue, within ``connect_timeout_seconds`` each. Raises ``BrokerAwayError``."""
         connection = await _dialed(settings, name=name)
         try:
-            channel = await connection.channel(confirms=True, seconds=settings.connect_timeout_seconds)
+            channel = await connection.channel(confirms=False, seconds=settings.connect_timeout_seconds)
             requester = cls(settings, connection, channel)
             await requester._listen()
             yield requester
@@ -95,7 +96,8 @@ class Requester:
         await self.send(self._topology.control, body, kind="vesemir.control", correlation_id=correlation_id)
 
     async def send(self, queue: str, body: bytes, *, kind: str, correlation_id: str) -> None:
-        """Persistent, mandatory and confirmed, within ``publish_timeout_seconds``.
+        """Persistent, mandatory and confirmed, within ``publish_timeout_seconds``: by the exchange of the queue's name,
+        to which a requester may have the right (contract section 2), and where that cannot be, by the default exchange.
 
         Raises ``UnroutableError`` when there is no such queue, ``VesemirError`` when it is full and
         ``BrokerAwayError`` when no confirm came: the broker may have the message or not.
@@ -113,10 +115,11 @@ class Requester:
             user_id=self._user,
         )
         try:
-            with away_on_loss(f"publishing to {queue}", but=DeliveryError):
-                async with asyncio.timeout(self._settings.publish_timeout_seconds):
-                    exchange = self._channel.channel.default_exchange
-                    await exchange.publish(message, routing_key=queue, mandatory=True)
+            try:
+                await self._publish(message, exchange=queue, queue=queue)
+            except (ChannelAccessRefused, ChannelNotFoundEntity, PublishError):
+                # No right to the exchange, or instances that may not make it: the queue alone will do.
+                await self._publish(message, exchange="", queue=queue)
         except PublishError as error:
             raise UnroutableError(
                 f"there is no queue {queue} in this broker; start an instance once (`vesemir run` declares it), "
@@ -127,6 +130,25 @@ class Requester:
                 f"the broker refused the message: the queue {queue} is full (see why no instance takes from it), "
                 "or the node that led it has just died (send it again)"
             ) from error
+        except ChannelAccessRefused as error:
+            raise VesemirError(
+                f"the broker does not let the user {self._user} write to the exchange {queue}, nor to the default "
+                "exchange; ask whoever keeps RabbitMQ for that right (docs/install.md)"
+            ) from error
+
+    async def _publish(self, message: Message, *, exchange: str, queue: str) -> None:
+        """On a channel of its own: the broker closes it where it refuses, and the replies come on another."""
+        what, seconds = f"publishing to {queue}", self._settings.publish_timeout_seconds
+        live = await self._connection.channel(confirms=True, seconds=seconds)
+        try:
+            with away_on_loss(what, but=(DeliveryError, ChannelAccessRefused, ChannelNotFoundEntity)):
+                async with asyncio.timeout(seconds):
+                    place = live.channel.default_exchange
+                    if exchange:
+                        place = await live.channel.get_exchange(exchange, ensure=False)
+                    await place.publish(message, routing_key=queue, mandatory=True)
+        finally:
+            await live.close()
 
     async def replies(self) -> AsyncIterator[Reply]:
         """Every event that comes, for ever: the caller sets the limit. Raises ``BrokerAwayError`` when it is lost."""
@@ -176,6 +198,25 @@ async def depths(settings: AmqpSettings, *, name: str) -> Mapping[str, QueueDept
         return {queue: await _depth(connection, queue, settings) for queue in QueueTopology(settings.namespace).queues}
     finally:
         await connection.close()
+
+
+async def input_problems(settings: AmqpSettings, *, name: str) -> Mapping[str, str]:
+    """By queue, why messages do not come by the exchange of its name. Makes none. Raises ``BrokerAwayError``."""
+    connection = await _dialed(settings, name=name)
+    problems: dict[str, str] = {}
+    try:
+        for each in QueueTopology(settings.namespace).inputs:
+            try:
+                await input_exchange(connection, each, passive=True, seconds=settings.connect_timeout_seconds)
+                # As every instance does when it connects; only so a broker tells whether they may.
+                await bind_input(connection, each, seconds=settings.connect_timeout_seconds)
+            except ChannelNotFoundEntity:
+                problems[each] = "there is no exchange of its name; an instance makes it, if its user may configure it"
+            except AMQPChannelError as error:
+                problems[each] = f"the exchange of its name cannot be bound to it: {error}"
+    finally:
+        await connection.close()
+    return problems
 
 
 async def _depth(connection: LiveConnection, queue: str, settings: AmqpSettings) -> QueueDepth | None:

@@ -27,7 +27,8 @@ ORDER BY direction DESC, batch, position, name;
 
 -- name: waits_for
 -- What of its lane comes before a deployment and has not ended, the next one first.
-SELECT before.deployment_id, before.version, before.state, before.requested_by, before.accepted_at,
+SELECT before.deployment_id, before.version, before.state, before.requested_by, before.user_id, before.asker,
+       before.accepted_at,
        coalesce(before.request -> 'dry_run' = 'true', false) AS dry_run
 FROM deployment AS waiting JOIN deployment AS before ON before.lane = waiting.lane AND before.arrival < waiting.arrival
 WHERE waiting.deployment_id = :deployment_id AND waiting.finished_at IS NULL AND before.finished_at IS NULL

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from vesemir.cli.identity import asker_text
 from vesemir.cli.output import count, seconds_text
 from vesemir.cli.state_words import state_words
 from vesemir.domain.states import DeploymentState, TargetState
@@ -154,14 +155,16 @@ def _waits(view: DeploymentView) -> str:
 
 
 def _by(deployment: PredecessorView) -> str:
-    return f", asked for by {deployment.requested_by}" if deployment.requested_by else ""
+    who = asker_text(deployment.requested_by, deployment.identity)
+    return f", asked for by {who}" if who else ""
 
 
 def _pause(view: DeploymentView) -> str:
     if view.awaits_approval:
         return f"It waits for an approval (rollout.approve_after {view.approve_after})."
     wish = view.pause or Wish()
-    by = f"by {wish.requested_by}" if wish.requested_by else ""
+    who = asker_text(wish.requested_by, wish.identity)
+    by = f"by {who}" if who else ""
     why = ": ".join(part for part in (by, wish.reason or "") if part)
     return f"Asked for {why}." if why else "It waits to be resumed."
 

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.identity import asker_text
 from vesemir.cli.moment import moment_of
 from vesemir.cli.output import console, print_json, seconds_text, show, table
 from vesemir.cli.record import read
@@ -70,7 +71,7 @@ def deployments_table(deployments: Iterable[DeploymentSummary]) -> Table:
             state_text(each),
             moment_text(each.accepted_at),
             seconds_text(each.duration_seconds),
-            each.requested_by or each.identity,
+            asker_text(each.requested_by, each.identity),
             each.failure.code if each.failure else "",
         )
         for each in deployments

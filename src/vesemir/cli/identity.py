@@ -1,4 +1,4 @@
-"""Who asks, and under which id."""
+"""Who asks, and under which id; and how it is shown who asked."""
 
 import getpass
 import os
@@ -20,3 +20,10 @@ def who_asks() -> str:
     except (KeyError, OSError):
         user = str(os.getuid())
     return f"{user}@{socket.gethostname()}"
+
+
+def asker_text(claimed: str | None, identity: object) -> str:
+    """What a message said of itself, and beside it what was proved: ``orchestrator (amqp:shop-ci)``. Empty: neither."""
+    if claimed and identity:
+        return f"{claimed} ({identity})"
+    return claimed or (str(identity) if identity else "")

@@ -12,6 +12,7 @@ from vesemir.cli.complaint import UsageError
 from vesemir.cli.doing import doing_parts
 from vesemir.cli.headline import headline, last_of_each
 from vesemir.cli.history import deployments_table, moment_text, short_moment
+from vesemir.cli.identity import asker_text
 from vesemir.cli.instances import Crew, show_instances, warn_of_nobody
 from vesemir.cli.next_steps import next_steps, out_of_traffic, paused_steps
 from vesemir.cli.output import STYLES, count, paragraph, print_json, seconds_text, show, status_text, table, text
@@ -119,7 +120,7 @@ def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
             state_text(each),
             _how_far(each),
             short_moment(each.accepted_at),
-            each.requested_by or each.identity,
+            asker_text(each.requested_by, each.identity),
         )
         for each in deployments
     ]
@@ -238,9 +239,8 @@ def _asker(view: DeploymentView) -> str:
 
 
 def _wish(wish: Wish) -> str:
-    who, why = wish.requested_by, wish.reason
-    proved = f" ({wish.identity})" if wish.identity else ""
-    return f"asked for{f' by {who}' if who else ''}{proved}{f': {why}' if why else ''}"
+    who, why = asker_text(wish.requested_by, wish.identity), wish.reason
+    return f"asked for{f' by {who}' if who else ''}{f': {why}' if why else ''}"
 
 
 def _targets(targets: Sequence[TargetView]) -> RenderableType:

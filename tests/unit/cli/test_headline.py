@@ -9,6 +9,7 @@ from tests.fakes.views import a_target_view, a_view
 
 from vesemir.cli.headline import headline, last_of_each
 from vesemir.cli.status import view_parts
+from vesemir.domain.identity import Identity
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.domain.wish import Wish
@@ -31,6 +32,7 @@ BEFORE = PredecessorView(
     state=DeploymentState.ROLLING_BACK,
     dry_run=False,
     requested_by="ann",
+    identity="amqp:ci",
     accepted_at="2026-11-23T12:00:00.000000Z",
 )
 REHEARSAL = replace(BEFORE, dry_run=True)
@@ -45,15 +47,15 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
         (
             view("pending", waits_for=(REHEARSAL,)),
             (
-                "has not begun: it waits behind d1 (1.0.0, dry run: rolling back, asked for by ann), since one "
-                "deployment at a time is active in shop/production."
+                "has not begun: it waits behind d1 (1.0.0, dry run: rolling back, asked for by ann (amqp:ci)), since "
+                "one deployment at a time is active in shop/production."
             ),
         ),
         (
             view("pending", waits_for=(BEFORE, BEFORE)),
             (
-                "has not begun: it waits behind d1 (1.0.0, rolling back, asked for by ann) and 1 more, since one "
-                "deployment at a time is active in shop/production."
+                "has not begun: it waits behind d1 (1.0.0, rolling back, asked for by ann (amqp:ci)) and 1 more, since "
+                "one deployment at a time is active in shop/production."
             ),
         ),
         (
@@ -74,6 +76,10 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
         (
             view("paused", OUT, pause=Wish("ann", "lunch")),
             "is paused: 1 of 1 target has it. Asked for by ann: lunch.",
+        ),
+        (
+            view("paused", OUT, pause=Wish("ann", "lunch", Identity("amqp", "on-call"))),
+            "is paused: 1 of 1 target has it. Asked for by ann (amqp:on-call): lunch.",
         ),
         (
             view("paused", OUT, **APPROVAL),

@@ -43,6 +43,7 @@ BEFORE = PredecessorView(
     state=DeploymentState.PAUSED,
     dry_run=False,
     requested_by=None,
+    identity=None,
     accepted_at=MOMENT,
 )
 UNFINISHED = UnfinishedView(
@@ -62,7 +63,7 @@ UNFINISHED = UnfinishedView(
         (a_view(), f"{SUMMARY} {MORE}"),
         (a_target_view("web1", TargetState.FAILED), TARGET),
         (FAILURE, "code message runbook"),
-        (BEFORE, "deployment_id version state dry_run requested_by accepted_at"),
+        (BEFORE, "deployment_id version state dry_run requested_by identity accepted_at"),
         (BalancerView("lb1", None), "name socket"),
         (DestinationView("answers", None, 2, 0, None, None, None, None), DESTINATION),
         (a_drained_view("web1"), "lane target deployment_id since seen_at seen_by known_seconds_ago"),

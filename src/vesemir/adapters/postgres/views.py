@@ -82,7 +82,7 @@ def _summary(row: Row) -> dict[str, Any]:
         "recipe": row["recipe"],
         "team": row["team"],
         "requested_by": row["requested_by"],
-        "identity": None if (identity := asker_of(row).identity) is None else str(identity),
+        "identity": _identity(row),
         "state": DeploymentState(row["state"]),
         "dry_run": row["dry_run"],
         "owner": row["owner"],
@@ -94,6 +94,11 @@ def _summary(row: Row) -> dict[str, Any]:
     }
 
 
+def _identity(row: Row) -> str | None:
+    identity = asker_of(row).identity
+    return None if identity is None else str(identity)
+
+
 def _predecessor(row: Row) -> PredecessorView:
     return PredecessorView(
         deployment_id=row["deployment_id"],
@@ -101,6 +106,7 @@ def _predecessor(row: Row) -> PredecessorView:
         state=DeploymentState(row["state"]),
         dry_run=row["dry_run"],
         requested_by=row["requested_by"],
+        identity=_identity(row),
         accepted_at=moment_of(row["accepted_at"]),
     )
 

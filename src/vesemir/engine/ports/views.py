@@ -93,6 +93,7 @@ class PredecessorView(View):
     state: DeploymentState
     dry_run: bool
     requested_by: str | None
+    identity: str | None
     accepted_at: str
 
 

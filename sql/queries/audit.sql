@@ -31,9 +31,15 @@ FROM unnest(:numbers::bigint[], :previous::text[], :hashes::text[], :entries::js
 ON CONFLICT (chain, number) DO NOTHING
 RETURNING number;
 
--- name: audit_rows
--- All of it, chain by chain.
-SELECT chain, number, previous, hash, entry FROM audit ORDER BY chain, number;
+-- name: audit_page
+-- The rows after one, chain by chain: all of it is read in pages, each by the primary key.
+SELECT chain, number, previous, hash, entry FROM audit
+WHERE (chain, number) > (:chain::text COLLATE "C", :number::bigint)
+ORDER BY chain, number LIMIT :limit;
+
+-- name: audit_naming
+-- The rows that name rows of other chains.
+SELECT chain, number, previous, hash, entry FROM audit WHERE entry ? 'heads' ORDER BY chain, number;
 
 -- name: find_audit
 -- The newest first.

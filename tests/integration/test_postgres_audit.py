@@ -1,9 +1,11 @@
 """The audit in PostgreSQL: what is done to its rows is found, and the daemon's role may only add to it."""
 
 import asyncio
+import json
 import shutil
 import subprocess
 import time
+import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
@@ -13,10 +15,10 @@ import pytest
 from tests.contract.store_suite import QUEUE, a_deployment, accepted_and_claimed, finish
 from tests.integration.postgres_server import PostgresServer, database, postgres_server
 
-from vesemir.adapters.postgres import PostgresStore
+from vesemir.adapters.postgres import PostgresStore, audit_reading
 from vesemir.adapters.postgres.audit_pruning import prune
 from vesemir.adapters.postgres.checking import may_change_audit
-from vesemir.domain.audit import AuditEntry, AuditHead, verify
+from vesemir.domain.audit import AuditEntry, AuditHead, AuditRow, row_after, verify
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.store import ControlCommand
 from vesemir.settings import PostgresSettings
@@ -48,7 +50,9 @@ async def written(database: str, *names: str, rows: int = 5) -> list[AuditHead]:
 
 async def problems(database: str, known: list[AuditHead]) -> list[tuple[str, int]]:
     async with PostgresStore.connected(PostgresSettings(dsn=database), instance="reader") as store:
-        return [(problem.chain[:3], problem.number) for problem in verify(await store.audit_rows(), known)]
+        audit = await store.verified_audit(known)
+        assert list(audit.problems) == verify(await store.audit_rows(), known)
+        return [(problem.chain[:3], problem.number) for problem in audit.problems]
 
 
 TAMPERING = {
@@ -85,6 +89,63 @@ async def test_ten_thousand_rows_are_verified_in_seconds(database: str) -> None:
     began = time.perf_counter()
     assert await problems(database, known) == []
     assert time.perf_counter() - began < 10
+
+
+async def copied(connection: asyncpg.Connection, *chains: str, rows: int) -> None:
+    """Written as fast as the database takes them, not by the store."""
+    for chain in chains:
+        made: list[AuditRow] = []
+        for number in range(rows):
+            written = AuditEntry("control", "accepted", reason=f"{number:0500}").as_json()
+            entry = {"at": "2026-11-28T03:00:00.000000Z", **written, **({} if made else {"heads": {}})}
+            made.append(row_after(chain, made[-1].head if made else None, entry))
+        await connection.execute(
+            "INSERT INTO audit (chain, number, previous, hash, entry) SELECT $1, * FROM"
+            " unnest($2::bigint[], $3::text[], $4::text[], $5::jsonb[])",
+            chain,
+            [row.number for row in made],
+            [row.previous for row in made],
+            [row.hash for row in made],
+            [json.dumps(row.entry) for row in made],
+        )
+
+
+@pytest.mark.parametrize("page", [1, 7, 20, 1000])
+async def test_pages_leave_no_row_out(
+    database: str, direct: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    monkeypatch.setattr(audit_reading, "PAGE_ROWS", page)
+    await copied(direct, "a/1", "a/10", "B/1", rows=20)
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="reader") as store:
+        found = [(row.chain, row.number) for row in await store.audit_rows()]
+        assert found == [(chain, number) for chain in ("B/1", "a/1", "a/10") for number in range(1, 21)]
+        audit = await store.verified_audit()
+        assert (audit.rows, audit.found, len(audit.heads)) == (60, 0, 3)
+
+
+async def test_memory_does_not_grow_with_the_audit(database: str, direct: asyncpg.Connection) -> None:
+    """Held all at once, so many rows are more than 20 MiB of objects."""
+    await copied(direct, "a/1", "b/1", rows=5000)
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="reader") as store:
+        tracemalloc.start()
+        try:
+            audit = await store.verified_audit()
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (audit.rows, audit.found) == (10_000, 0)
+    assert most < 10 * 1024 * 1024, f"{most / 1024 / 1024:.1f} MiB"
+
+
+async def test_of_an_audit_that_was_written_anew_not_every_row_is_told(
+    database: str, direct: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_reading, "SHOWN_PROBLEMS", 5)
+    await copied(direct, "a/1", rows=20)
+    await direct.execute("UPDATE audit SET hash = 'x'")
+    async with PostgresStore.connected(PostgresSettings(dsn=database), instance="reader") as store:
+        audit = await store.verified_audit([AuditHead("a/1", 20, "y")])
+        assert (len(audit.problems), audit.found) == (5, 40)
 
 
 async def test_a_process_that_lost_its_place_finds_it_again(database: str) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from vesemir.adapters.postgres import Reader
 from vesemir.adapters.postgres.audit_pruning import prune
+from vesemir.adapters.postgres.audit_reading import VerifiedAudit
 from vesemir.cli.complaint import ProblemsError, UsageError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.history import moment_text
@@ -18,7 +19,7 @@ from vesemir.cli.identity import who_asks
 from vesemir.cli.moment import moment_of
 from vesemir.cli.output import count, print_json, show, table
 from vesemir.cli.record import read
-from vesemir.domain.audit import AUDIT_KINDS, AuditHead, AuditKind, AuditRow, heads_json, heads_of_text, verify
+from vesemir.domain.audit import AUDIT_KINDS, AuditHead, AuditKind, AuditRow, heads_json, heads_of_text
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
@@ -89,16 +90,21 @@ def verify_command(
     What was removed after the last row that is known elsewhere cannot be seen: give --head.
     """
     known = [] if head is None else _known(head)
-    rows = read(_all_rows)
-    problems = verify(rows, known)
-    heads = list({row.chain: row.head for row in rows}.values())
+
+    async def work(reader: Reader) -> VerifiedAudit:
+        return await reader.verified_audit(known)
+
+    audit = read(work)
     if as_json:
-        found = [problem.as_json() for problem in problems]
-        print_json({"rows": len(rows), "known": len(known), "problems": found, "heads": heads_json(heads)})
-        raise typer.Exit(1 if problems else 0)
-    if problems:
-        raise ProblemsError([f"{problem.chain} row {problem.number}: {problem.message}" for problem in problems])
-    show(f"{count(len(rows), 'row')} in {count(len(heads), 'chain')}: as they were written.")
+        found = [problem.as_json() for problem in audit.problems]
+        counts = {"rows": audit.rows, "known": len(known), "found": audit.found}
+        print_json({**counts, "problems": found, "heads": heads_json(audit.heads)})
+        raise typer.Exit(1 if audit.problems else 0)
+    if audit.problems:
+        lines = [f"{problem.chain} row {problem.number}: {problem.message}" for problem in audit.problems]
+        more = audit.found - len(lines)
+        raise ProblemsError([*lines, *([f"and {count(more, 'problem')} more"] if more else [])])
+    show(f"{count(audit.rows, 'row')} in {count(len(audit.heads), 'chain')}: as they were written.")
     if not known:
         show("Rows cut from the end of a chain are found only with --head FILE (docs/audit.md).")
 
@@ -120,10 +126,6 @@ def prune_command(
         print_json({"rows": taken})
     else:
         show(f"{count(taken, 'row')} taken out of the audit.")
-
-
-async def _all_rows(reader: Reader) -> list[AuditRow]:
-    return await reader.audit_rows()
 
 
 def _kind(given: str | None) -> AuditKind | None:

@@ -8,7 +8,7 @@ that its process saw, so that a chain that is gone is missed by a later one.
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -143,27 +143,48 @@ class AuditProblem:
         return {"chain": self.chain, "number": self.number, "message": self.message}
 
 
-def verify(rows: Sequence[AuditRow], known: Iterable[AuditHead] = ()) -> list[AuditProblem]:
+class Verification:
+    """Row by row, so that of millions no more is held than one for each chain."""
+
+    def __init__(self, naming: Iterable[AuditRow], known: Iterable[AuditHead] = ()) -> None:
+        """``naming``: all rows that name others (``named``, ``pruned``). ``known``: noted elsewhere by somebody."""
+        self.rows = 0
+        self.heads: dict[str, AuditHead] = {}
+        """The last row of each chain."""
+        self._pruned: dict[str, AuditHead] = {}
+        self._wanted: dict[AuditHead, None] = {}
+        for row in naming:
+            self._wanted |= dict.fromkeys(row.named)
+            for cut in row.pruned:
+                if cut.chain not in self._pruned or self._pruned[cut.chain].number < cut.number:
+                    self._pruned[cut.chain] = cut
+        self._wanted |= dict.fromkeys(known)
+        self._found: dict[tuple[str, int], str | None] = {(head.chain, head.number): None for head in self._wanted}
+
+    def take(self, row: AuditRow) -> list[AuditProblem]:
+        """What is wrong with the next row. They come chain by chain, in the order of their numbers."""
+        self.rows += 1
+        last = self.heads.get(row.chain) or self._pruned.get(row.chain)
+        self.heads[row.chain] = row.head
+        if (row.chain, row.number) in self._found:
+            self._found[row.chain, row.number] = row.hash
+        return _row_problems(row, last)
+
+    def missing(self) -> list[AuditProblem]:
+        """After the last row: what is known of, and was not among them."""
+        looked = ((head, self._found[head.chain, head.number]) for head in self._wanted)
+        return [problem for head, value in looked if (problem := _missing(head, value, self._pruned))]
+
+
+def verify(rows: Iterable[AuditRow], known: Iterable[AuditHead] = ()) -> list[AuditProblem]:
     """Everything that is wrong with the audit, given rows that somebody noted elsewhere (``known``).
 
     ``rows`` in any order. What was removed after the last known row of its chain cannot be seen.
     """
-    found = {(row.chain, row.number): row for row in rows}
-    pruned: dict[str, AuditHead] = {}
-    for row in rows:
-        for cut in row.pruned:
-            if cut.chain not in pruned or pruned[cut.chain].number < cut.number:
-                pruned[cut.chain] = cut
-    problems = []
-    before: AuditRow | None = None
-    for _, row in sorted(found.items()):
-        last = before.head if before is not None and before.chain == row.chain else pruned.get(row.chain)
-        problems += _row_problems(row, last)
-        before = row
-    named = {head: None for row in rows for head in row.named} | dict.fromkeys(known)
-    return problems + [
-        problem for head in named if (problem := _missing(head, found.get((head.chain, head.number)), pruned))
-    ]
+    ordered = sorted(rows, key=lambda row: (row.chain, row.number))
+    verification = Verification(ordered, known)
+    problems = [problem for row in ordered for problem in verification.take(row)]
+    return problems + verification.missing()
 
 
 def _row_problems(row: AuditRow, last: AuditHead | None) -> list[AuditProblem]:
@@ -180,30 +201,38 @@ def _row_problems(row: AuditRow, last: AuditHead | None) -> list[AuditProblem]:
     return problems
 
 
-def _missing(head: AuditHead, row: AuditRow | None, pruned: Mapping[str, AuditHead]) -> AuditProblem | None:
-    if row is None:
+def _missing(head: AuditHead, value: str | None, pruned: Mapping[str, AuditHead]) -> AuditProblem | None:
+    """``value``: the hash of the row at that place; None where there is none."""
+    if value is None:
         cut = pruned.get(head.chain)
         if cut is not None and head.number <= cut.number:
             return None
         return AuditProblem(head.chain, head.number, "is known elsewhere and gone: the chain was cut there or dropped")
-    if row.hash != head.hash:
+    if value != head.hash:
         return AuditProblem(head.chain, head.number, "is known elsewhere with another hash: it was written anew")
     return None
 
 
-def prunable(rows: Iterable[AuditRow], *, before: str) -> dict[str, AuditHead]:
-    """By chain, the last row that retention may take: those from its beginning that are older, but never its last row,
-    which the next one follows. ``before`` is a moment as ``at`` has it."""
-    by_chain: dict[str, list[AuditRow]] = {}
-    for row in sorted(rows, key=lambda each: each.number):
-        by_chain.setdefault(row.chain, []).append(row)
-    cuts = {}
-    for chain, its_rows in by_chain.items():
-        for row in its_rows[:-1]:
-            if str(row.entry.get("at")) >= before:
-                break
-            cuts[chain] = row.head
-    return cuts
+class OldRows:
+    """What retention may take: of each chain the rows from its beginning that are older, but never its last one, which
+    the next one follows. Row by row, as ``Verification`` has them."""
+
+    def __init__(self, *, before: str) -> None:
+        """``before`` is a moment as ``at`` has it."""
+        self.cuts: dict[str, AuditHead] = {}
+        """By chain, the last row that may be taken."""
+        self.rows = 0
+        self._before = before
+        self._chain: str | None = None
+        self._last_old: AuditHead | None = None
+
+    def take(self, row: AuditRow) -> None:
+        begins = row.chain != self._chain
+        if not begins and self._last_old is not None:
+            self.cuts[row.chain] = self._last_old
+            self.rows += 1
+        is_old = str(row.entry.get("at")) < self._before and (begins or self._last_old is not None)
+        self._chain, self._last_old = row.chain, row.head if is_old else None
 
 
 _HEAD_LINE = re.compile(r"audit\.head (\S+) ([1-9][0-9]{0,17}) ([0-9a-f]{64})\b")

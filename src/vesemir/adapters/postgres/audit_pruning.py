@@ -4,10 +4,11 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 from vesemir.adapters.postgres.audit import AuditChain, audit_row_of, heads
+from vesemir.adapters.postgres.audit_reading import verified
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.statements import statements
 from vesemir.adapters.postgres.timelines import Timelines
-from vesemir.domain.audit import AuditEntry, heads_json, prunable, verify
+from vesemir.domain.audit import AuditEntry, OldRows, heads_json
 from vesemir.domain.failure import VesemirError
 from vesemir.domain.identity import Asker
 from vesemir.settings import PostgresSettings
@@ -26,18 +27,17 @@ async def prune(settings: PostgresSettings, *, before: datetime, who: str) -> in
         AsyncExitStack() as until_commit,
         database.transaction() as connection,
     ):
-        rows = [audit_row_of(row) for row in await statements().audit_rows.rows(connection)]
-        if problems := verify(rows):
+        old = OldRows(before=moment)
+        if problems := (await verified(connection, old=old)).problems:
             first = problems[0]
             raise VesemirError(
                 f"nothing was pruned: row {first.number} of {first.chain} {first.message}; see `vesemir audit verify`"
             )
-        cuts = prunable(rows, before=moment)
-        taken = sum(row.number <= cuts[row.chain].number for row in rows if row.chain in cuts)
-        if not taken:
+        if not old.rows:
             return 0
-        before_now = sorted((cut for row in rows for cut in row.pruned), key=lambda each: each.number)
-        earlier = {cut.chain: cut for cut in before_now}
+        naming = (audit_row_of(row) for row in await statements().audit_naming.rows(connection))
+        before_now = sorted((cut for row in naming for cut in row.pruned), key=lambda each: each.number)
+        earlier, cuts = {cut.chain: cut for cut in before_now}, old.cuts
         entry = AuditEntry("prune", "accepted", Asker(claimed=who, way="record"), reason=f"rows before {moment}Z")
         more = {
             "heads": heads_json(await heads(connection)),
@@ -45,4 +45,4 @@ async def prune(settings: PostgresSettings, *, before: datetime, who: str) -> in
         }
         await chain.append(connection, [entry], until_commit, more=more)
         await statements().prune_audit.run(connection, chains=list(cuts), numbers=[cut.number for cut in cuts.values()])
-    return taken
+    return old.rows

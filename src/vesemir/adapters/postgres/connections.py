@@ -158,6 +158,15 @@ class Database:
             yield connection
 
     @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """Several statements that read, and all see the same; through a pooler each sees what was committed before it,
+        since a transaction there begins with a statement of its own."""
+        async with self.transaction() as connection:
+            if not self._servers.pooler.is_there:
+                await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield connection
+
+    @asynccontextmanager
     async def _begun(self, connection: Connection) -> AsyncIterator[None]:
         await connection.execute(self._servers.beginning(_server_settings(self._settings)))
         try:

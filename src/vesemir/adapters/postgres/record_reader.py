@@ -1,11 +1,12 @@
 """What people and dashboards read. Nothing here locks or writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
 
 from vesemir.adapters.postgres.audit import audit_row_of, heads
+from vesemir.adapters.postgres.audit_reading import VerifiedAudit, all_rows, verified
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import event_of
 from vesemir.adapters.postgres.statements import Connection, statements
@@ -91,8 +92,13 @@ class Reader:
 
     async def audit_rows(self) -> list[AuditRow]:
         """All of it."""
-        async with self._database.connection() as connection:
-            return [audit_row_of(row) for row in await statements().audit_rows.rows(connection)]
+        async with self._database.snapshot() as connection:
+            return [row async for row in all_rows(connection)]
+
+    async def verified_audit(self, known: Iterable[AuditHead] = ()) -> VerifiedAudit:
+        """What is wrong with the audit, given rows that somebody noted elsewhere (``domain.audit``)."""
+        async with self._database.snapshot() as connection:
+            return await verified(connection, known)
 
     async def find_audit(
         self,

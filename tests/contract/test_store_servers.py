@@ -10,6 +10,7 @@ from tests.fakes.server_orders import FakeServerOrders
 from tests.fakes.store import FakeStore
 from tests.integration.postgres_server import postgres_server
 
+from vesemir.domain.identity import Asker
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
 from vesemir.engine.ports.changes import BackInTraffic, LeftDrained, MoveTarget, RecordTraffic, Start
@@ -20,13 +21,14 @@ __all__ = ["postgres_server", "store", "stores"]
 
 FORWARD = Direction.FORWARD
 LANE = "shop/production"
-DRAIN = ServerOrder(LANE, "web1", ServerCommand.DRAIN, "d1", "anna@host", "disk is full", PRIOR, "shop")
+ANNA = Asker(claimed="anna@host", way="record")
+DRAIN = ServerOrder(LANE, "web1", ServerCommand.DRAIN, "d1", "anna@host", "disk is full", PRIOR, "shop", asker=ANNA)
 
 
 @pytest.fixture
 def orders(store: Store) -> ServerOrders:
     if isinstance(store, FakeStore):
-        return FakeServerOrders(store.record)
+        return FakeServerOrders(store)
     return store.server_orders  # type: ignore[attr-defined, no-any-return]
 
 
@@ -102,8 +104,10 @@ async def test_an_order_is_kept_and_takes_the_server_over(stores: Stores, store:
     kept = await orders.last_order(LANE, "web1")
     assert kept is not None
     assert kept.ordered_at.endswith("Z")
-    assert replace(kept, ordered_at="") == DRAIN
+    assert replace(kept, ordered_at="", asker=ANNA) == DRAIN
     assert await store.earlier_drain(LANE, "web1") is None
+    told = [row.entry for row in await store.audit_rows()][-1]  # type: ignore[attr-defined]
+    assert (told["command"], told["target"], told["claimed"]) == ("drain", "web1", "anna@host")
 
     await orders.keep_order(replace(DRAIN, command=ServerCommand.READY, traffic=None, reason=None))
     kept = await orders.last_order(LANE, "web1")

@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from tests.fakes.record import Record, moment_text
+from tests.fakes.record import moment_text
+from tests.fakes.store import FakeStore
 
 from vesemir.domain.states import TargetState
 from vesemir.domain.step import Direction
@@ -12,8 +13,9 @@ from vesemir.engine.ports.server_orders import ServerOrder
 class FakeServerOrders:
     """Implements ``ServerOrders``."""
 
-    def __init__(self, record: Record) -> None:
-        self._record = record
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+        self._record = store.record
 
     async def last_with_server(self, lane: str, target: str) -> str | None:
         found = [
@@ -44,3 +46,4 @@ class FakeServerOrders:
     async def keep_order(self, order: ServerOrder) -> None:
         self._record.orders.append(replace(order, ordered_at=moment_text(self._record.now())))
         self._record.left_drained.pop((order.lane, order.target), None)
+        await self._store.audit(order.audited("accepted"))

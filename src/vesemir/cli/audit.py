@@ -155,7 +155,7 @@ def _cells(entry: Any) -> tuple[str, ...]:  # noqa: ANN401 - JSON of the record
         entry.get("identity") or "-",
         entry.get("claimed") or "-",
         f"{what} ({entry['way']})",
-        entry.get("deployment_id") or "-",
+        entry.get("target") or entry.get("deployment_id") or "-",
         entry["outcome"],
         entry.get("rule") or entry.get("reason") or "",
     )

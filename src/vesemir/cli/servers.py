@@ -14,6 +14,7 @@ from vesemir.cli.output import print_json, say, show, text
 from vesemir.cli.requesting import quiet
 from vesemir.composition import built_servers_by_hand
 from vesemir.domain.failure import FailedError, Failure
+from vesemir.domain.identity import Asker
 from vesemir.engine.traffic.by_hand import AskedServer, ServersByHand
 
 Hosts = Annotated[list[str], typer.Argument(metavar="HOST…", help="Names of targets, as deployments have them.")]
@@ -93,7 +94,8 @@ def _each(
 ) -> None:
     quiet()
     lane = f"{application}/{environment}"
-    asked = [AskedServer(lane, host, who_asks(), reason) for host in dict.fromkeys(hosts)]
+    asker = Asker(claimed=who_asks(), way="record")
+    asked = [AskedServer(lane, host, who_asks(), reason, asker) for host in dict.fromkeys(hosts)]
 
     async def one_by_one() -> list[ServerOutcome]:
         async with built_servers_by_hand(load_settings(), who=who_asks()) as servers:

@@ -31,9 +31,10 @@ def digest_of(text: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """``outcome``: a word such as ``accepted``, or the failure code of a refusal. ``rule`` is why it was refused.
+    """``outcome``: a word such as ``accepted``, or the failure code of a refusal. ``rule``: why it was refused, or
+    which rule of the policy allowed it.
 
-    ``policy`` and ``recipe`` are the digests of the texts that it was judged by.
+    ``policy`` and ``recipe`` are the digests of the texts that it was judged by. ``target``: the one host it is about.
     """
 
     kind: AuditKind
@@ -48,6 +49,7 @@ class AuditEntry:
     rule: str | None = None
     policy: str | None = None
     recipe: str | None = None
+    target: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         what = {name: getattr(self, name) for name in _TEXTS}
@@ -58,7 +60,7 @@ class AuditEntry:
 
 _TEXTS = (
     "outcome", "deployment_id", "application", "environment", "version", "command", "reason", "rule", "policy",
-    "recipe",
+    "recipe", "target",
 )  # fmt: skip
 
 

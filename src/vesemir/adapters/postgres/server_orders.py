@@ -1,5 +1,8 @@
 """A lane's servers beyond one deployment, as ``engine.ports.server_orders`` asks for them."""
 
+from contextlib import AsyncExitStack
+
+from vesemir.adapters.postgres.audit import AuditChain
 from vesemir.adapters.postgres.connections import Database, clean_text
 from vesemir.adapters.postgres.rows import moment_of, traffic_of
 from vesemir.adapters.postgres.statements import statements
@@ -9,8 +12,9 @@ from vesemir.engine.ports.server_orders import ServerCommand, ServerOrder
 class RecordedServers:
     """Implements ``ServerOrders``."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, audit_chain: AuditChain) -> None:
         self._database = database
+        self._audit_chain = audit_chain
 
     async def last_with_server(self, lane: str, target: str) -> str | None:
         async with self._database.connection() as connection:
@@ -40,7 +44,7 @@ class RecordedServers:
         )
 
     async def keep_order(self, order: ServerOrder) -> None:
-        async with self._database.transaction() as connection:
+        async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
             await statements().keep_order.run(
                 connection,
                 lane=order.lane,
@@ -53,3 +57,4 @@ class RecordedServers:
                 reason=None if order.reason is None else clean_text(order.reason),
             )
             await statements().forget_left_drained.run(connection, lane=order.lane, target=order.target)
+            await self._audit_chain.append(connection, [order.audited("accepted")], until_commit)

@@ -94,9 +94,9 @@ class PostgresStore(Reader):
         # Renewals never wait behind the writes of what they are for.
         self._leases_database = leases_database
         self._instance = instance
-        self.server_orders = RecordedServers(database)
-        self._accepting = GroupedQuestions(self._accept_together)
         self.audit_chain = AuditChain(instance)
+        self.server_orders = RecordedServers(database, self.audit_chain)
+        self._accepting = GroupedQuestions(self._accept_together)
         self._auditing = GroupedQuestions(self._audit_together)
         self._events = GroupedQuestions(self._events_together, at_once=4)
         self._advancing = GroupedQuestions(self._advance_together, at_once=4)  # different destinations: in no order

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from vesemir.domain.audit import AuditEntry
+from vesemir.domain.identity import UNPROVED, Asker
 from vesemir.domain.traffic_prior import PriorTraffic
 
 
@@ -29,6 +31,46 @@ class ServerOrder:
     traffic: PriorTraffic | None = None
     backend: str = ""
     ordered_at: str = ""
+    asker: Asker = UNPROVED
+    """For the audit alone."""
+
+    def audited(self, outcome: str) -> AuditEntry:
+        return order_entry(
+            self.lane,
+            self.target,
+            self.command,
+            outcome,
+            asker=self.asker,
+            reason=self.reason,
+            deployment_id=self.deployment_id,
+        )
+
+
+def order_entry(
+    lane: str,
+    target: str,
+    command: ServerCommand,
+    outcome: str,
+    *,
+    asker: Asker,
+    reason: str | None,
+    deployment_id: str | None = None,
+    rule: str | None = None,
+) -> AuditEntry:
+    """``outcome``: ``accepted``, or the failure code, with ``rule`` for what stood in the way."""
+    application, _, environment = lane.partition("/")
+    return AuditEntry(
+        "control",
+        outcome,
+        asker,
+        deployment_id=deployment_id,
+        application=application,
+        environment=environment,
+        command=command.value,
+        reason=reason,
+        rule=rule,
+        target=target,
+    )
 
 
 class ServerOrders(Protocol):
@@ -47,5 +89,8 @@ class ServerOrders(Protocol):
         ...
 
     async def keep_order(self, order: ServerOrder) -> None:
-        """Record it. The server is not one that a result left drained any more: a person decided over it."""
+        """Record it, with its row of the audit.
+
+        The server is not one that a result left drained any more: a person decided over it.
+        """
         ...

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from vesemir.domain.failure import FailedError, FailureCode
+from vesemir.domain.identity import UNPROVED, Asker
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.traffic_healing import healed
 from vesemir.domain.traffic_prior import PriorTraffic
@@ -18,7 +19,7 @@ from vesemir.engine.limits import EngineLimits
 from vesemir.engine.ports.load_balancer import LoadBalancers
 from vesemir.engine.ports.observe import Log
 from vesemir.engine.ports.records import DeploymentRecord, Json
-from vesemir.engine.ports.server_orders import ServerCommand, ServerOrder, ServerOrders
+from vesemir.engine.ports.server_orders import ServerCommand, ServerOrder, ServerOrders, order_entry
 from vesemir.engine.ports.store import Store
 from vesemir.engine.traffic.left_before import LeftBefore
 from vesemir.engine.traffic.traffic import Traffic
@@ -32,6 +33,7 @@ class AskedServer:
     host: str
     requested_by: str
     reason: str | None = None
+    asker: Asker = UNPROVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class ServersByHand:
 
     async def ready(self, asked: AskedServer) -> str:
         """Put it back after a fresh passed check. One that somebody else took out is left alone."""
-        async with self._placed(asked) as place:
+        async with self._refusals_audited(asked, ServerCommand.READY), self._placed(asked) as place:
             found = await place.traffic.observe(asked.host)
             if not found.found_out:
                 await self._keep(asked, ServerCommand.READY, place)
@@ -82,7 +84,7 @@ class ServersByHand:
 
     async def drain(self, asked: AskedServer) -> str:
         """Take it out as a deployment does, and leave it drained."""
-        async with self._placed(asked) as place:
+        async with self._refusals_audited(asked, ServerCommand.DRAIN), self._placed(asked) as place:
             await self._refuse_in_work(asked)
             found = await place.traffic.observe(asked.host)
             if found.found_out:
@@ -147,6 +149,24 @@ class ServersByHand:
             backend = "" if request.haproxy.several else request.haproxy.backends[0]
             yield _Place(record.deployment_id, backend, traffic)
 
+    @asynccontextmanager
+    async def _refusals_audited(self, asked: AskedServer, command: ServerCommand) -> AsyncIterator[None]:
+        try:
+            yield
+        except FailedError as error:
+            failure = error.failure
+            entry = order_entry(
+                asked.lane,
+                asked.host,
+                command,
+                failure.code,
+                asker=asked.asker,
+                reason=asked.reason,
+                rule=failure.message,
+            )
+            await self._store.audit(entry)
+            raise
+
     async def _known(self, asked: AskedServer) -> DeploymentRecord:
         found = await self._orders.last_with_server(asked.lane, asked.host)
         record = None if found is None else await self._store.load(found)
@@ -170,6 +190,7 @@ class ServersByHand:
             asked.reason,
             traffic=found,
             backend=place.backend,
+            asker=asked.asker,
         )
         await self._orders.keep_order(order)
 

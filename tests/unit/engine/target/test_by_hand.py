@@ -13,19 +13,20 @@ from tests.unit.engine.world import CAPS, DRAINED, LIMITS, READY, World, one_ins
 
 from vesemir.contract import stored_request
 from vesemir.domain.failure import FailedError
+from vesemir.domain.identity import Asker
 from vesemir.domain.traffic import AdminState
 from vesemir.engine.ports.server_orders import ServerCommand
 from vesemir.engine.traffic.by_hand import AskedServer, ServersByHand
 
 LANE = "shop/production"
-WEB1 = AskedServer(LANE, "web1", "anna@host", "disk full")
+WEB1 = AskedServer(LANE, "web1", "anna@host", "disk full", Asker(claimed="anna@host", way="record"))
 
 
 def by_hand(world: World) -> ServersByHand:
     store = FakeStore(world.record, instance="cli/anna")
     return ServersByHand(
         store,
-        FakeServerOrders(world.record),
+        FakeServerOrders(store),
         FakeLoadBalancers(*world.lbs),
         limits=LIMITS,
         read_request=partial(stored_request, caps=CAPS),
@@ -132,3 +133,21 @@ async def test_a_host_that_no_deployment_had_is_not_known() -> None:
         with pytest.raises(FailedError, match="it is not known where its server stands") as error:
             await by_hand(world).drain(AskedServer(LANE, "web9", "anna", "why"))
         assert error.value.failure.code == "targets.unknown_host"
+
+
+async def test_what_is_ordered_and_what_is_refused_is_in_the_audit() -> None:
+    async with deployed() as world:
+        await by_hand(world).drain(WEB1)
+        world.server("web1").healthy = False
+        with pytest.raises(FailedError, match="passed no fresh check") as error:
+            await by_hand(world).ready(WEB1)
+        drained, refused = (row.entry for row in world.record.audit if row.entry["target"] == "web1")
+        assert (drained["kind"], drained["command"], drained["outcome"]) == ("control", "drain", "accepted")
+        assert (drained["application"], drained["environment"], drained["deployment_id"]) == (
+            "shop",
+            "production",
+            "d1",
+        )
+        assert (drained["claimed"], drained["way"], drained["reason"]) == ("anna@host", "record", "disk full")
+        assert (refused["command"], refused["outcome"]) == ("ready", "haproxy.not_up")
+        assert refused["rule"] == error.value.failure.message

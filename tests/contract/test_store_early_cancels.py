@@ -54,6 +54,14 @@ async def test_its_right_is_judged_then_by_who_asked(store: Store) -> None:
         return command.asker.identity == Identity("amqp", "anna")
 
     assert await store.accept(a_deployment(), QUEUE, permits=permits) is AcceptKind.CANCELLED
+    told = [(row.entry["kind"], row.entry["identity"], row.entry["outcome"]) for row in await store.audit_rows()]
+    assert sorted(told) == [
+        ("control", "amqp:anna", "accepted"),
+        ("control", "amqp:anna", "kept"),
+        ("control", "amqp:mallory", "control.forbidden"),
+        ("control", "amqp:mallory", "kept"),
+        ("request", "amqp:bot", "accepted"),
+    ]
     assert judged == [(Identity("amqp", name), a_deployment().controlled) for name in ("mallory", "anna")]
 
 

@@ -198,7 +198,11 @@ class FakeStore(FakeOutbox):
         self.record.hint("work")
         self._audit(new.audited("accepted"))
         for command in self.record.take_cancels(new.deployment_id, now):
-            if not row.final and permits(command, new.controlled):
+            if row.final:
+                continue
+            permitted = permits(command, new.controlled)
+            self._audit(command.judged(new.controlled, permitted=permitted))
+            if permitted:
                 self._control(row, command, now)
         return AcceptKind.CANCELLED if row.final else AcceptKind.ACCEPTED
 

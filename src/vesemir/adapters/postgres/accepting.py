@@ -31,8 +31,11 @@ class Arrival:
         return f"{self.new.application}/{self.new.environment}"
 
 
-async def accept(connection: Connection, group: Sequence[Arrival], *, instance: str) -> list[AcceptKind | LaneLock]:
-    """Within a transaction. A repeat changes nothing but its destination, also one of the same group."""
+async def accept(
+    connection: Connection, group: Sequence[Arrival], *, instance: str
+) -> tuple[list[AcceptKind | LaneLock], list[AuditEntry]]:
+    """Within a transaction, with what is told of it in the audit. A repeat changes nothing but its destination, also
+    one of the same group."""
     first: dict[str, Arrival] = {}
     for asked in group:
         first.setdefault(asked.new.deployment_id, asked)
@@ -46,11 +49,13 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
     fresh = {row["deployment_id"] for row in rows}
     new = [asked for name, asked in first.items() if name in fresh]
     answers: dict[str, AcceptKind | LaneLock] = {}
+    judged: list[AuditEntry] = []
     if new:
         answers |= await _insert(connection, new, instance=instance)
         accepted = {name: first[name] for name, kind in answers.items() if kind is AcceptKind.ACCEPTED}
-        answers |= await _cancel_early(connection, accepted, instance=instance)
-    return [
+        cancelled, judged = await _cancel_early(connection, accepted, instance=instance)
+        answers |= cancelled
+    kinds = [
         answer
         # What a lock keeps out is not remembered: it keeps the same event of the same group out, too.
         if (answer := answers.get(asked.new.deployment_id)) is not None
@@ -58,6 +63,7 @@ async def accept(connection: Connection, group: Sequence[Arrival], *, instance: 
         else await _repeat(connection, asked.new, asked.destination)
         for asked in group
     ]
+    return kinds, [*_audited(group, kinds), *judged]
 
 
 _TOLD = {
@@ -68,8 +74,8 @@ _TOLD = {
 }
 
 
-def audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind | LaneLock]) -> list[AuditEntry]:
-    """What is told of a group in its transaction; what was refused is told by who refuses it."""
+def _audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind | LaneLock]) -> list[AuditEntry]:
+    """What was let in; what was refused is told by who refuses it."""
     return [
         each.new.audited(_TOLD[kind])
         for each, kind in zip(group, kinds, strict=True)
@@ -79,16 +85,21 @@ def audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind | LaneLock]) ->
 
 async def _cancel_early(
     connection: Connection, group: Mapping[str, Arrival], *, instance: str
-) -> dict[str, AcceptKind]:
+) -> tuple[dict[str, AcceptKind], list[AuditEntry]]:
     """Those whose cancel came before them, from somebody who may. A statement of its own after the ids were remembered:
     a cancel that held one of them has been committed by now."""
     cancelled: dict[str, AcceptKind] = {}
+    judged: list[AuditEntry] = []
     for command in await early_cancels.taken(connection, list(group)):
         asked, name = group[command.deployment_id], command.deployment_id
-        if name not in cancelled and asked.permits(command, asked.new.controlled):
+        if name in cancelled:
+            continue
+        permitted = asked.permits(command, asked.new.controlled)
+        judged.append(command.judged(asked.new.controlled, permitted=permitted))
+        if permitted:
             await cancel_waiting(connection, command, 0.0, instance=instance, token="")
             cancelled[name] = AcceptKind.CANCELLED
-    return cancelled
+    return cancelled, judged
 
 
 async def _insert(

@@ -10,7 +10,7 @@ from typing import Self
 from weakref import WeakValueDictionary
 
 from vesemir.adapters.postgres import cleaning, control, early_cancels, lanes, leases, progress
-from vesemir.adapters.postgres.accepting import Arrival, accept, audited
+from vesemir.adapters.postgres.accepting import Arrival, accept
 from vesemir.adapters.postgres.audit import AuditChain
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
 from vesemir.adapters.postgres.grouping import GroupedQuestions
@@ -158,8 +158,8 @@ class PostgresStore(Reader):
 
     async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptKind | LaneLock]:
         async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
-            kinds = await accept(connection, group, instance=self._instance)
-            await self.audit_chain.append(connection, audited(group, kinds), until_commit)
+            kinds, entries = await accept(connection, group, instance=self._instance)
+            await self.audit_chain.append(connection, entries, until_commit)
             return kinds
 
     async def audit(self, entry: AuditEntry) -> None:

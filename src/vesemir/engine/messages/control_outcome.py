@@ -12,6 +12,7 @@ from typing import Any, Protocol, assert_never
 from vesemir.contract import CommonFields, ControlRequest, Refusal
 from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import ControlledDeployment
+from vesemir.domain.deciding_rule import rule_of_command
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.policy import Policy
@@ -62,6 +63,7 @@ async def outcome_of(
         replace(asker, claimed=who),
         policy.digest,
         once=request.once,
+        rule_of=lambda found: rule_of_command(policy, request.command, found, asker),
     )
     answer, deployment = await store.control(command, permits=lambda found: not problems(found))
     forbidden = problems(deployment) if answer is ControlAnswer.FORBIDDEN and deployment is not None else []

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from vesemir.contract import DEFAULTS, CommonFields, Parsed, Refusal, internal_refusal, parse_deploy_event, refusal
 from vesemir.domain.audit import AuditEntry, digest_of
 from vesemir.domain.control import ControlledDeployment
+from vesemir.domain.deciding_rule import rule_of_request
 from vesemir.domain.failure import FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.lane_lock import LaneLock
@@ -46,6 +47,8 @@ class Judged:
     recipe: Recipe
     refusal: Refusal | None
     policy_digest: str | None = None
+    rule: str | None = None
+    """Which one of the policy allowed it."""
 
     @property
     def recipe_digest(self) -> str | None:
@@ -80,13 +83,15 @@ class IntakeRules:
         request = parsed.request
         self.recipes.refresh()
         self.policies.refresh()
-        recipe = self.recipes.get(request.recipe)
+        recipe, policy = self.recipes.get(request.recipe), self.policies.current
+        asker = message.asker(request.requested_by)
         refused = (
             self._refused_recipe(request, recipe)
-            or self._refused_policy(request, message.asker(request.requested_by), now)
+            or self._refused_policy(request, asker, now)
             or self._refused_hosts(request)
         )
-        return Judged(parsed, recipe or Recipe(request.recipe), refused, self.policies.current.digest)
+        rule = rule_of_request(policy, request, asker)
+        return Judged(parsed, recipe or Recipe(request.recipe), refused, policy.digest, rule)
 
     def internal_refusal(self, message: IncomingMessage, error: Exception) -> Refusal:
         return internal_refusal(message.body, error, max_bytes=self.max_bytes, encoding=message.content_encoding)
@@ -237,6 +242,7 @@ class Intake:
             sent_at=message.sent_at,
             policy_digest=judged.policy_digest,
             recipe_digest=judged.recipe_digest,
+            rule=judged.rule,
         )
 
     async def _refused(self, judged: Judged, refusal: Refusal, message: IncomingMessage) -> Refusal | None:

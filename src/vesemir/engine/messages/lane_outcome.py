@@ -11,6 +11,7 @@ from typing import Protocol
 from vesemir.contract import CommonFields, LaneRequest
 from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import ControlledLane
+from vesemir.domain.deciding_rule import rule_of_command
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.policy import Policy
@@ -41,6 +42,7 @@ async def lane_outcome_of(
         until=request.until,
         asker=replace(asker, claimed=who),
         policy_digest=policy.digest,
+        rule=rule_of_command(policy, request.command, lane, asker),
     )
     forbidden = policy.judge_control(request.command, lane, asker)
     answer = ControlAnswer.FORBIDDEN if forbidden else await store.control_lane(command)

@@ -49,6 +49,8 @@ class NewDeployment:
     policy_digest: str | None = None
     recipe_digest: str | None = None
     """Of the texts that it was judged by, for the audit."""
+    rule: str | None = None
+    """The policy's that allowed it, for the audit."""
 
     @property
     def dry_run(self) -> bool:
@@ -68,6 +70,7 @@ class NewDeployment:
             application=self.application,
             environment=self.environment,
             version=self.version,
+            rule=self.rule,
             policy=self.policy_digest,
             recipe=self.recipe_digest,
         )

@@ -6,7 +6,7 @@ row where both still hold, or raises ``LeaseLostError``. Changes and the events 
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, assert_never
 
@@ -21,7 +21,7 @@ from vesemir.domain.control import (
 )
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.events import DeploymentTakenOverEvent
-from vesemir.domain.failure import VesemirError
+from vesemir.domain.failure import FailureCode, VesemirError
 from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.promotion import Success
@@ -152,6 +152,13 @@ class ControlAnswer(StrEnum):
                 assert_never(decision)
 
 
+RuleOf = Callable[[ControlledDeployment], str | None]
+
+
+def no_rule(_deployment: ControlledDeployment) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ControlCommand:
     command: DeploymentCommandName
@@ -161,9 +168,13 @@ class ControlCommand:
     asker: Asker = UNPROVED
     policy_digest: str | None = None
     once: OnceAnswer | None = None
+    rule_of: RuleOf = field(default=no_rule, compare=False, repr=False)
+    """Which rule of the policy permits it, for the audit."""
 
     def audited(self, deployment: ControlledDeployment | None, outcome: str, *, rule: str | None = None) -> AuditEntry:
         """``outcome``: what was answered, or the failure code. ``rule``: why it was refused."""
+        if rule is None and deployment is not None:
+            rule = self.rule_of(deployment)
         approves = self.command == "resume" and deployment is not None and deployment.awaits_approval
         return AuditEntry(
             "approval" if approves else "control",
@@ -178,6 +189,13 @@ class ControlCommand:
             rule=rule,
             policy=self.policy_digest,
         )
+
+    def judged(self, deployment: ControlledDeployment, *, permitted: bool) -> AuditEntry:
+        """Of a cancel that was kept, when its deploy event has come."""
+        if permitted:
+            return self.audited(deployment, "accepted")
+        rule = "the cancel was kept until its deploy event came, and no [[control]] permits it"
+        return self.audited(deployment, FailureCode.CONTROL_FORBIDDEN.value, rule=rule)
 
     @property
     def wish(self) -> Wish:
@@ -199,6 +217,8 @@ class LaneCommand:
     asker: Asker = UNPROVED
     policy_digest: str | None = None
     deployment_id: str | None = None
+    rule: str | None = field(default=None, compare=False)
+    """The policy's that permits it, for the audit."""
 
     def audited(self, outcome: str, *, rule: str | None = None) -> AuditEntry:
         """As ``ControlCommand.audited``."""
@@ -211,7 +231,7 @@ class LaneCommand:
             environment=self.lane.environment,
             command=self.command,
             reason=self.reason,
-            rule=rule,
+            rule=rule or self.rule,
             policy=self.policy_digest,
         )
 

@@ -48,6 +48,8 @@ class EarlyCancels:
             return policy.permits_early_cancel(deployment, command.asker)
 
         answer, deployment = await self._store.control(command, permits=permits)
+        if answer is ControlAnswer.FORBIDDEN and deployment is not None:
+            await self._store.audit(command.judged(deployment, permitted=False))
         await self._store.forget_cancels(command.deployment_id, command.asker.identity)
         self._log.info(
             "cancel that came before the deploy event: {answer}",

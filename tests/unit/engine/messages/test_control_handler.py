@@ -158,6 +158,8 @@ async def test_an_approval_is_not_its_requesters(desk: Desk) -> None:
     row.new = replace(row.new, asker=Asker.by_amqp("somebody"))
     assert (await desk.say("resume"))["event"] == "control.accepted"
     assert row.approvals == 1
+    told = desk.world.record.audit[-1].entry
+    assert (told["kind"], told["outcome"], told["rule"]) == ("approval", "accepted", "control four-eyes")
 
 
 async def test_an_unknown_deployment_is_unknown_to_everybody(desk: Desk) -> None:

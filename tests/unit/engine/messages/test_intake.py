@@ -206,6 +206,14 @@ async def test_every_refusal_is_in_the_audit_with_its_reason_and_what_it_was_jud
     assert (unreadable["outcome"], unreadable["deployment_id"]) == ("request.invalid", None)
 
 
+async def test_what_was_accepted_is_in_the_audit_with_the_rule_that_allowed_it(door: Door) -> None:
+    bots = Permission("bots", users=IdentityNames(("orchestrator",)))
+    door.world.rules.current = Policy(permissions=(bots,), digest="d" * 64)
+    await door.intake.handle(incoming(door.event()))
+    (accepted,) = (row.entry for row in door.world.record.audit)
+    assert (accepted["outcome"], accepted["rule"], accepted["policy"]) == ("accepted", "allow bots", "d" * 64)
+
+
 async def test_a_conflict_is_in_the_audit(door: Door) -> None:
     await door.intake.handle(incoming(door.event()))
     await door.intake.handle(incoming(door.event(version="9.9.9")))

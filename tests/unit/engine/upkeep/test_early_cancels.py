@@ -50,6 +50,8 @@ async def test_its_right_is_judged(asker: Asker, state: DeploymentState) -> None
     store = await overlooked(world, replace(JOE, asker=asker))
     await EarlyCancels(store, world.rules, log=Lines(), meters=Counted()).obey()
     assert (world.row().state, world.record.early) == (state, {})
+    outcome = "accepted" if state is DeploymentState.CANCELLED else "control.forbidden"
+    assert [row.entry["outcome"] for row in world.record.audit if row.entry["command"]] == ["kept", outcome]
 
 
 async def test_who_claims_it_begins_nothing() -> None:

@@ -27,7 +27,7 @@ RETURNING name, arrivals,
     locked_at, locked_until, lock;
 
 -- name: forget_requests!
--- Ids of this transaction that their lanes' locks keep out: they may be used again.
+-- Ids of this transaction that their lanes' locks or quotas keep out: they may be used again.
 DELETE FROM known_request WHERE deployment_id = ANY(:ids::text[]);
 
 -- name: known_body_hash

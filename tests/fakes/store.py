@@ -2,7 +2,8 @@
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import assert_never
@@ -25,6 +26,7 @@ from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.identity import Identity
 from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.promotion import Success
+from vesemir.domain.quota import HeldQuota, Waiting, WaitingCount
 from vesemir.domain.request import EVERY_BACKEND
 from vesemir.domain.states import (
     FINAL,
@@ -65,6 +67,7 @@ from vesemir.engine.ports.records import (
 from vesemir.engine.ports.store import (
     EARLY_CANCELS,
     SILENT_SECONDS,
+    AcceptAnswer,
     AcceptKind,
     Claim,
     Cleaned,
@@ -176,13 +179,16 @@ class FakeStore(FakeOutbox):
 
     async def accept(
         self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
-    ) -> AcceptKind | LaneLock:
+    ) -> AcceptAnswer:
         now = await self.turn()
         if new.deployment_id in self.record.known:
             return self._repeat(new, destination, now)
         restored_at = self.record.restored_at
         if restored_at is not None and (new.sent_at is None or new.sent_at <= restored_at):
             return AcceptKind.BEFORE_RESTORE
+        full = WaitingCount(self._waiting()).admit(new.quotas, new.waiting)
+        if full is not None:
+            return full
         lock = self.record.lock_of(f"{new.application}/{new.environment}")
         if lock is not None and not new.passes_locks:
             return lock
@@ -254,6 +260,14 @@ class FakeStore(FakeOutbox):
     async def known(self, deployment_id: str) -> KnownRequest | None:
         await self.turn()
         return self.record.known.get(deployment_id)
+
+    async def waiting(self, quotas: Collection[HeldQuota]) -> Sequence[tuple[Waiting, int]]:
+        await self.turn()
+        return [each for each in self._waiting() if any(quota.counts(each[0]) for quota in quotas)]
+
+    def _waiting(self) -> list[tuple[Waiting, int]]:
+        rows = self.record.rows.values()
+        return list(Counter(row.new.waiting for row in rows if row.state is DeploymentState.PENDING).items())
 
     async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]:
         now = await self.turn()

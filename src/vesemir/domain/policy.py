@@ -4,7 +4,7 @@ A request is judged when it comes and again when it is about to start, because t
 then. What has begun is never judged again: a rollout that was half done is no safer than one that ends.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from dataclasses import field as attribute
 
@@ -217,6 +217,11 @@ class Policy:
     def running_quotas(self, request: HasLane, asker: Asker) -> tuple[HeldQuota, ...]:
         """How many may run at once, by every ``max_running`` that it counts for: the claim's to hold."""
         return tuple(self._held_quotas(request, asker, "running"))
+
+    @property
+    def most_running(self) -> Mapping[str, int]:
+        """``max_running`` by the name of its limit, as the keys of ``running_quotas`` begin."""
+        return {each.name: each.max_running for each in self.quotas if each.max_running is not None}
 
     def _held_quotas(self, request: HasLane, asker: Asker, what: QuotaKind) -> Iterator[HeldQuota]:
         asker = self.persons.recognise(asker)

@@ -4,6 +4,7 @@ Intake holds what waits to it (``TooManyWaiting``), the claim what runs. All ide
 (``[[identity]]``) count together, and so do all messages without an identity.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,9 @@ QuotaHolder = Literal["identity", "application"]
 
 NO_IDENTITY = ""
 """Of what nobody has proved to have asked for."""
+
+_LONGEST = 120
+"""Characters of an identity in a key; of a longer one the rest is a digest."""
 
 QuotaKind = Literal["waiting", "running"]
 
@@ -57,10 +61,10 @@ class HeldQuota:
 
     @property
     def key(self) -> str:
-        """What those who count for it at the same time lock."""
+        """What counts for it: the name of the rule, a space, and whose deployments. One for all of a person."""
         if self.application is not None:
-            return f"waiting/application/{self.application}"
-        return f"waiting/identity/{min(self.identities)}"
+            return f"{self.rule} application:{self.application}"
+        return f"{self.rule} {_short(min(self.identities))}"
 
     @property
     def holder(self) -> str:
@@ -96,11 +100,19 @@ class TooManyWaiting:
     def problem(self) -> Problem:
         quota = self.quota
         per = "user_id" if quota.application is None else "application"
+        number = f"{self.waiting} deployment{'' if self.waiting == 1 else 's'}"
         text = (
-            f"has {self.waiting} deployments waiting ({quota.holder}), and at most {quota.most} may: send it again "
-            "when some have begun, or cancel some"
+            f"has {number} waiting ({quota.holder}), and at most {quota.most} may: send it again when some have begun, "
+            "or cancel some"
         )
         return Problem(per, f"{text} [limit {quota.rule}]; ask {quota.ask}")
+
+
+def _short(name: str) -> str:
+    """Names may be of any length, keys not."""
+    if len(name) <= _LONGEST:
+        return name
+    return f"{name[:_LONGEST]}#{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
 
 
 class WaitingCount:

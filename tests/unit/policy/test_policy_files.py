@@ -33,7 +33,7 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
     assert read_policy(SHIPPED) == ALLOW_ALL
     uncommented = "\n".join(re.sub(r"^# (?=\w+ = |\[)", "", line) for line in text.splitlines())
     policy = read(tmp_path, uncommented)
-    (permission,), (limit,) = policy.permissions, policy.limits
+    (permission,), (limit, fair) = policy.permissions, policy.limits
     assert [freeze.name for freeze in policy.freezes] == ["christmas", "weekend", "nights"]
     assert (permission.name, str(permission.users)) == ("payments-production", "payments-bot")
     assert permission.targets is not None
@@ -41,6 +41,9 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
     assert permission.balancers is not None
     assert str(permission.servers) == "shop-web-*"
     assert (limit.max_targets, limit.max_concurrency) == (200, Share(25, percent=True))
+    assert fair.name == "fair"
+    assert [(each.name, each.max_waiting) for each in policy.quotas] == [("fair", 20)]
+    assert [(each.name, each.soak) for each in policy.promotions] == [("staged", 7200)]
     assert policy.contact == "the platform team, #deployments"
     assert [(each.name, each.commands, each.not_requester) for each in policy.controls] == [
         ("on-call", None, False),

@@ -115,7 +115,10 @@ def test_a_quota_counts_what_is_in_its_scope() -> None:
         "[limit few]; ask whoever keeps the policy"
     )
     assert policy.waiting_quotas(replace(REQUEST, environment="staging"), BOT) == ()
-    assert [quota.most for quota in policy.running_quotas(REQUEST, BOT)] == [1]
+    assert [(quota.key, quota.most) for quota in policy.running_quotas(REQUEST, BOT)] == [("runs amqp:bot", 1)]
+    assert policy.most_running == {"runs": 1}
+    long = Asker(Identity("oidc", "x" * 500))
+    assert len(policy.running_quotas(REQUEST, long)[0].key) == len("runs ") + 120 + 1 + 32
 
 
 def test_who_is_one_counts_as_one() -> None:
@@ -126,7 +129,7 @@ def test_who_is_one_counts_as_one() -> None:
         == other
         == (HeldQuota("few", 1, identities=frozenset({"amqp:anna", "token:laptop"}), ask="whoever keeps the policy"),)
     )
-    assert one[0].key == "waiting/identity/amqp:anna"
+    assert one[0].key == "few amqp:anna"
     assert one[0].counts(Waiting("token:laptop", "shop", "test"))
     (nobody,) = policy.waiting_quotas(REQUEST, UNPROVED)
     assert nobody.counts(Waiting("", "shop", "test"))
@@ -137,7 +140,7 @@ def test_who_is_one_counts_as_one() -> None:
 def test_an_application_is_counted_whoever_asked() -> None:
     policy = Policy(quotas=(Quota("few", IN_PRODUCTION, "application", max_waiting=2),), contact="ops")
     (quota,) = policy.waiting_quotas(REQUEST, BOT)
-    assert (quota.key, quota.holder) == ("waiting/application/shop", "shop")
+    assert (quota.key, quota.holder) == ("few application:shop", "shop")
     count = WaitingCount([of_bot(1), (Waiting("amqp:anna", "shop", "production"), 1), (Waiting("", "blog", "x"), 9)])
     full = count.admit([quota], Waiting("", "shop", "production"))
     assert full is not None

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from vesemir.adapters.postgres import early_cancels
 from vesemir.adapters.postgres.control import cancel_waiting
 from vesemir.adapters.postgres.lanes import lane_lock_of
+from vesemir.adapters.postgres.quotas import too_many_waiting
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.audit import AuditEntry
 from vesemir.domain.lane_lock import LaneLock
 from vesemir.engine.ports.records import Destination, NewDeployment
-from vesemir.engine.ports.store import AcceptKind, PermitsEarly, permits_early
+from vesemir.engine.ports.store import AcceptAnswer, AcceptKind, PermitsEarly, permits_early
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -33,7 +34,7 @@ class Arrival:
 
 async def accept(
     connection: Connection, group: Sequence[Arrival], *, instance: str
-) -> tuple[list[AcceptKind | LaneLock], list[AuditEntry]]:
+) -> tuple[list[AcceptAnswer], list[AuditEntry]]:
     """Within a transaction, with what is told of it in the audit. A repeat changes nothing but its destination, also
     one of the same group."""
     first: dict[str, Arrival] = {}
@@ -48,7 +49,8 @@ async def accept(
     )
     fresh = {row["deployment_id"] for row in rows}
     new = [asked for name, asked in first.items() if name in fresh]
-    answers: dict[str, AcceptKind | LaneLock] = {}
+    answers: dict[str, AcceptAnswer] = {**await too_many_waiting(connection, [asked.new for asked in new])}
+    new = [asked for asked in new if asked.new.deployment_id not in answers]
     judged: list[AuditEntry] = []
     if new:
         answers |= await _insert(connection, new, instance=instance)
@@ -57,9 +59,9 @@ async def accept(
         answers |= cancelled
     kinds = [
         answer
-        # What a lock keeps out is not remembered: it keeps the same event of the same group out, too.
+        # What is kept out is not remembered: it keeps the same event of the same group out, too.
         if (answer := answers.get(asked.new.deployment_id)) is not None
-        and (first[asked.new.deployment_id] is asked or isinstance(answer, LaneLock))
+        and (first[asked.new.deployment_id] is asked or not isinstance(answer, AcceptKind))
         else await _repeat(connection, asked.new, asked.destination)
         for asked in group
     ]
@@ -74,7 +76,7 @@ _TOLD = {
 }
 
 
-def _audited(group: Sequence[Arrival], kinds: Sequence[AcceptKind | LaneLock]) -> list[AuditEntry]:
+def _audited(group: Sequence[Arrival], kinds: Sequence[AcceptAnswer]) -> list[AuditEntry]:
     """What was let in; what was refused is told by who refuses it."""
     return [
         each.new.audited(_TOLD[kind])

@@ -1,6 +1,6 @@
 """What people and dashboards read. Nothing here locks or writes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
@@ -8,6 +8,7 @@ import asyncpg
 from vesemir.adapters.postgres.audit import audit_row_of, heads
 from vesemir.adapters.postgres.audit_reading import VerifiedAudit, all_rows, verified
 from vesemir.adapters.postgres.connections import Database
+from vesemir.adapters.postgres.quotas import waiting_of
 from vesemir.adapters.postgres.rows import event_of
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.adapters.postgres.statistics import statistics
@@ -23,6 +24,7 @@ from vesemir.adapters.postgres.views import (
 from vesemir.domain.audit import AuditHead, AuditKind, AuditRow
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.promotion import Success
+from vesemir.domain.quota import HeldQuota, Waiting
 from vesemir.domain.states import FINAL, DeploymentState
 from vesemir.domain.statistics import Question, Statistics
 from vesemir.engine.ports.observe import Backlog, WaitsFor
@@ -78,6 +80,10 @@ class Reader:
                 before = await statements().waits_for.rows(connection, deployment_id=deployment_id)
         doing = None if row["owner"] is None else await self.doing_of(deployment_id)
         return deployment_of(row, before=before, targets=targets, destinations=destinations, doing=doing)
+
+    async def waiting(self, quotas: Collection[HeldQuota]) -> Sequence[tuple[Waiting, int]]:
+        async with self._database.connection() as connection:
+            return await waiting_of(connection, quotas)
 
     async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]:
         async with self._database.connection() as connection:

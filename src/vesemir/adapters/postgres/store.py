@@ -47,7 +47,7 @@ from vesemir.engine.ports.records import (
     Wishes,
 )
 from vesemir.engine.ports.store import (
-    AcceptKind,
+    AcceptAnswer,
     Claim,
     Cleaned,
     ControlAnswer,
@@ -150,13 +150,13 @@ class PostgresStore(Reader):
 
     async def accept(
         self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
-    ) -> AcceptKind | LaneLock:
+    ) -> AcceptAnswer:
         """A try that ended in doubt is simply made again: the id makes it idempotent."""
         kind = await self._accepting.ask(Arrival(new, destination, permits))
         self._announcer.tell("outbox", "work")
         return kind
 
-    async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptKind | LaneLock]:
+    async def _accept_together(self, group: Sequence[Arrival]) -> Sequence[AcceptAnswer]:
         async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
             kinds, entries = await accept(connection, group, instance=self._instance)
             await self.audit_chain.append(connection, entries, until_commit)

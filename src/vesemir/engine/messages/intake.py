@@ -18,6 +18,7 @@ from vesemir.domain.failure import FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.problem import Problem
+from vesemir.domain.quota import TooManyWaiting
 from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.request import DeployRequest, Timeouts
 from vesemir.engine.clock import wall_time
@@ -186,6 +187,9 @@ class Intake:
         if isinstance(kind, LaneLock):
             await self._refuse(message, _refuse(request, FailureCode.LANE_LOCKED, [kind.problem()]), judged)
             return
+        if isinstance(kind, TooManyWaiting):
+            await self._refuse(message, _refuse(request, FailureCode.REQUEST_TOO_MANY_WAITING, [kind.problem]), judged)
+            return
         if kind in _CONFLICTS:
             await self._refuse(message, _conflict(request, kind), judged)
             return
@@ -243,6 +247,7 @@ class Intake:
             policy_digest=judged.policy_digest,
             recipe_digest=judged.recipe_digest,
             rule=judged.rule,
+            quotas=self._rules.policies.current.waiting_quotas(request, message.asker(request.requested_by)),
         )
 
     async def _refused(self, judged: Judged, refusal: Refusal, message: IncomingMessage) -> Refusal | None:

@@ -8,6 +8,7 @@ from vesemir.domain.audit import AuditEntry
 from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.failure import Failure
 from vesemir.domain.identity import UNPROVED, Asker, Identity
+from vesemir.domain.quota import NO_IDENTITY, HeldQuota, Waiting
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
@@ -51,6 +52,13 @@ class NewDeployment:
     """Of the texts that it was judged by, for the audit."""
     rule: str | None = None
     """The policy's that allowed it, for the audit."""
+    quotas: tuple[HeldQuota, ...] = ()
+    """How many may wait, this one among them; not kept."""
+
+    @property
+    def waiting(self) -> Waiting:
+        """As a quota counts it."""
+        return Waiting(str(self.asker.identity or NO_IDENTITY), self.application, self.environment)
 
     @property
     def dry_run(self) -> bool:

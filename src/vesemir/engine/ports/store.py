@@ -4,7 +4,7 @@ Every write of a running deployment goes through ``commit`` and is fenced by (ow
 row where both still hold, or raises ``LeaseLostError``. Changes and the events that tell of them share the transaction.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +25,7 @@ from vesemir.domain.failure import FailureCode, VesemirError
 from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.promotion import Success
+from vesemir.domain.quota import HeldQuota, TooManyWaiting, Waiting
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
@@ -72,6 +73,10 @@ class AcceptKind(StrEnum):
     CONFLICT = "conflict"
     BEFORE_RESTORE = "sent before the record was restored"
     CANCELLED = "accepted and cancelled at once: its cancel came before it"
+
+
+AcceptAnswer = AcceptKind | LaneLock | TooManyWaiting
+"""A lock of the lane, or a quota, keeps it out: nothing was changed, and the id may be used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,6 +381,10 @@ class EarlyCancelTable(Protocol):
 class PolicyQuestions(Protocol):
     """What the operator's rules ask of the record."""
 
+    async def waiting(self, quotas: Collection[HeldQuota]) -> Sequence[tuple[Waiting, int]]:
+        """What waits of what any of these count, and perhaps more: by identity and lane how many."""
+        ...
+
     async def successes(self, application: str, version: str, environments: Sequence[str]) -> Sequence[Success]:
         """What brought the version there, dry runs not counted; of each artifact in an environment the first. What was
         cleaned up is not known any more."""
@@ -405,10 +414,8 @@ class Store(
 
     async def accept(
         self, new: NewDeployment, destination: Destination | None, *, permits: PermitsEarly = permits_early
-    ) -> AcceptKind | LaneLock:
+    ) -> AcceptAnswer:
         """One transaction: lock the lane, insert with the next arrival, ``deployment.accepted`` and the destinations.
-
-        The lock of its lane, if that holds it up: nothing was changed then, and the id may be used again.
 
         A repeat from a known destination sets it back so that ``deployment.finished`` comes again (if there is one); a
         new destination starts at 0. The topic exchange is a destination of every deployment from the beginning.

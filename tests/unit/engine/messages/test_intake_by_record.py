@@ -1,4 +1,4 @@
-"""What must have succeeded elsewhere first: refused at intake with what to do; a dry run tells it and goes on."""
+"""What intake asks the record: what must have succeeded elsewhere first, and how many wait."""
 
 import pytest
 from tests.unit.engine.messages.mailbox import incoming
@@ -9,8 +9,9 @@ from vesemir.domain.names import Names
 from vesemir.domain.permission import PermissionScope
 from vesemir.domain.policy import Policy
 from vesemir.domain.promotion import Promotion
+from vesemir.domain.quota import Quota
 from vesemir.engine.ports.observe import IntakeOutcome
-from vesemir.engine.ports.store import StoreAwayError
+from vesemir.engine.ports.store import ControlCommand, StoreAwayError
 
 __all__ = ["door"]
 
@@ -75,3 +76,29 @@ async def test_a_dry_run_tells_what_is_missing_until_it_is_there() -> None:
         world.rules.current = STAGED
         await world.accept("d3", dry_run=True)
         assert (await world.result("d3"))["plan"]["promotion"] == []
+
+
+# --- how many may wait ------------------------------------------------------------------------------------------------
+
+
+async def test_one_that_may_not_wait_is_refused_with_the_figures_and_may_come_again(door: Door) -> None:
+    door.world.rules.current = Policy(quotas=(Quota("fair", max_waiting=1),), contact="ops")
+    await door.intake.handle(incoming(door.event()))
+    second = incoming(door.event(deployment_id="d2"))
+    await door.intake.handle(second)
+    (answer,) = door.answered()
+    assert answer["failure"]["code"] == "request.too_many_waiting"
+    assert answer["failure"]["details"] == [
+        {
+            "field": "user_id",
+            "message": "has 1 deployment waiting (amqp:orchestrator), and at most 1 may: send it again when some have "
+            "begun, or cancel some [limit fair]; ask ops",
+        }
+    ]
+    assert door.meters.events == [IntakeOutcome.ACCEPTED, IntakeOutcome.REJECTED]
+    assert door.world.record.audit[-1].entry["outcome"] == "request.too_many_waiting"
+    await door.intake.handle(incoming(door.event()))
+    assert door.meters.events[-1] is IntakeOutcome.REPEATED
+    await door.store.control(ControlCommand("cancel", "d1", None, None))
+    await door.intake.handle(second)
+    assert door.meters.events[-1] is IntakeOutcome.ACCEPTED

@@ -92,6 +92,7 @@ ROWS: dict[str, list[Panel]] = {
             "Refused per hour",
             {"topk(10, sum by (code) (increase(vesemir_events_rejected_total{JOB}[1h])))": "{{code}}"},
         ),
+        Panel("Glasses broken per hour", {"sum(increase(vesemir_break_glass_total{JOB}[1h]))": "deployments"}),
         Panel(
             "Control messages per second",
             {summed("vesemir_control_received_total", "command", "outcome"): "{{command}} {{outcome}}"},

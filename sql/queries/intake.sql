@@ -50,15 +50,15 @@ WITH asked AS (
     SELECT * FROM unnest(
         :ids::text[], :requests::jsonb[], :sealed::bytea[], :defaults::jsonb[], :applications::text[],
         :environments::text[], :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[],
-        :askers::jsonb[], :arrivals::bigint[], :ahead::integer[], :queues::text[], :correlations::text[])
+        :askers::jsonb[], :reasons::text[], :arrivals::bigint[], :ahead::integer[], :queues::text[], :correlations::text[])
         AS asked (deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
-                  user_id, asker, arrival, ahead, reply_to, correlation_id)
+                  user_id, asker, break_glass, arrival, ahead, reply_to, correlation_id)
 ), accepted AS (
     INSERT INTO deployment (
         deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by, user_id,
-        asker, arrival, next_sequence)
+        asker, break_glass, arrival, next_sequence)
     SELECT deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
-           user_id, asker, arrival, 2
+           user_id, asker, break_glass, arrival, 2
     FROM asked
     RETURNING deployment_id, accepted_at, lane
 ), told AS (
@@ -66,7 +66,9 @@ WITH asked AS (
     SELECT accepted.deployment_id, 1, 'deployment.accepted', :instance, accepted.accepted_at,
            json_build_object('position', asked.ahead + (
                SELECT count(*) FROM deployment AS before
-               WHERE before.lane = accepted.lane AND before.finished_at IS NULL))
+               WHERE before.lane = accepted.lane AND before.finished_at IS NULL),
+               'break_glass', CASE WHEN asked.break_glass IS NOT NULL
+                   THEN json_build_object('reason', asked.break_glass) END)
     FROM accepted JOIN asked USING (deployment_id)
 )
 INSERT INTO destination (deployment_id, reply_to, correlation_id)

@@ -22,7 +22,7 @@ COMMON = {
     "event", "deployment_id", "sequence", "occurred_at", "application", "environment", "version", "instance",
 }  # fmt: skip
 CARRIED = {
-    "deployment.accepted": {"position"},
+    "deployment.accepted": {"position", "break_glass"},
     "deployment.started": {"targets", "batches"},
     "target.started": {"target", "batch", "direction"},
     "step.finished": {

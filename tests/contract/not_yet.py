@@ -25,7 +25,7 @@ NOT_YET: tuple[NotYet, ...] = (
     # Deploy event
     NotYet(6, "A rollout `succeeded` if and only if"),
     NotYet(5, "one whose `not_before` is not reached holds up nobody"),
-    NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after", "break_glass")),
+    NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after")),
     NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),
     NotYet(8, "Optional in `targets`: `only`, `except`.", ("targets:only", "targets:except")),
     NotYet(
@@ -40,7 +40,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(8, "- `new_hosts`: `ignore` (default) or `deploy`"),
     NotYet(8, "- With `retry_of` or `only_outdated`, nothing left to do"),
     NotYet(5, "- `not_before`, `not_after`: RFC 3339 with offset"),
-    NotYet(5, "- `break_glass`: goes past a lock"),
     # The lists of a recipe
     NotYet(6, "`before`, `prepare`, `before_batch`, `steps`, `after_batch`"),
     NotYet(8, "(`identify`, whose last line of output"),
@@ -54,7 +53,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(
         5,
         "active or wait before it; `not_before`, `dry_run`, `break_glass` |",
-        ("deployment.accepted:not_before", "deployment.accepted:dry_run", "deployment.accepted:break_glass"),
+        ("deployment.accepted:not_before", "deployment.accepted:dry_run"),
     ),
     NotYet(8, "`current`: names left out by `only_outdated`", ("deployment.started:current",)),
     NotYet(6, "`once`: list of `{phase, step, host}` |", ("deployment.started:once",)),

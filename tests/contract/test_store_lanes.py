@@ -3,10 +3,12 @@
 import asyncio
 from dataclasses import replace
 
-from tests.contract.store_suite import QUEUE, Stores, a_deployment, claim, event_names, eventually, store, stores
+from tests.contract.store_suite import QUEUE, Stores, a_deployment, claim, event_names, store, stores
 from tests.contract.test_store_audit import AuditedStore
+from tests.fakes.store import FakeStore
 from tests.integration.postgres_server import postgres_server
 
+from vesemir.adapters.postgres import PostgresStore
 from vesemir.contract.moments import seconds_of
 from vesemir.domain.control import ControlledLane
 from vesemir.domain.identity import Asker, Identity
@@ -27,6 +29,16 @@ def lock(reason: str = "the database moves", *, until: float | None = None, lane
 
 def unlock() -> LaneCommand:
     return LaneCommand("unlock", LANE, "anna", "moved", asker=ANNA)
+
+
+async def let_end_pass(store: Store) -> None:
+    """Of every lock that has one."""
+    if isinstance(store, FakeStore):
+        store.record.skip(2 * 86400)
+        return
+    assert isinstance(store, PostgresStore)
+    async with store._database.connection() as connection:
+        await connection.execute("UPDATE lane SET locked_until = clock_timestamp() - interval '1 second'")
 
 
 def a_dry_run(name: str) -> NewDeployment:
@@ -85,14 +97,11 @@ async def test_a_second_lock_replaces_reason_and_end(store: Store) -> None:
 
 async def test_a_lock_ends_by_itself(store: Store) -> None:
     """By the record's clock."""
-    assert await store.control_lane(lock(until=wall_time() + 2)) is ControlAnswer.ACCEPTED
-
-    async def accepted() -> AcceptKind | None:
-        kind = await store.accept(a_deployment(), QUEUE)
-        return None if isinstance(kind, LaneLock) else kind
-
-    assert await eventually(accepted) is AcceptKind.ACCEPTED
+    await store.control_lane(lock(until=wall_time() + 86400))
+    assert isinstance(await store.accept(a_deployment(), QUEUE), LaneLock)
+    await let_end_pass(store)
     assert await store.lane_lock(LANE) is None
+    assert await store.accept(a_deployment(), QUEUE) is AcceptKind.ACCEPTED
 
 
 async def test_a_lock_that_is_over_already_is_invalid_and_changes_nothing(store: AuditedStore) -> None:
@@ -189,3 +198,26 @@ async def test_once_where_nothing_asks_for_it_is_refused_and_opens_no_gate(store
     record = await store.load("d1")
     assert record is not None
     assert record.wishes.resume is None
+
+
+def broken(name: str = "d1", reason: str | None = "the shop is down") -> NewDeployment:
+    new = a_deployment(name)
+    return replace(new, request={**new.request, "break_glass": {"reason": reason}}, break_glass=reason)
+
+
+async def test_break_glass_is_let_into_a_locked_lane_told_and_audited(store: AuditedStore) -> None:
+    await store.control_lane(lock())
+    assert await store.accept(broken(), QUEUE) is AcceptKind.ACCEPTED
+    (event,) = await store.events_after("d1", 0, limit=9)
+    assert event.body["break_glass"] == {"reason": "the shop is down"}
+    _, row = await store.audit_rows()
+    told = ("kind", "outcome", "command", "reason", "identity")
+    assert [row.entry[name] for name in told] == [
+        "request", "accepted", "break_glass", "the shop is down", "amqp:bot"
+    ]  # fmt: skip
+
+
+async def test_without_it_the_event_says_null(store: Store) -> None:
+    await store.accept(a_deployment(), QUEUE)
+    (event,) = await store.events_after("d1", 0, limit=9)
+    assert event.body["break_glass"] is None

@@ -194,7 +194,9 @@ class FakeStore(FakeOutbox):
             return lock
         self.record.known[new.deployment_id] = KnownRequest(new.body_hash, new.asker.identity)
         row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
-        event = AnyEvent("deployment.accepted", {"position": len(self.record.open_in_lane(row.lane))})
+        glass = None if new.break_glass is None else {"reason": new.break_glass}
+        position = len(self.record.open_in_lane(row.lane))
+        event = AnyEvent("deployment.accepted", {"position": position, "break_glass": glass})
         row.emit(event, instance=self._instance, now=now)
         self.record.rows[new.deployment_id] = row
         self.record.add_destination(new.deployment_id, None)

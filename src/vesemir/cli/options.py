@@ -118,6 +118,14 @@ class EventOptions:
     max_error_ratio: Annotated[
         float | None, typer.Option("--max-error-ratio", metavar="R", help="Analysis: errors to accept, 0 to 1.")
     ] = None
+    break_glass: Annotated[
+        Text,
+        typer.Option(
+            "--break-glass",
+            metavar="REASON",
+            help="Go past locks, freezes and missing promotions, where the policy lets you; it is audited.",
+        ),
+    ] = None
     deployment_timeout: Annotated[
         float | None, typer.Option("--deployment-timeout", metavar="S", help="Limit of the deployment.")
     ] = None

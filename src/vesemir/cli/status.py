@@ -204,6 +204,8 @@ def _summary(view: DeploymentView) -> RenderableType:
         ("deployment", f"{view.deployment_id} (recipe {view.recipe}{dry})"),
         ("state", state_text(view)),
     ]
+    if glass := view.request.get("break_glass"):
+        rows.append(("break glass", f"{glass['reason']} (goes past locks, freezes and missing promotions)"))
     if view.failure:
         rows.append(("failure", f"{view.failure.code}: {view.failure.message}"))
     rows += [(name, _wish(wish)) for name, wish in (("cancel", view.cancel), ("pause", view.pause)) if wish is not None]

@@ -1,11 +1,11 @@
 """The control message, version 1 (contract section 2): about one deployment, or about one lane."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from vesemir.contract.fields import NAME_SAYS, Claim, DeploymentId, Message, Name
+from vesemir.contract.fields import NAME_SAYS, REASON_SAYS, Claim, DeploymentId, Message, Name, Reason
 from vesemir.contract.moments import MOMENT_SAYS, OffsetMoment
 from vesemir.domain.control import DeploymentCommandName, LaneCommandName, OnceAnswer
 
@@ -13,9 +13,6 @@ CONTROL_SCHEMA = "vesemir.control/1"
 
 _COMMAND_SAYS = '"cancel", "pause", "resume", "lock" or "unlock"'
 _CLAIM_SAYS = "text of at most 1024 characters"
-REASON_SAYS = "text of 1 to 1024 characters that says why"
-Reason = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"\S")]
-"""Where one is asked for: blank is none."""
 
 
 class ControlMessage(Message):

@@ -7,12 +7,14 @@ from pydantic import ConfigDict, Field, JsonValue
 from vesemir.contract.fields import (
     LINE_SAYS,
     NAME_SAYS,
+    REASON_SAYS,
     SECONDS_SAYS,
     Claim,
     DeploymentId,
     Line,
     Message,
     Name,
+    Reason,
     Seconds,
     Version,
 )
@@ -157,6 +159,12 @@ class TimeoutsPart(Message):
     step: Limit = Field(default=300, description=_LIMIT_SAYS)
 
 
+class BreakGlassPart(Message):
+    """Why it shall go past locks, freezes and missing promotions."""
+
+    reason: Reason = Field(description=REASON_SAYS)
+
+
 class DeployEvent(Message):
     """Bring a release of an application to its targets. ``deployment_id`` is the idempotency key."""
 
@@ -180,3 +188,4 @@ class DeployEvent(Message):
         default=TimeoutsPart(), description="an object with deployment, target, step, in seconds"
     )
     dry_run: bool = Field(default=False, description="true or false")
+    break_glass: BreakGlassPart | None = Field(default=None, description="an object with reason")

@@ -119,9 +119,14 @@ class Answer(PublishedModel):
     instance: str = Field(pattern=r"^[^/]+/.+$")
 
 
+class BrokenGlass(PublishedModel):
+    reason: str
+
+
 class DeploymentAccepted(Event):
     event: Literal["deployment.accepted"]
     position: Count = Field(description="how many deployments of the same lane are active or wait before it")
+    break_glass: BrokenGlass | None = Field(description="Instances of 0.1 leave it out")
 
 
 class DeploymentRejected(Answer):

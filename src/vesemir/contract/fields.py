@@ -32,6 +32,9 @@ Line = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f
 LINE_SAYS = "1-255 characters without control characters"
 Claim = Annotated[str, Field(max_length=1024)]
 """What somebody says about himself or his reasons: recorded and shown, never used."""
+Reason = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"\S")]
+"""Where a reason is asked for: blank is none."""
+REASON_SAYS = "text of 1 to 1024 characters that says why"
 Seconds = Annotated[float, Field(ge=0, le=DAY, allow_inf_nan=False)]
 SECONDS_SAYS = f"a number of seconds from 0 to {DAY}"
 

@@ -22,6 +22,7 @@ def deploy_request(event: DeployEvent, caps: Timeouts) -> DeployRequest:
         rollout=_rollout(event.rollout),
         timeouts=_timeouts(event.timeouts, caps),
         dry_run=event.dry_run,
+        break_glass=None if event.break_glass is None else event.break_glass.reason,
     )
 
 

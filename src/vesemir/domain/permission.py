@@ -141,7 +141,8 @@ class Permission:
 
     ``traffic`` False: no traffic may be moved at all. ``servers`` may be moved beside those that have the name of a
     target of the request: with nothing but a backend's name a request could take out servers of others. ``once_hosts``
-    are hosts for run-once steps beside those that ``targets`` allows.
+    are hosts for run-once steps beside those that ``targets`` allows. ``break_glass``: whom it covers may go past
+    locks, freezes and missing promotions.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Permission:
     contact: str = ""
     groups: Names | None = None
     once_hosts: Names | None = None
+    break_glass: bool = False
 
     @property
     def is_open_to_all_backends(self) -> bool:
@@ -166,10 +168,7 @@ class Permission:
 
     def problems(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         """Everything of the request that this does not allow."""
-        if self.users is not None and not self.users.has(asker):
-            yield Problem("user_id", f"must be one of: {self.users}")
-        if self.groups is not None and not any(map(self.groups.has, asker.groups)):
-            yield Problem("groups", f"must have one of: {self.groups}")
+        yield from self._wrong_identity(asker)
         for field, allowed, given in (
             ("team", self.teams, request.team),
             ("requested_by", self.requesters, request.requested_by),
@@ -189,6 +188,16 @@ class Permission:
         yield from self._wrong_backends(request.haproxy)
         if self.balancers is not None:
             yield from _at("haproxy.targets", self.balancers.problems(request.haproxy.targets))
+
+    def breaks_glass(self, request: DeployRequest, asker: Asker) -> bool:
+        """It lets this identity go past locks and freezes there, whatever else it asks of requests."""
+        return self.break_glass and self.scope.covers(request) and not any(self._wrong_identity(asker))
+
+    def _wrong_identity(self, asker: Asker) -> Iterator[Problem]:
+        if self.users is not None and not self.users.has(asker):
+            yield Problem("user_id", f"must be one of: {self.users}")
+        if self.groups is not None and not any(map(self.groups.has, asker.groups)):
+            yield Problem("groups", f"must have one of: {self.groups}")
 
     def _wrong_backends(self, traffic: TrafficRequest) -> Iterator[Problem]:
         """Each must be allowed. What ``"*"`` means is judged when it was found (``Policy.judge_backends``)."""

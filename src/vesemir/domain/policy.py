@@ -163,18 +163,18 @@ class Policy:
         frozen = (
             self._wording(problem, f"freeze {freeze.name}", freeze.contact)
             for freeze in self.freezes
-            if (problem := freeze.problem(request, asker, now))
+            if request.break_glass is None and (problem := freeze.problem(request, asker, now))
         )
         limited = (
             self._wording(problem, f"limit {limit.name}", limit.contact)
             for limit in self._limits(request)
             for problem in limit.problems(request, asker)
         )
-        return [*self._unpermitted(request, asker), *frozen, *limited]
+        return [*self._not_allowed(request, asker), *frozen, *limited]
 
     def judge_repeat(self, request: DeployRequest, asker: Asker) -> list[Problem]:
         """Whether another than its requester may ask for it again: freezes and limits do not matter any more."""
-        return list(self._unpermitted(request, self.persons.recognise(asker)))
+        return list(self._not_allowed(request, self.persons.recognise(asker)))
 
     def judge_backends(self, request: DeployRequest, asker: Asker, found: Sequence[str]) -> list[Problem]:
         """The backends that ``"*"`` found at the start: each must be allowed, as if it had been named."""
@@ -272,6 +272,13 @@ class Policy:
 
     def _limits(self, request: DeployRequest) -> Iterator[Limit]:
         return (limit for limit in self.limits if limit.scope.covers(request))
+
+    def _not_allowed(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
+        """What the ``[[allow]]`` rules have against it: also that it breaks the glass."""
+        yield from self._unpermitted(request, asker)
+        if request.break_glass is not None and not any(each.breaks_glass(request, asker) for each in self.permissions):
+            text = "must be left out: no [[allow]] with break_glass = true covers you here"
+            yield self._wording(Problem("break_glass", text), "allow", "")
 
     def _unpermitted(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         covering = self._covering(request)

@@ -100,6 +100,8 @@ class DeployRequest:
     rollout: Rollout = Rollout()
     timeouts: Timeouts = Timeouts()
     dry_run: bool = False
+    break_glass: str | None = None
+    """Why it shall go past locks, freezes and missing promotions."""
 
     @property
     def lane(self) -> str:

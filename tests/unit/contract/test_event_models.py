@@ -27,7 +27,7 @@ COMMON = {
 UNKNOWN = {**COMMON, "deployment_id": None, "application": None, "environment": None, "version": None, "sequence": 0}
 WHO = {"requested_by": "ops", "reason": None}
 BODIES: dict[str, Json] = {
-    "deployment.accepted": {**COMMON, "position": 0},
+    "deployment.accepted": {**COMMON, "position": 0, "break_glass": {"reason": "the shop is down"}},
     "deployment.rejected": {**UNKNOWN, "failure": {**FAILURE, "details": [{"field": "body", "message": "no"}]}},
     "deployment.started": {**COMMON, "targets": [{"name": "web1", "address": "127.0.0.2"}], "batches": [["web1"]]},
     "target.started": {**COMMON, "target": "web1", "batch": 1, "direction": "forward"},

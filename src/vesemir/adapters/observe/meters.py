@@ -73,6 +73,9 @@ class PrometheusMeters:
         known = command if command in COMMANDS else UNKNOWN_COMMAND
         self._controls.labels(known, "accepted" if accepted else "rejected").inc()
 
+    def glass_broken(self) -> None:
+        self._broken_glass.inc()
+
     def deployment_finished(self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None) -> None:
         self._deployments.labels(status.value).inc()
         if code is not None:
@@ -161,6 +164,7 @@ class PrometheusMeters:
         self._events = counter("events_received", "Deploy events read, by what became of them.", "outcome")
         self._events_rejected = counter("events_rejected", "Deploy events refused, by failure code.", "code")
         self._controls = counter("control_received", "Control messages read.", "command", "outcome")
+        self._broken_glass = counter("break_glass", "Deployments accepted that go past locks and freezes.")
         self._deployments = counter("deployments_finished", "Deployments ended, by status.", "status")
         self._dry_runs = counter("dry_runs_finished", "Dry runs ended; they are counted nowhere else.", "status")
         self._deployment_failures = counter("deployment_failures", "Failures of deployments, by code.", "code")

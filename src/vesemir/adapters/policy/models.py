@@ -107,6 +107,7 @@ class AllowTable(ScopeTable):
     requesters: NameList | None = None
     recipes: NameList | None = None
     targets: TargetsTable | None = None
+    break_glass: bool = False
     haproxy: Annotated[HaproxyTable | None, BeforeValidator(_traffic)] = None
     once_hosts: NameList | None = None
 

@@ -265,6 +265,7 @@ def _permission(table: AllowTable) -> Permission:
         balancers=_targets(haproxy.targets),
         contact=table.contact,
         once_hosts=_names(table.once_hosts),
+        break_glass=table.break_glass,
     )
 
 

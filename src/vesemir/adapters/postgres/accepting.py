@@ -152,6 +152,7 @@ async def _insert_numbered(
         requesters=[each.requested_by for each in new],
         users=[each.asker.user_id for each in new],
         askers=[each.asker.as_json() for each in new],
+        reasons=[each.break_glass for each in new],
         arrivals=arrivals,
         ahead=ahead,
         instance=instance,

@@ -208,12 +208,20 @@ class Intake:
             recipe=request.recipe,
             deployment_id=request.deployment_id,
         )
+        if new and request.break_glass is not None:
+            self._meters.glass_broken()
+            self._log.warning(
+                "breaks the glass in {application}/{environment}: it goes past locks, freezes and missing promotions",
+                application=request.application,
+                environment=request.environment,
+                deployment_id=request.deployment_id,
+            )
         self._on_accepted()
 
     async def _promoted(self, judged: Judged) -> Judged:
         """Refused, if something must have succeeded elsewhere first. Asked of the record, so after all else."""
         request = judged.parsed.request
-        if judged.refusal is not None or request.dry_run:
+        if judged.refusal is not None or request.dry_run or request.break_glass is not None:
             return judged
         problems = await missing_promotions(self._rules.policies.current, request, self._store)
         missing = _refuse(request, FailureCode.PROMOTION_MISSING, problems) if problems else None
@@ -248,6 +256,7 @@ class Intake:
             recipe_digest=judged.recipe_digest,
             rule=judged.rule,
             quotas=self._rules.policies.current.waiting_quotas(request, message.asker(request.requested_by)),
+            break_glass=None if request.break_glass is None else shown["break_glass"]["reason"],
         )
 
     async def _refused(self, judged: Judged, refusal: Refusal, message: IncomingMessage) -> Refusal | None:

@@ -60,11 +60,17 @@ class Secrecy:
         request = dict(raw)
         if isinstance(request.get("requested_by"), str):
             request["requested_by"] = self.redact(request["requested_by"])
+        if request.get("break_glass") is not None:
+            # Cut: it is read again as a request, and what hides a secret may be longer than that.
+            request["break_glass"] = {"reason": self.redact(request["break_glass"]["reason"])[:REASON_CHARACTERS]}
         names = self.names(recipe, given)
         if not names or self.seal is None:
             return request, None
         request["parameters"] = {name: HIDDEN if name in names else value for name, value in given.items()}
         return request, self.seal.close(deployment_id, {name: given[name] for name in names})
+
+
+REASON_CHARACTERS = 1024
 
 
 def opened(record: DeploymentRecord, seal: Seal | None) -> Json:

@@ -67,6 +67,10 @@ class Meters(Protocol):
 
     def control_received(self, command: str, *, accepted: bool) -> None: ...
 
+    def glass_broken(self) -> None:
+        """A deployment was accepted that goes past locks, freezes and missing promotions."""
+        ...
+
     def deployment_finished(self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None) -> None:
         """``seconds`` since it was claimed first; None if it never was."""
         ...
@@ -130,6 +134,8 @@ class SilentMeters:
     def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None: ...
 
     def control_received(self, command: str, *, accepted: bool) -> None: ...
+
+    def glass_broken(self) -> None: ...
 
     def deployment_finished(
         self, status: DeploymentState, code: FailureCode | None, *, seconds: float | None

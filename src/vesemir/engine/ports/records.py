@@ -18,6 +18,9 @@ from vesemir.domain.wish import Wish
 
 Json = Mapping[str, Any]
 
+BREAK_GLASS = "break_glass"
+"""The audit's word in ``command`` for a request that goes past locks, freezes and missing promotions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Destination:
@@ -50,6 +53,8 @@ class NewDeployment:
     policy_digest: str | None = None
     recipe_digest: str | None = None
     """Of the texts that it was judged by, for the audit."""
+    break_glass: str | None = None
+    """Why it goes past locks, freezes and missing promotions; the policy lets it."""
     rule: str | None = None
     """The policy's that allowed it, for the audit."""
     quotas: tuple[HeldQuota, ...] = ()
@@ -67,7 +72,7 @@ class NewDeployment:
     @property
     def passes_locks(self) -> bool:
         """It may be accepted while its lane is locked."""
-        return self.dry_run
+        return self.dry_run or self.break_glass is not None
 
     def audited(self, outcome: str) -> AuditEntry:
         return AuditEntry(
@@ -79,6 +84,8 @@ class NewDeployment:
             environment=self.environment,
             version=self.version,
             rule=self.rule,
+            command=None if self.break_glass is None else BREAK_GLASS,
+            reason=self.break_glass,
             policy=self.policy_digest,
             recipe=self.recipe_digest,
         )

@@ -38,6 +38,7 @@ class Counted(SilentMeters):
         self.controls: list[tuple[str, bool]] = []
         self.finished: list[tuple[DeploymentState, FailureCode | None, float | None]] = []
         self.rehearsed: list[DeploymentState] = []
+        self.glasses = 0
 
     def event_received(self, outcome: IntakeOutcome, code: FailureCode | None = None) -> None:
         self.events.append(outcome)
@@ -48,6 +49,9 @@ class Counted(SilentMeters):
 
     def dry_run_finished(self, status: DeploymentState) -> None:
         self.rehearsed.append(status)
+
+    def glass_broken(self) -> None:
+        self.glasses += 1
 
     def control_received(self, command: str, *, accepted: bool) -> None:
         self.controls.append((command, accepted))

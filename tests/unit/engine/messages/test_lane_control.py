@@ -12,6 +12,7 @@ from vesemir.domain.control import ControlledLane
 from vesemir.domain.control_permission import ControlPermission
 from vesemir.domain.identity import UNPROVED, IdentityNames
 from vesemir.domain.lane_lock import LaneLock
+from vesemir.domain.permission import Permission
 from vesemir.domain.policy import Policy
 from vesemir.engine.messages.control import Control
 
@@ -169,3 +170,35 @@ async def test_a_rule_names_commands_and_lanes(site: Site) -> None:
 def test_not_requester_is_about_approvals_and_forbids_no_lock() -> None:
     policy = Policy(controls=(ControlPermission("four-eyes", not_requester=True),))
     assert policy.judge_control("lock", ControlledLane("shop", "production"), UNPROVED) == []
+
+
+GLASS = {"reason": "the shop is down, hunter22 says"}
+MAY = Policy(permissions=(Permission("on-call", users=IdentityNames(("orchestrator",)), break_glass=True),))
+
+
+async def test_break_glass_goes_past_a_lock_and_is_counted(site: Site) -> None:
+    site.world.rules.current = MAY
+    await site.say("lock")
+    await site.intake.handle(incoming(site.event(break_glass=GLASS)))
+    row = site.world.row()
+    assert row.new.break_glass == "the shop is down, hunter22 says"
+    assert row.events[0].body["break_glass"] == GLASS
+    assert site.meters.glasses == 1
+    assert "breaks the glass" in site.log.of("warning")[-1]
+    await site.intake.handle(incoming(site.event(break_glass=GLASS)))
+    assert site.meters.glasses == 1, "a repeat is the same deployment"
+
+
+async def test_break_glass_is_forbidden_where_no_rule_lets_it(site: Site) -> None:
+    await site.say("lock")
+    await site.intake.handle(incoming(site.event(break_glass=GLASS)))
+    (answer,) = [each for each in site.answered() if each["event"] == "deployment.rejected"]
+    assert answer["failure"]["code"] == "request.forbidden"
+    assert answer["failure"]["details"][0]["field"] == "break_glass"
+    assert site.meters.glasses == 0
+
+
+@pytest.mark.parametrize("wrong", [{}, {"reason": ""}, {"reason": " "}, {"reason": "x", "who": "me"}, "fire", True])
+async def test_break_glass_needs_a_reason(site: Site, wrong: object) -> None:
+    await site.intake.handle(incoming(site.event(break_glass=wrong)))
+    assert site.answered()[-1]["failure"]["code"] == "request.invalid"

@@ -3,19 +3,33 @@
 import asyncio
 from dataclasses import replace
 
-from tests.contract.store_suite import QUEUE, Stores, a_deployment, claim, event_names, store, stores
+import pytest
+from tests.contract.store_suite import (
+    QUEUE,
+    Stores,
+    a_deployment,
+    accepted_and_claimed,
+    claim,
+    event_names,
+    store,
+    stores,
+)
 from tests.contract.test_store_audit import AuditedStore
+from tests.fakes.events import emit_result
 from tests.fakes.store import FakeStore
 from tests.integration.postgres_server import postgres_server
 
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.contract.moments import seconds_of
 from vesemir.domain.control import ControlledLane
+from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.lane_lock import LaneLock
+from vesemir.domain.states import DeploymentState
 from vesemir.engine.clock import wall_time
-from vesemir.engine.ports.records import NewDeployment
-from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, LaneCommand, Store
+from vesemir.engine.ports.changes import LockLane, MoveDeployment
+from vesemir.engine.ports.records import LaneCommand, NewDeployment
+from vesemir.engine.ports.store import AcceptKind, ControlAnswer, ControlCommand, Store
 
 __all__ = ["postgres_server", "store", "stores"]
 
@@ -221,3 +235,47 @@ async def test_without_it_the_event_says_null(store: Store) -> None:
     await store.accept(a_deployment(), QUEUE)
     (event,) = await store.events_after("d1", 0, limit=9)
     assert event.body["break_glass"] is None
+
+
+def after_rollback() -> LockLane:
+    command = LaneCommand("lock", LANE, None, "d1 was rolled back", asker=Asker(way="instance"), deployment_id="d1")
+    return LockLane(command, rule="limit production: lock_after_rollback")
+
+
+async def test_a_result_locks_the_lane_in_its_own_transaction(store: AuditedStore) -> None:
+    claimed = await accepted_and_claimed(store)
+    moved = MoveDeployment(DeploymentState.RUNNING, DeploymentState.SUCCEEDED)
+    await store.commit(claimed, [moved, emit_result(targets_total=0), after_rollback()])
+    found = await store.lane_lock(LANE)
+    assert found is not None
+    assert (found.reason, found.deployment, found.identity, found.until) == ("d1 was rolled back", "d1", None, None)
+    row = (await store.audit_rows())[-1]
+    assert (row.entry["kind"], row.entry["deployment_id"], row.entry["way"], row.entry["identity"]) == (
+        "lock", "d1", "instance", None
+    )  # fmt: skip
+    assert row.entry["rule"] == "limit production: lock_after_rollback"
+    assert isinstance(await store.accept(a_deployment("d2"), QUEUE), LaneLock)
+
+
+async def test_a_result_that_is_not_written_locks_nothing(store: AuditedStore) -> None:
+    claimed = await accepted_and_claimed(store)
+    lost = replace(claimed, epoch=claimed.epoch + 1)
+    with pytest.raises(LeaseLostError):
+        await store.commit(lost, [after_rollback()])
+    assert await store.lane_lock(LANE) is None
+    assert len(await store.audit_rows()) == 1
+
+
+async def test_a_persons_lock_that_holds_as_long_stays(store: AuditedStore) -> None:
+    claimed = await accepted_and_claimed(store)
+    await store.control_lane(lock())
+    await store.commit(claimed, [after_rollback()])
+    found = await store.lane_lock(LANE)
+    assert found is not None
+    assert found.reason == "the database moves"
+    assert len(await store.audit_rows()) == 2
+    await store.control_lane(lock(until=wall_time() + 86400))
+    await store.commit(claimed, [after_rollback()])
+    found = await store.lane_lock(LANE)
+    assert found is not None
+    assert (found.reason, found.until) == ("d1 was rolled back", None)

@@ -44,6 +44,7 @@ from vesemir.engine.ports.changes import (
     Change,
     Emit,
     LeftDrained,
+    LockLane,
     MoveDeployment,
     MoveTarget,
     RecordInTraffic,
@@ -58,6 +59,7 @@ from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
     KnownRequest,
+    LaneCommand,
     NewDeployment,
     StepRecord,
     StepTotals,
@@ -76,7 +78,6 @@ from vesemir.engine.ports.store import (
     Delivery,
     DrainedServer,
     InstanceReport,
-    LaneCommand,
     Permits,
     PermitsEarly,
     StoreAwayError,
@@ -533,11 +534,21 @@ class FakeStore(FakeOutbox):
         for change in changes:
             _apply(after, change, instance=self._instance, now=now)
         self._note_drained(after, changes)
+        for change in changes:
+            if isinstance(change, LockLane):
+                self._lock_after(change, now)
         self.record.rows[claim.deployment_id] = after
         if any(isinstance(change, Emit) for change in changes):
             self.record.hint("outbox")
         if after.final:
             self.record.hint("work")
+
+    def _lock_after(self, change: LockLane, now: float) -> None:
+        until, _ = self.record.locks.get(change.command.lane.name, (now, None))
+        if until is not None:
+            lock = change.command.lock(since=second_text(now), until=None)
+            self.record.locks[change.command.lane.name] = None, lock
+            self._audit(change.command.audited("accepted", rule=change.rule))
 
     def _note_drained(self, row: Row, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -620,8 +631,8 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
             _add_targets(row, change.targets)
         case RecordStep():
             row.steps.append(change.record)
-        case LeftDrained() | BackInTraffic():
-            pass  # kept beyond the deployment, see _note_drained
+        case LeftDrained() | BackInTraffic() | LockLane():
+            pass  # kept beyond the deployment, see commit
         case _:
             _apply_to_targets(row, change)
 

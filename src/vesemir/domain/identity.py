@@ -13,8 +13,9 @@ from vesemir.domain.names import fits
 IdentityKind = Literal["amqp", "token", "oidc", "proxy"]
 IDENTITY_KINDS: tuple[IdentityKind, ...] = get_args(IdentityKind)
 
-Way = Literal["amqp", "http", "record"]
-"""``record``: ``vesemir cancel`` and its like, written to the database while the broker was away."""
+Way = Literal["amqp", "http", "record", "instance"]
+"""``record``: ``vesemir cancel`` and its like, written to the database while the broker was away. ``instance``: nobody
+asked, Vesemir does it by a rule."""
 
 Role = Literal["viewer", "deployer", "operator", "admin", "auditor"]
 """Of HTTP only (contract section 4)."""

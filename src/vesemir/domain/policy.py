@@ -87,6 +87,7 @@ class Limit:
     require: tuple[str, ...] = ()
     on_failure: tuple[str, ...] = ()
     contact: str = ""
+    lock_after_rollback: bool = False
 
     def problems(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         """What can be told before the targets are known."""
@@ -229,6 +230,10 @@ class Policy:
             held = quota.held_by(request, asker, what=what, ask=self._ask(quota.contact))
             if held is not None:
                 yield held
+
+    def locks_after_rollback(self, lane: HasLane) -> Limit | None:
+        """The limit that has the lane locked when a rollout there went back."""
+        return next((each for each in self.limits if each.lock_after_rollback and each.scope.covers(lane)), None)
 
     def judge_control(
         self, command: CommandName, about: ControlledDeployment | ControlledLane, asker: Asker

@@ -138,6 +138,7 @@ class LimitTable(ScopeTable):
     min_available: ShareValue | None = None
     require: list[Literal[REQUIRABLE]] = []  # type: ignore[valid-type] # a tuple of texts, which mypy cannot unfold
     on_failure: list[Literal["stop", "rollback", "continue"]] = []
+    lock_after_rollback: bool = False
     per: Literal["identity", "application"] | None = None
     max_waiting: int | None = Field(default=None, ge=1)
     max_running: int | None = Field(default=None, ge=1)

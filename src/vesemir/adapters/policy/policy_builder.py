@@ -300,6 +300,7 @@ def _limit(table: LimitTable) -> Limit:
         require=tuple(table.require),
         on_failure=tuple(table.on_failure),
         contact=table.contact,
+        lock_after_rollback=table.lock_after_rollback,
     )
 
 

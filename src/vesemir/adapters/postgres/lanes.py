@@ -7,7 +7,8 @@ from asyncpg import Record as Row
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.control import ControlledLane
 from vesemir.domain.lane_lock import LaneLock
-from vesemir.engine.ports.store import ControlAnswer, LaneCommand
+from vesemir.engine.ports.records import LaneCommand
+from vesemir.engine.ports.store import ControlAnswer
 
 
 async def control_lane(connection: Connection, command: LaneCommand) -> ControlAnswer:

@@ -8,8 +8,10 @@ import asyncpg
 
 from vesemir.adapters.postgres.batching import Batch, in_batches
 from vesemir.adapters.postgres.connections import clean_text
+from vesemir.adapters.postgres.lanes import lock_lane
 from vesemir.adapters.postgres.rows import box_json, failure_json
 from vesemir.adapters.postgres.statements import Connection, statements
+from vesemir.domain.audit import AuditEntry
 from vesemir.domain.events import DeploymentFinishedEvent
 from vesemir.domain.failure import LeaseLostError
 from vesemir.domain.states import FINAL, IllegalTransitionError, deployment_move, finishes_target
@@ -20,6 +22,7 @@ from vesemir.engine.ports.changes import (
     Change,
     Emit,
     LeftDrained,
+    LockLane,
     MoveDeployment,
     MoveTarget,
     RecordInTraffic,
@@ -33,14 +36,21 @@ from vesemir.engine.ports.changes import (
 from vesemir.engine.ports.records import StepRecord, TargetRecord
 from vesemir.engine.ports.store import Claim
 
-AloneChange = Emit | MoveDeployment | Start | AddTargets | SkipPending
+AloneChange = Emit | MoveDeployment | Start | AddTargets | SkipPending | LockLane
 """What no other change shares a statement with."""
 
 
 async def commit(
     connection: Connection, claim: Claim, changes: Sequence[Change], *, instance: str, token: str, again: bool
-) -> None:
-    """Within a transaction. ``again``: an earlier try with this token ended in doubt, and may have been committed."""
+) -> list[AuditEntry]:
+    """Within a transaction. ``again``: an earlier try with this token ended in doubt, and may have been committed.
+
+    Comes back with what the audit is to tell of it.
+    """
+    locks = [change for change in changes if isinstance(change, LockLane)]
+    for lock in locks:
+        # Before the deployment's row, as everywhere.
+        await statements().lock_lane.run(connection, lane=lock.command.lane.name)
     events = [change.event for change in changes if isinstance(change, Emit)]
     first = await statements().fence.value(
         connection,
@@ -52,7 +62,7 @@ async def commit(
     )
     if first is None:
         if again and await statements().is_written.value(connection, deployment_id=claim.deployment_id, token=token):
-            return
+            return []
         raise LeaseLostError(f"{claim.owner} no longer has {claim.deployment_id} (epoch {claim.epoch})")
     for batch in in_batches(changes):
         await _apply(connection, claim.deployment_id, batch)
@@ -67,6 +77,11 @@ async def commit(
         )
     if any(isinstance(event, DeploymentFinishedEvent) for event in events):
         await statements().keep_outcome.run(connection, deployment_id=claim.deployment_id)
+    return [
+        lock.command.audited("accepted", rule=lock.rule)
+        for lock in locks
+        if await lock_lane(connection, lock.command, keeps_longer=True)
+    ]
 
 
 async def _apply(connection: Connection, deployment_id: str, batch: Batch) -> None:
@@ -104,6 +119,8 @@ async def _apply_alone(connection: Connection, deployment_id: str, change: Alone
             if isinstance(change.event, DeploymentFinishedEvent):  # others come in no batch
                 metrics = dict(change.event.metrics)
                 await statements().store_metrics.run(connection, deployment_id=deployment_id, metrics=metrics)
+        case LockLane():
+            pass  # the last of the commit, which tells the audit of it
         case MoveDeployment():
             await _move_deployment(connection, deployment_id, change)
         case Start():

@@ -41,6 +41,7 @@ from vesemir.engine.ports.records import (
     DeploymentRecord,
     Destination,
     KnownRequest,
+    LaneCommand,
     NewDeployment,
     StepRecord,
     StepTotals,
@@ -55,7 +56,6 @@ from vesemir.engine.ports.store import (
     Delivery,
     DrainedServer,
     InstanceReport,
-    LaneCommand,
     Permits,
     PermitsEarly,
     StoredEvent,
@@ -303,10 +303,11 @@ class PostgresStore(Reader):
         token = _token()
 
         async def once(attempt: int) -> None:
-            async with self._database.transaction() as connection:
-                await progress.commit(
+            async with AsyncExitStack() as until_commit, self._database.transaction() as connection:
+                entries = await progress.commit(
                     connection, claim, changes, instance=self._instance, token=token, again=attempt > 0
                 )
+                await self.audit_chain.append(connection, entries, until_commit)
 
         async with self._one_at_a_time.setdefault(claim.deployment_id, asyncio.Lock()):
             await self._database.retried(once)

@@ -3,15 +3,18 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vesemir.domain.control import ControlledLane
 from vesemir.domain.events import DeploymentFinishedEvent, TargetEnd
 from vesemir.domain.failure import Failure
+from vesemir.domain.identity import Asker
 from vesemir.domain.result import Measured, deployment_metrics
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction
 from vesemir.engine.deployment.end import Ending
 from vesemir.engine.deployment.progress import DeploymentProgress
 from vesemir.engine.ownership.recorder import Recorder
-from vesemir.engine.ports.changes import Emit, MoveDeployment, RecordInTraffic, SkipPending
+from vesemir.engine.ports.changes import Emit, LockLane, MoveDeployment, RecordInTraffic, SkipPending
+from vesemir.engine.ports.records import LaneCommand
 from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.target.row import Row
 
@@ -40,9 +43,44 @@ class ResultWriter:
         )
         skips = [SkipPending(direction) for direction in (Direction.FORWARD, Direction.BACK)]
         move = MoveDeployment(self._progress.state, ending.state, failure)
-        await self._recorder.write(*skips, *seen, move, Emit(event))
+        locks = self._locks(ending.state)
+        await self._recorder.write(*skips, *seen, move, Emit(event), *locks)
+        self._say_locked(locks)
         self._say(ending.state, failure, metrics)
         self._measure(ending.state, failure, seconds, [state for state, _ in ends])
+
+    def _locks(self, status: DeploymentState) -> list[LockLane]:
+        """A rollout that went back, whatever became of it on the way: the next one would meet the same cause."""
+        if self._progress.state is not DeploymentState.ROLLING_BACK:
+            return []
+        record, policy = self._record, self._ports.policies.current
+        lane = ControlledLane(record.request["application"], record.request["environment"])
+        limit = policy.locks_after_rollback(lane)
+        if limit is None:
+            return []
+        reason = (
+            f"{record.deployment_id} ({record.request['version']}) {_ON_ITS_WAY_BACK[status]}; unlock the lane when "
+            "the cause is known"
+        )
+        command = LaneCommand(
+            "lock",
+            lane,
+            requested_by=None,
+            reason=reason,
+            asker=Asker(way="instance"),
+            policy_digest=policy.digest,
+            deployment_id=record.deployment_id,
+        )
+        return [LockLane(command, rule=f"limit {limit.name}: lock_after_rollback")]
+
+    def _say_locked(self, locks: Sequence[LockLane]) -> None:
+        for lock in locks:
+            self._ports.log.warning(
+                "the lane {lane} is locked ({rule}): {reason}",
+                lane=lock.command.lane.name,
+                rule=lock.rule,
+                reason=lock.command.reason,
+            )
 
     async def _metrics(self, ends: Sequence[tuple[TargetState, Row]], seconds: float) -> dict[str, Any]:
         totals = await self._ports.store.step_totals(self._record.deployment_id)
@@ -91,6 +129,14 @@ class ResultWriter:
         """A target that was brought back counts as it ended on the way back."""
         last = back if back is not None and back.finished and back.state is not TargetState.SKIPPED else row
         return (last.state if last.finished else TargetState.SKIPPED), last
+
+
+_ON_ITS_WAY_BACK = {
+    DeploymentState.ROLLED_BACK: "was rolled back",
+    DeploymentState.FAILED: "failed on its way back",
+    DeploymentState.CANCELLED: "was cancelled on its way back",
+    DeploymentState.TIMED_OUT: "ran out of time on its way back",
+}
 
 
 def _target_end(state: TargetState, row: Row) -> TargetEnd:

@@ -17,7 +17,8 @@ from vesemir.domain.identity import Asker
 from vesemir.domain.policy import Policy
 from vesemir.domain.problem import Problem, some_of
 from vesemir.engine.messages.control_outcome import ControlOutcome
-from vesemir.engine.ports.store import ControlAnswer, LaneCommand
+from vesemir.engine.ports.records import LaneCommand
+from vesemir.engine.ports.store import ControlAnswer
 
 
 class LaneStore(Protocol):

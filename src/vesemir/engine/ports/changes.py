@@ -9,7 +9,7 @@ from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_place import FoundBackends
 from vesemir.domain.traffic_prior import PriorTraffic
-from vesemir.engine.ports.records import StepRecord, TargetRecord
+from vesemir.engine.ports.records import LaneCommand, StepRecord, TargetRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,17 @@ class RecordStep:
     record: StepRecord
 
 
+@dataclass(frozen=True, slots=True)
+class LockLane:
+    """Nothing new begins in the lane until somebody unlocks it, unless somebody has locked it so already.
+
+    It has its row of the audit; ``rule`` is the one of the policy that asks for it.
+    """
+
+    command: LaneCommand
+    rule: str
+
+
 Change = (
     Emit
     | MoveDeployment
@@ -147,4 +158,5 @@ Change = (
     | LeftDrained
     | BackInTraffic
     | RecordStep
+    | LockLane
 )

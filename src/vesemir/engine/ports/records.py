@@ -1,13 +1,14 @@
 """What the record holds, as a run and its neighbours read it: rows as values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from vesemir.domain.audit import AuditEntry
-from vesemir.domain.control import ControlledDeployment
+from vesemir.domain.control import ControlledDeployment, ControlledLane, LaneCommandName
 from vesemir.domain.failure import Failure
 from vesemir.domain.identity import UNPROVED, Asker, Identity
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.quota import NO_IDENTITY, HeldQuota, Waiting
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
@@ -100,6 +101,45 @@ class NewDeployment:
             self.dry_run,
             requester=self.asker.identity,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCommand:
+    """Lock or unlock a lane. ``until`` in seconds since the epoch; None: until somebody unlocks it.
+
+    ``deployment_id``: a limit of the policy asks for it (``rule``), after that deployment.
+    """
+
+    command: LaneCommandName
+    lane: ControlledLane
+    requested_by: str | None
+    reason: str
+    until: float | None = None
+    asker: Asker = UNPROVED
+    policy_digest: str | None = None
+    deployment_id: str | None = None
+    rule: str | None = field(default=None, compare=False)
+    """The policy's that permits it, for the audit."""
+
+    def audited(self, outcome: str, *, rule: str | None = None) -> AuditEntry:
+        """``outcome``: what was answered, or the failure code. ``rule``: why it was refused."""
+        return AuditEntry(
+            "lock",
+            outcome,
+            self.asker,
+            deployment_id=self.deployment_id,
+            application=self.lane.application,
+            environment=self.lane.environment,
+            command=self.command,
+            reason=self.reason,
+            rule=rule or self.rule,
+            policy=self.policy_digest,
+        )
+
+    def lock(self, *, since: str, until: str | None) -> LaneLock:
+        """What is recorded, with the record's own times."""
+        who = self.requested_by, self.asker.identity
+        return LaneLock(since, until, self.reason, *who, deployment=self.deployment_id)
 
 
 @dataclass(frozen=True, slots=True)

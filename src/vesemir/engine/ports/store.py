@@ -16,7 +16,6 @@ from vesemir.domain.control import (
     ControlledDeployment,
     ControlledLane,
     DeploymentCommandName,
-    LaneCommandName,
     OnceAnswer,
 )
 from vesemir.domain.doing import DOING_SECONDS, Doing
@@ -36,6 +35,7 @@ from vesemir.engine.ports.records import (
     Destination,
     Json,
     KnownRequest,
+    LaneCommand,
     NewDeployment,
     StepRecord,
     StepTotals,
@@ -205,45 +205,6 @@ class ControlCommand:
     @property
     def wish(self) -> Wish:
         return Wish(self.requested_by, self.reason, self.asker.identity)
-
-
-@dataclass(frozen=True, slots=True)
-class LaneCommand:
-    """Lock or unlock a lane. ``until`` in seconds since the epoch; None: until somebody unlocks it.
-
-    ``deployment_id``: a limit of the policy asks for it (``rule``), after that deployment.
-    """
-
-    command: LaneCommandName
-    lane: ControlledLane
-    requested_by: str | None
-    reason: str
-    until: float | None = None
-    asker: Asker = UNPROVED
-    policy_digest: str | None = None
-    deployment_id: str | None = None
-    rule: str | None = field(default=None, compare=False)
-    """The policy's that permits it, for the audit."""
-
-    def audited(self, outcome: str, *, rule: str | None = None) -> AuditEntry:
-        """As ``ControlCommand.audited``."""
-        return AuditEntry(
-            "lock",
-            outcome,
-            self.asker,
-            deployment_id=self.deployment_id,
-            application=self.lane.application,
-            environment=self.lane.environment,
-            command=self.command,
-            reason=self.reason,
-            rule=rule or self.rule,
-            policy=self.policy_digest,
-        )
-
-    def lock(self, *, since: str, until: str | None) -> LaneLock:
-        """What is recorded, with the record's own times."""
-        who = self.requested_by, self.asker.identity
-        return LaneLock(since, until, self.reason, *who, deployment=self.deployment_id)
 
 
 PermitsEarly = Callable[[ControlCommand, ControlledDeployment], bool]

@@ -6,6 +6,9 @@ from tests.unit.engine.deployment.situations import BACK, UNREACHABLE, now
 from tests.unit.engine.virtual_time import until
 from tests.unit.engine.world import DRAINED, READY, one_instance
 
+from vesemir.domain.names import Names
+from vesemir.domain.permission import PermissionScope
+from vesemir.domain.policy import Limit, Policy
 from vesemir.engine.ports.changes import AddTargets
 from vesemir.engine.ports.store import ControlAnswer
 
@@ -182,3 +185,52 @@ async def test_a_takeover_in_a_rollback_touches_nothing_that_was_not_changed(com
         assert world.statuses()["web4"] == "skipped"
         assert not [line for lb in world.lbs for line in lb.told if "web4" in str(line)]
         assert [world.shown(target.name) for target in world.targets] == [[READY]] * 4
+
+
+LOCKS = Policy(limits=(Limit("production", lock_after_rollback=True),), digest="d" * 64)
+
+
+async def test_a_rollout_that_went_back_locks_its_lane_where_the_policy_says_so() -> None:
+    async with one_instance(4) as world:
+        world.rules.current = LOCKS
+        world.hosts.steps["web2:verify"] = failed(1)
+        await world.accept(rollout=BACK)
+        assert (await world.result())["status"] == "rolled_back"
+        lock = world.record.lock_of("shop/production")
+        assert lock is not None
+        assert (lock.by, lock.until, lock.identity) == ("Vesemir after d1", None, None)
+        assert lock.reason == "d1 (2.0.0) was rolled back; unlock the lane when the cause is known"
+        row = world.record.audit[-1].entry
+        told = ("kind", "outcome", "command", "deployment_id", "way", "rule", "policy")
+        assert [row[name] for name in told] == [
+            "lock", "accepted", "lock", "d1", "instance", "limit production: lock_after_rollback", "d" * 64
+        ]  # fmt: skip
+
+
+async def test_one_that_failed_or_was_cancelled_on_its_way_back_locks_it_too() -> None:
+    async with one_instance(3) as world:
+        world.rules.current = LOCKS
+        world.hosts.steps |= {"web2:verify": failed(1), "web1:switch-back": failed(1, b"no old release")}
+        await world.accept(rollout=BACK)
+        await world.result()
+        lock = world.record.lock_of("shop/production")
+        assert lock is not None
+        assert lock.reason.startswith("d1 (2.0.0) failed on its way back; ")
+
+
+@pytest.mark.parametrize(
+    ("policy", "rollout"),
+    [
+        (Policy(), BACK),
+        (Policy(limits=(Limit("some", PermissionScope(Names(("search",))), lock_after_rollback=True),)), BACK),
+        (LOCKS, {}),
+    ],
+)
+async def test_nothing_else_locks_it(policy: Policy, rollout: dict[str, str]) -> None:
+    """No such limit, one for others, or a rollout that failed and did not go back."""
+    async with one_instance(2) as world:
+        world.rules.current = policy
+        world.hosts.steps["web2:verify"] = failed(1)
+        await world.accept(rollout=rollout)
+        await world.result()
+        assert world.record.locks == {}

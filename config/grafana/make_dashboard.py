@@ -92,7 +92,13 @@ ROWS: dict[str, list[Panel]] = {
             "Refused per hour",
             {"topk(10, sum by (code) (increase(vesemir_events_rejected_total{JOB}[1h])))": "{{code}}"},
         ),
-        Panel("Glasses broken per hour", {"sum(increase(vesemir_break_glass_total{JOB}[1h]))": "deployments"}),
+        Panel(
+            "Locked lanes, and deployments past a lock or freeze",
+            {
+                "max(vesemir_lanes_locked{JOB})": "locked lanes",
+                "sum(increase(vesemir_break_glass_total{JOB}[1h]))": "glasses broken per hour",
+            },
+        ),
         Panel(
             "Control messages per second",
             {summed("vesemir_control_received_total", "command", "outcome"): "{{command}} {{outcome}}"},

@@ -21,6 +21,10 @@ UPDATE lane SET locked_at = NULL, locked_until = NULL, lock = NULL WHERE name = 
 SELECT locked_at, locked_until, lock FROM lane
 WHERE name = :lane AND locked_at IS NOT NULL AND (locked_until IS NULL OR locked_until > clock_timestamp());
 
+-- name: count_locked_lanes
+-- How many are locked now.
+SELECT count(*) FROM lane WHERE locked_at IS NOT NULL AND (locked_until IS NULL OR locked_until > clock_timestamp());
+
 -- name: locked_lanes
 -- All that hold now, the oldest first.
 SELECT name AS lane, locked_at, locked_until, lock FROM lane

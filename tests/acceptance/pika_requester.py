@@ -98,14 +98,15 @@ class Requester:
 
     def control(self, command: str, deployment_id: str) -> Received:
         """Send a control message and wait for its answer."""
-        message = {
-            "schema": "vesemir.control/1",
-            "command": command,
-            "deployment_id": deployment_id,
-            "requested_by": "ann",
-            "reason": "acceptance",
-        }
-        correlation_id = self.publish(message, queue=CONTROL)
+        return self._controlled(command, deployment_id=deployment_id)
+
+    def control_lane(self, command: str, application: str, environment: str, **more: Any) -> Received:
+        """The same about a lane."""
+        return self._controlled(command, application=application, environment=environment, **more)
+
+    def _controlled(self, command: str, **about: Any) -> Received:
+        message = {"schema": "vesemir.control/1", "command": command, "requested_by": "ann", "reason": "acceptance"}
+        correlation_id = self.publish({**message, **about}, queue=CONTROL)
         return self.answer(correlation_id)
 
     def answer(self, correlation_id: str) -> Received:

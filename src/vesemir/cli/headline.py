@@ -142,7 +142,10 @@ def _kind(target: EndedTarget) -> str:
 
 
 def _waits(view: DeploymentView) -> str:
-    before = view.waits_for
+    before, lock = view.waits_for, view.held_by_lock
+    if lock is not None:
+        end = "until somebody unlocks it" if lock.until is None else f"until {lock.until}"
+        return f"{lock.lane} is locked by {lock.by} since {lock.since}, {end}: {lock.reason}"
     if not before:
         return "it waits for an instance that is free"
     first = before[0]

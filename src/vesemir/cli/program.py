@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, HelpEntry] = {
     "resume": HelpEntry("vesemir.cli.control", "resume_command", "Go on with a paused deployment, or approve it."),
     "ready": HelpEntry("vesemir.cli.servers", "ready_command", "Put servers back that were left without traffic."),
     "drain": HelpEntry("vesemir.cli.servers", "drain_command", "Take servers out of traffic until `vesemir ready`."),
+    "lock": HelpEntry("vesemir.cli.lanes", "lock_command", "Let nothing new begin in a lane until `vesemir unlock`."),
+    "unlock": HelpEntry("vesemir.cli.lanes", "unlock_command", "Let deployments begin in a lane again."),
     "rollback": HelpEntry("vesemir.cli.rollback", "rollback_command", "Deploy the previous good release again."),
     "history": HelpEntry("vesemir.cli.history", "history_command", "List deployments, newest first."),
     "stats": HelpEntry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),

@@ -1,7 +1,7 @@
 """``vesemir status``: one deployment in full, or what goes on now."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -29,6 +29,7 @@ from vesemir.engine.ports.views import (
     DeploymentView,
     DestinationView,
     DrainedServerView,
+    LockedLaneView,
     TargetView,
     UnfinishedView,
     View,
@@ -83,26 +84,29 @@ def _one(deployment_id: str, *, everything: bool, as_json: bool) -> None:
 
 
 def _overview(*, as_json: bool) -> None:
-    going_on, last, drained, crew = read(_now_and_last)
+    going_on, last, drained, locked, crew = read(_now_and_last)
     if as_json:
         parts: Mapping[str, Sequence[View]] = {
             "going_on": going_on,
             "last": last,
             "left_drained": drained,
+            "locked_lanes": locked,
             "instances": crew.instances,
         }
         found = {name: [each.as_json() for each in part] for name, part in parts.items()}
         print_json({"no_instance_works": crew.nobody, **found})
         return
     warn_of_nobody(crew, waiting=len(going_on))
-    if not going_on and not last:
+    if not going_on and not last and not locked:
         show("There is no deployment in the record yet.")
         return
     show(f"{count(len(going_on), 'deployment')} active or waiting" + (":" if going_on else "."))
     if going_on:
-        show(_going_on(going_on))
+        show(_going_on(going_on, {each.lane for each in locked}))
     if last:
         show("", f"The last {count(len(last), 'deployment')} that ended:", deployments_table(last))
+    if locked:
+        show("", "Locked, so that nothing new begins there (vesemir unlock):", _locked(locked))
     if drained:
         show("", "Left without traffic by a deployment that failed there:")
         rows = [
@@ -111,14 +115,22 @@ def _overview(*, as_json: bool) -> None:
         show(table("target", "lane", "deployment", "since", "now", rows=rows))
 
 
-def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
-    """With how far each is, or how many of its lane are before it."""
+def _locked(lanes: Sequence[LockedLaneView]) -> RenderableType:
+    rows = [
+        (each.lane, short_moment(each.since), short_moment(each.until) if each.until else "-", each.by, each.reason)
+        for each in lanes
+    ]
+    return table("lane", "since", "until", "by", "reason", rows=rows)
+
+
+def _going_on(deployments: Sequence[UnfinishedView], locked: Collection[str]) -> RenderableType:
+    """With how far each is, or how many of its lane are before it, or that its lane is locked."""
     rows = [
         (
             each.deployment_id,
             each.what,
             state_text(each),
-            _how_far(each),
+            _how_far(each, locked),
             short_moment(each.accepted_at),
             asker_text(each.requested_by, each.identity),
         )
@@ -130,9 +142,11 @@ def _going_on(deployments: Sequence[UnfinishedView]) -> RenderableType:
     return made
 
 
-def _how_far(deployment: UnfinishedView) -> str:
+def _how_far(deployment: UnfinishedView, locked: Collection[str]) -> str:
     if deployment.state is DeploymentState.PENDING:
         before = deployment.before_it
+        if not before and not deployment.dry_run and f"{deployment.application}/{deployment.environment}" in locked:
+            return "its lane is locked"
         return f"{before} before it" if before else "is next"
     if not deployment.targets_total:
         return f"looks up its targets, {seconds_text(deployment.duration_seconds)}"
@@ -143,11 +157,12 @@ def _how_far(deployment: UnfinishedView) -> str:
 
 async def _now_and_last(
     reader: Reader,
-) -> tuple[list[UnfinishedView], list[DeploymentSummary], list[DrainedServerView], Crew]:
+) -> tuple[list[UnfinishedView], list[DeploymentSummary], list[DrainedServerView], list[LockedLaneView], Crew]:
     return (
         await reader.going_on(limit=_GOING_ON),
         await reader.last_ended(limit=_LAST),
         await reader.servers_left_drained(limit=_GOING_ON),
+        await reader.locked_lanes(limit=_GOING_ON),
         await Crew.read(reader),
     )
 
@@ -228,6 +243,8 @@ def _owner(view: DeploymentView) -> str:
         return f"{view.owner} (lease until {moment_text(view.lease_expires_at)} UTC)"
     if view.state in FINAL:
         return f"nobody any more (last {view.last_owner or 'nobody'})"
+    if view.held_by_lock is not None:
+        return "no instance yet: its lane is locked"
     if view.waits_for:
         return "no instance yet: it waits in its lane, for what is before it"
     return "no instance yet: it waits for one that is free"

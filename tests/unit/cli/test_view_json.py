@@ -24,7 +24,7 @@ SUMMARY = (
 MORE = (
     "user_id request metrics last_owner epoch lease_expires_at lease_expired awaits_approval paused_for_seconds "
     "expiries takeovers cancel pause approvals queued_seconds resolve_seconds steps_total balancers last_sequence "
-    "waits_for targets destinations doing"
+    "waits_for targets destinations doing lock"
 )
 TARGET = (
     "name direction address port user source batch status finished touched failure traffic duration_seconds "

@@ -134,6 +134,7 @@ class PrometheusMeters:
             (self._destinations_parked, seen.parked),
             (self._waiting_oldest, seen.waiting_oldest_seconds),
             (self._servers_left_drained, seen.left_drained),
+            (self._lanes_locked, seen.locked_lanes),
         ):
             gauge.set(value if known else math.nan)
         for waits_for in WaitsFor:
@@ -206,6 +207,7 @@ class PrometheusMeters:
         self._destinations_failing = gauge("outbox_failing_destinations", "Destinations tried again (record).")
         self._destinations_parked = gauge("outbox_parked_destinations", "Destinations given up (record).")
         self._servers_left_drained = gauge("servers_left_drained", "Servers out because of a result (record).")
+        self._lanes_locked = gauge("lanes_locked", "Lanes in which nothing new begins (record).")
         self._part_up = gauge("part_up", "1 while a part (broker, database) works.", "part")
         self._takes_work = gauge("takes_work", "1 while this instance takes work; what /health says.")
         self._draining = gauge("draining", "1 from when this instance was told to stop.")

@@ -1,6 +1,7 @@
 """What people and dashboards read. Nothing here locks or writes."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import asyncpg
@@ -8,6 +9,7 @@ import asyncpg
 from vesemir.adapters.postgres.audit import audit_row_of, heads
 from vesemir.adapters.postgres.audit_reading import VerifiedAudit, all_rows, verified
 from vesemir.adapters.postgres.connections import Database
+from vesemir.adapters.postgres.lanes import lane_lock, lane_lock_of
 from vesemir.adapters.postgres.quotas import waiting_of
 from vesemir.adapters.postgres.rows import event_of
 from vesemir.adapters.postgres.statements import Connection, statements
@@ -22,6 +24,7 @@ from vesemir.adapters.postgres.views import (
     unfinished_of,
 )
 from vesemir.domain.audit import AuditHead, AuditKind, AuditRow
+from vesemir.domain.control import ControlledLane
 from vesemir.domain.doing import DOING_SECONDS, Doing
 from vesemir.domain.promotion import Success
 from vesemir.domain.quota import HeldQuota, Waiting
@@ -35,6 +38,7 @@ from vesemir.engine.ports.views import (
     DrainedServerView,
     InstanceView,
     LaneDeployment,
+    LockedLaneView,
     StepView,
     UnfinishedView,
 )
@@ -75,11 +79,17 @@ class Reader:
                 return None
             targets = await statements().targets_of_view.rows(connection, deployment_id=deployment_id)
             destinations = await statements().destinations_of.rows(connection, deployment_id=deployment_id)
-            before = []
+            before, lock = [], None
             if row["state"] == DeploymentState.PENDING:
+                lock = await lane_lock(connection, ControlledLane(row["application"], row["environment"]))
                 before = await statements().waits_for.rows(connection, deployment_id=deployment_id)
         doing = None if row["owner"] is None else await self.doing_of(deployment_id)
-        return deployment_of(row, before=before, targets=targets, destinations=destinations, doing=doing)
+        view = deployment_of(row, before=before, targets=targets, destinations=destinations, doing=doing)
+        return (
+            view
+            if lock is None
+            else replace(view, lock=LockedLaneView.of(f"{view.application}/{view.environment}", lock))
+        )
 
     async def waiting(self, quotas: Collection[HeldQuota]) -> Sequence[tuple[Waiting, int]]:
         async with self._database.connection() as connection:
@@ -188,6 +198,12 @@ class Reader:
             rows = await statements().servers_left_drained.rows(connection, limit=limit)
         return [drained_of(row) for row in rows]
 
+    async def locked_lanes(self, *, limit: int) -> list[LockedLaneView]:
+        """Those whose lock holds now, the oldest first."""
+        async with self._database.connection() as connection:
+            rows = await statements().locked_lanes.rows(connection, limit=limit)
+        return [LockedLaneView.of(row["lane"], lane_lock_of(row)) for row in rows]
+
     async def kept_result(self, deployment_id: str) -> StoredEvent | None:
         """All that is left of a deployment that was cleaned up."""
         async with self._database.connection() as connection:
@@ -265,9 +281,11 @@ class Reader:
             outbox = await statements().backlog.row(connection)
             waiting = await statements().waiting.rows(connection)
             drained = await statements().count_left_drained.value(connection)
+            locked = await statements().count_locked_lanes.value(connection)
         return Backlog(
             **dict(outbox or {}),
             waiting={WaitsFor(row["waits_for"]): row["deployments"] for row in waiting},
             waiting_oldest_seconds=max((row["oldest_seconds"] for row in waiting), default=0.0),
             left_drained=drained,
+            locked_lanes=locked,
         )

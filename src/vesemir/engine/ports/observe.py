@@ -46,6 +46,7 @@ class Backlog:
     ``events`` wait to be published, the oldest of those that nothing but us keeps back for ``oldest_seconds``;
     ``failing`` destinations are tried again, ``parked`` ones are given up. ``waiting`` deployments by what they wait
     for, the oldest for ``waiting_oldest_seconds``. ``left_drained``: servers out of traffic because of a result.
+    ``locked_lanes``: lanes in which nothing new begins.
     """
 
     events: int = 0
@@ -55,6 +56,7 @@ class Backlog:
     waiting: Mapping[WaitsFor, int] = field(default_factory=dict)
     waiting_oldest_seconds: float = 0.0
     left_drained: int = 0
+    locked_lanes: int = 0
 
 
 class Meters(Protocol):

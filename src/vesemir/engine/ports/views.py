@@ -10,6 +10,8 @@ from enum import Enum, StrEnum
 from typing import Any
 
 from vesemir.domain.doing import Doing
+from vesemir.domain.identity import Identity
+from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.wish import Wish
@@ -115,6 +117,29 @@ class DrainedServerView(View):
 
 
 @dataclass(frozen=True, slots=True)
+class LockedLaneView(View):
+    """``until`` None: until somebody unlocks it. ``deployment_id``: it was locked by a limit of the policy, after that
+    deployment. ``requested_by`` is what was claimed, ``identity`` what was proved."""
+
+    lane: str
+    since: str
+    until: str | None
+    reason: str
+    requested_by: str | None
+    identity: str | None
+    deployment_id: str | None
+
+    @classmethod
+    def of(cls, lane: str, lock: LaneLock) -> "LockedLaneView":
+        identity = None if lock.identity is None else str(lock.identity)
+        return cls(lane, lock.since, lock.until, lock.reason, lock.requested_by, identity, lock.deployment)
+
+    @property
+    def by(self) -> str:
+        return LaneLock("", None, "", self.requested_by, Identity.recorded(self.identity), self.deployment_id).by
+
+
+@dataclass(frozen=True, slots=True)
 class TargetView(View):
     """One target in one direction. ``traffic`` is the recorded JSON of ``PriorTraffic``.
 
@@ -185,6 +210,13 @@ class DeploymentView(DeploymentSummary):
     targets: tuple[TargetView, ...]
     destinations: tuple[DestinationView, ...]
     doing: tuple[Doing, ...] | None = None
+    lock: LockedLaneView | None = None
+    """Of its lane, while it waits."""
+
+    @property
+    def held_by_lock(self) -> LockedLaneView | None:
+        """The lock, if it may not go past it."""
+        return None if self.dry_run or self.request.get("break_glass") else self.lock
 
     @property
     def approve_after(self) -> str | None:

@@ -96,7 +96,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(7, "- Roles are of HTTP only"),
     NotYet(7, "- On loopback, reading without identity is possible"),
     # 6. Command line
-    NotYet(5, "`audit` · `recipe` · `policy`", ("policy",)),
     NotYet(6, "`recipe` · `policy` · `notify`", ("recipe",)),
     NotYet(
         7,

@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, HelpEntry] = {
     "history": HelpEntry("vesemir.cli.history", "history_command", "List deployments, newest first."),
     "stats": HelpEntry("vesemir.cli.stats", "stats_command", "Show success and defect rates against the time before."),
     "audit": HelpEntry("vesemir.cli.audit", "audit_app", "Show who asked for what, and verify it."),
+    "policy": HelpEntry("vesemir.cli.policy", "policy_app", "Tell what the policy would decide, and check it."),
     "explain": HelpEntry("vesemir.cli.explain", "explain_command", "Print the runbook's entry of a failure code."),
     "schema": HelpEntry("vesemir.cli.schema", "schema_command", "Show what messages look like."),
     "lab": HelpEntry("vesemir.cli.lab", "lab_app", "A private installation of everything, to try it out."),

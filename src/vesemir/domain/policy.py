@@ -302,7 +302,7 @@ class Policy:
                 yield self._wording(wording, f"allow {permission.name}", permission.contact)
 
     def _wording(self, problem: Problem, rule: str, contact: str) -> Problem:
-        return replace(problem, message=f"{problem.message} [{rule}]; ask {self._ask(contact)}")
+        return replace(problem, message=f"{problem.message} [{rule}]; ask {self._ask(contact)}", rule=rule)
 
     def _ask(self, contact: str) -> str:
         return contact or self.contact or "whoever keeps the policy"

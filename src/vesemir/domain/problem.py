@@ -10,12 +10,14 @@ from vesemir.domain.failure import FailureCode
 class Problem:
     """``field`` is the place in the reader's own terms (``parameters.version``); ``message`` says what to change.
 
-    ``code``: what it is a case of, if that is not what problems at this place usually are.
+    ``code``: what it is a case of, if that is not what problems at this place usually are. ``rule``: the policy's that
+    has something against it, which stands in the message too.
     """
 
     field: str
     message: str
     code: FailureCode | None = None
+    rule: str | None = None
 
 
 _NAMED = 5

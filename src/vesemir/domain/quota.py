@@ -105,7 +105,8 @@ class TooManyWaiting:
             f"has {number} waiting ({quota.holder}), and at most {quota.most} may: send it again when some have begun, "
             "or cancel some"
         )
-        return Problem(per, f"{text} [limit {quota.rule}]; ask {quota.ask}")
+        rule = f"limit {quota.rule}"
+        return Problem(per, f"{text} [{rule}]; ask {quota.ask}", rule=rule)
 
 
 def _short(name: str) -> str:

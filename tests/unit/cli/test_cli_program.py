@@ -45,9 +45,11 @@ def test_every_command_has_help(invoke: Invoke, name: str) -> None:
     assert f"vesemir {name}" in result.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in {"run", "lab"}])
+@pytest.mark.parametrize(
+    "name", [*(name for name in COMMANDS if name not in {"run", "lab", "policy"}), "policy test", "policy check"]
+)
 def test_every_command_prints_json_for_programs(invoke: Invoke, name: str) -> None:
-    assert "--json" in invoke(name, "--help").stdout
+    assert "--json" in invoke(*name.split(), "--help").stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)

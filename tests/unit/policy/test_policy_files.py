@@ -2,6 +2,7 @@
 
 import os
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import pytest
 from tests.unit.engine.world import Lines
 
 from vesemir.adapters.policy import PolicyFile, PolicyFileError, read_policy
+from vesemir.domain.control import ControlledDeployment
 from vesemir.domain.freeze import frozen_until
-from vesemir.domain.identity import Identity, IdentityNames, Person, Persons
+from vesemir.domain.identity import Asker, Identity, IdentityNames, Person, Persons
 from vesemir.domain.policy import ALLOW_ALL, Policy
+from vesemir.domain.request import DeployRequest, Rollout, TrafficRequest
+from vesemir.domain.selector import GroupSelector
 from vesemir.domain.share import Share
 
 SHIPPED = Path(__file__).parents[3] / "config" / "policy.toml"
@@ -248,3 +252,43 @@ def test_without_a_file_everything_stays_allowed() -> None:
     rules = PolicyFile(None, log=Lines())
     rules.refresh()
     assert (rules.current, rules.problem) == (ALLOW_ALL, "")
+
+
+def test_a_file_from_before_promotions_and_quotas_means_what_it_meant() -> None:
+    """All of the example of then, which ``before_promotions.toml`` keeps."""
+    policy = read_policy(Path(__file__).with_name("before_promotions.toml"))
+    assert (policy.promotions, policy.quotas, policy.most_running) == ((), (), {})
+    bot, anybody, laptop = (Asker.by_amqp(name) for name in ("payments-bot", "anybody", "on-call-laptop"))
+    normal, christmas, weekend = (at(f"2026-{each}:00") for each in ("11-25T12:00", "12-24T12:00", "11-28T12:00"))
+    request = DeployRequest(
+        deployment_id="d1",
+        application="shop",
+        environment="production",
+        version="2",
+        recipe="release",
+        targets=GroupSelector(("shop-web",)),
+        team="payments",
+        requested_by="orchestrator",
+        haproxy=TrafficRequest(GroupSelector(("shop-lb",)), ("shop",), "{name}"),
+        rollout=Rollout(canary=Share(1), min_available=Share(50, percent=True)),
+    )
+    without_canary = replace(request, rollout=Rollout(min_available=Share(50, percent=True)))
+
+    def fields(asked: DeployRequest, asker: Asker, now: float) -> list[str]:
+        return [problem.field for problem in policy.judge(asked, asker, now)]
+
+    assert fields(request, bot, normal) == []
+    assert fields(request, anybody, normal) == ["user_id"]
+    assert fields(request, bot, christmas) == ["environment"]
+    assert fields(request, bot, weekend) == ["environment"]
+    assert fields(replace(request, dry_run=True), bot, christmas) == []
+    assert fields(request, laptop, christmas) == ["user_id"]
+    assert fields(without_canary, bot, normal) == ["rollout.canary"]
+    assert fields(replace(request, application="blog"), bot, normal) == ["application"]
+    assert [problem.field for problem in policy.judge_targets(request, bot, ["w"] * 201)] == ["targets"]
+    assert policy.judge_promotion(request, []) == []
+    assert policy.waiting_quotas(request, bot) == policy.running_quotas(request, bot) == ()
+    deployment = ControlledDeployment("shop", "production", "2", requester=bot.identity, awaits_approval=True)
+    assert policy.judge_control("resume", deployment, laptop) == []
+    assert policy.judge_control("resume", deployment, bot) != []
+    assert policy.judge_control("cancel", deployment, bot) != []

@@ -219,7 +219,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         early_cancels=EarlyCancels(store, outside.policies, log=log, meters=meters),
         cleanup=RecordCleanup(store, retention_of(settings), log=log),
         presence=Presence(store, name=instance, version=__version__, in_work=lambda: worker.in_work, log=log),
-        audit_heads=AuditHeads(store, log=log),
+        audit_heads=AuditHeads(store, log=log, publish=answers.audit_heads),
     )
 
 

@@ -8,10 +8,11 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vesemir.contract import CommonFields, Refusal, reply_to_problem
+from vesemir.domain.audit import AuditHead, heads_json
 from vesemir.domain.failure import Failure
 from vesemir.domain.naming import routing_key
 from vesemir.engine.messages.cloud_event import cloud_event_headers
@@ -78,6 +79,24 @@ class Answers:
                 result, reply_to=message.reply_to, correlation_id=message.correlation_id, namespace=self._namespace
             )
             await self._to_requester(again)
+
+    async def audit_heads(self, heads: Iterable[AuditHead]) -> None:
+        """``audit.head`` to the listeners: the last rows of chains of the audit, by chain ``[number, hash]``.
+
+        Nobody asked for it, and it is about no deployment. Raises ``BrokerAwayError``.
+        """
+        fields = answer_fields("audit.head", CommonFields(), instance=self._instance)
+        body, message_id = {**fields, "heads": heads_json(heads)}, str(uuid.uuid4())
+        await self._broker.publish(
+            OutgoingMessage(
+                f"{self._namespace}.events",
+                routing_key(None, None, "audit.head"),
+                json.dumps(body).encode(),
+                message_id,
+                "audit.head",
+                headers=cloud_event_headers(body, namespace=self._namespace, message_id=message_id),
+            )
+        )
 
     async def _copy(self, message: IncomingMessage, refusal: Refusal) -> None:
         reason = refusal.message.encode("ascii", "replace")[:_HEADER_BYTES].decode()

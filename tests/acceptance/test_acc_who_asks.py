@@ -3,17 +3,19 @@
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from tests.acceptance.installed_lab import Lab, vesemir
-from tests.acceptance.pika_requester import Received, Requester
+from tests.acceptance.pika_requester import CONTROL, Received, Requester
 from tests.acceptance.running_daemon import Daemon
 from tests.chaos.servers import Lab as LabServers
 from tests.published import validate_event
+from tests.rabbit_users import users_expression
 
 pytestmark = pytest.mark.lab
 
@@ -48,14 +50,14 @@ def users(lab: Lab) -> Iterator[dict[str, str]]:
     """RabbitMQ users of this test alone, by their short names; all may publish and have queues of their own."""
     servers = LabServers(lab.folder, dict(lab))
     made = {name: f"{name}-{secrets.token_hex(4)}" for name in NAMES}
+    commands = (
+        command for user in made.values() for command in (f"add_user {user} secret", f"set_permissions {user} .* .* .*")
+    )
     try:
-        for user in made.values():
-            asyncio.run(servers.control("add_user", user, "secret"))
-            asyncio.run(servers.control("set_permissions", user, ".*", ".*", ".*"))
+        asyncio.run(servers.control("eval", users_expression(*commands)))
         yield made
     finally:
-        for user in made.values():
-            asyncio.run(servers.control("delete_user", user))
+        asyncio.run(servers.control("eval", users_expression(*(f"delete_user {user}" for user in made.values()))))
 
 
 def connected(lab: Lab, user: str, *, says_so: bool = True) -> Requester:
@@ -68,6 +70,17 @@ def check_forbidden(answer: Received, *words: str) -> None:
     validate_event(answer.body)
     assert (answer.event, answer.body["failure"]["code"]) == ("control.rejected", "control.forbidden")
     assert all(word in answer.body["failure"]["message"] for word in (*words, "ask #platform"))
+
+
+def lock(event: Mapping[str, Any]) -> dict[str, Any]:
+    lane = {name: event[name] for name in ("application", "environment")}
+    return {"schema": "vesemir.control/1", "command": "lock", "reason": "mine", **lane}
+
+
+def audit(lab: Lab, user: str) -> list[dict[str, Any]]:
+    """What it asked for, the newest first."""
+    rows: list[dict[str, Any]] = json.loads(vesemir("audit", "--identity", f"amqp:{user}", "--json", env=lab["env"]))
+    return rows
 
 
 def test_each_user_may_do_what_the_policy_says_and_nothing_else(lab: Lab, daemon: Start, tmp_path: Path) -> None:
@@ -97,6 +110,8 @@ def test_each_user_may_do_what_the_policy_says_and_nothing_else(lab: Lab, daemon
         check_forbidden(eve.control("resume", name), "[control four-eyes]")
         check_forbidden(nobody.control("resume", name), "[control four-eyes]")
         check_forbidden(bot.control("cancel", name), "[control on-call]")
+        check_forbidden(eve.control("cancel", name), "[control on-call]")
+        check_forbidden(eve.answer(eve.publish(lock(event), queue=CONTROL)), "no [[control]] covers it")
         assert json.loads(vesemir("status", name, "--json", env=lab["env"]))["state"] == "paused", "nothing has changed"
 
         assert anna.control("resume", name).event == "control.accepted"
@@ -105,7 +120,7 @@ def test_each_user_may_do_what_the_policy_says_and_nothing_else(lab: Lab, daemon
         assert bot.finished(name)["status"] == "succeeded"
         assert robot.finished(name)["status"] == "succeeded"
         assert [each.event for each in (*eve.events(name), *nobody.events(name))] == [
-            "deployment.rejected", "control.rejected", "deployment.rejected", "control.rejected",
+            "deployment.rejected", "control.rejected", "control.rejected", "deployment.rejected", "control.rejected",
         ]  # fmt: skip
         shown = json.loads(vesemir("status", name, "--json", env=lab["env"]))
         assert (shown["identity"], shown["user_id"]) == (f"amqp:{named['bot']}", named["bot"])
@@ -113,3 +128,17 @@ def test_each_user_may_do_what_the_policy_says_and_nothing_else(lab: Lab, daemon
         # It needs no approval to be cancelled by who may; also long after it has ended.
         assert eve.control("cancel", name).body["failure"]["code"] == "control.forbidden"
         assert anna.control("cancel", name).body["failure"]["code"] == "control.not_running"
+        assert [(row["kind"], row["command"], row["outcome"]) for row in audit(lab, named["eve"])] == [
+            ("control", "cancel", "control.forbidden"),
+            ("lock", "lock", "control.forbidden"),
+            ("control", "cancel", "control.forbidden"),
+            ("approval", "resume", "control.forbidden"),
+            ("refusal", None, "request.forbidden"),
+        ]
+        assert [(row["kind"], row["outcome"], row["rule"]) for row in audit(lab, named["anna"])[1:]] == [
+            ("approval", "accepted", "control four-eyes")
+        ]
+        assert [(row["kind"], row["outcome"]) for row in audit(lab, named["bot"])] == [
+            ("control", "control.forbidden"), ("approval", "control.forbidden"), ("request", "accepted"),
+        ]  # fmt: skip
+        assert audit(lab, named["bot"])[-1]["rule"] == "allow bots"

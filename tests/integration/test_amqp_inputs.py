@@ -3,7 +3,6 @@
 import asyncio
 import re
 import secrets
-import shlex
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,14 +16,17 @@ from aiormq.exceptions import AMQPChannelError, ChannelAccessRefused
 from pydantic import SecretStr
 from tests.integration.amqp_bench import until
 from tests.integration.rabbit_server import RabbitServer, rabbit_server
+from tests.rabbit_users import users_expression
 from tests.unit.engine.world import Lines
 
 from vesemir.adapters.amqp import AmqpBroker, QueueTopology
 from vesemir.adapters.amqp.requester import Requester, input_problems
+from vesemir.cli.check_lines import CheckWarning
+from vesemir.cli.consumers import broker_lines
 from vesemir.domain.failure import VesemirError
 from vesemir.engine.ports.broker import IncomingMessage, OutgoingMessage, PublishOutcome
 from vesemir.engine.upkeep.health import Gate, HealthRegistry
-from vesemir.settings import AmqpSettings
+from vesemir.settings import AmqpSettings, Settings
 
 __all__ = ["rabbit_server"]
 
@@ -142,22 +144,7 @@ async def test_an_exchange_of_another_type_is_left_alone(rabbit_server: RabbitSe
 
 
 def change_users(server: RabbitServer, *commands: str) -> None:
-    """What ``rabbitmqctl`` does for such commands, all in one call: each takes seconds to start."""
-    calls = (_ERLANG[words[0]](*words[1:]) for words in map(shlex.split, commands))
-    server.control("eval", f"{', '.join(calls)}.")
-
-
-def _called(function: str, *words: str) -> str:
-    binaries = (f'<<"{word}">>'.replace("\\", "\\\\") for word in (*words, "test"))
-    return f"rabbit_auth_backend_internal:{function}({', '.join(binaries)})"
-
-
-_ERLANG: Mapping[str, Callable[..., str]] = {
-    "add_user": lambda user, password: _called("add_user", user, password),
-    "delete_user": lambda user: _called("delete_user", user),
-    "set_permissions": lambda user, *patterns: _called("set_permissions", user, "/", *patterns),
-    "set_topic_permissions": lambda user, *rest: _called("set_topic_permissions", user, "/", *rest),
-}
+    server.control("eval", users_expression(*commands))
 
 
 @pytest.fixture
@@ -184,6 +171,10 @@ async def test_who_may_not_make_them_works_without(rabbit_server: RabbitServer, 
             found = await input_problems(settings, name="test")
             assert list(found) == list(topology.inputs)
             assert all(why.startswith("there is no exchange of its name") for why in found.values())
+            told = await asyncio.to_thread(lambda: list(broker_lines(Settings(amqp=settings), before_start=True)))
+            warnings = [line for line in told if isinstance(line, CheckWarning)]
+            assert [line.partition(":")[0] for line in warnings] == list(topology.inputs)
+            assert all("the right to write to the default exchange" in line for line in warnings)
             async with Requester.connected(settings, name="test") as requester:
                 await requester.deploy(b"{}", correlation_id="c-3")
             assert (await one.next("deployments")).correlation_id == "c-3"

@@ -24,7 +24,7 @@ SELECT asked.name, asked.count FROM unnest(:lanes::text[], :counts::bigint[]) AS
 ON CONFLICT (name) DO UPDATE SET arrivals = lane.arrivals + excluded.arrivals
 RETURNING name, arrivals,
     locked_at IS NOT NULL AND (locked_until IS NULL OR locked_until > clock_timestamp()) AS locked,
-    locked_at, locked_until, lock;
+    locked_at, locked_until, lock, EXTRACT(epoch FROM clock_timestamp())::double precision AS now;
 
 -- name: forget_requests!
 -- Ids of this transaction that their lanes' locks or quotas keep out: they may be used again.
@@ -45,31 +45,47 @@ FROM known_request LEFT JOIN deployment USING (deployment_id) WHERE known_reques
 -- name: insert_deployments
 -- Deployments, the deployment.accepted of each, the topic exchange and the requester's destination. A statement of its own
 -- after new_arrivals, because only now, with the lanes locked, can it see every deployment that is before these. What is
--- before them in the group itself it cannot see: that is ``ahead``.
+-- before them in the group itself it cannot see: that is ``ahead``, of which those that are not due do not count. Quotas
+-- are lines of one text each.
 WITH asked AS (
-    SELECT * FROM unnest(
+    SELECT *, to_timestamp(begins) AS not_before, to_timestamp(ends) AS not_after,
+           coalesce(to_timestamp(begins) <= clock_timestamp(), true) AS due,
+           count(*) FILTER (WHERE to_timestamp(begins) > clock_timestamp()) OVER (
+               PARTITION BY application, environment ORDER BY arrival
+               ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS not_due
+    FROM unnest(
         :ids::text[], :requests::jsonb[], :sealed::bytea[], :defaults::jsonb[], :applications::text[],
         :environments::text[], :versions::text[], :recipes::text[], :teams::text[], :requesters::text[], :users::text[],
-        :askers::jsonb[], :reasons::text[], :arrivals::bigint[], :ahead::integer[], :queues::text[], :correlations::text[])
+        :askers::jsonb[], :reasons::text[], :not_before::float8[], :not_after::float8[], :turns::text[], :quotas::text[],
+        :waits_in::text[], :arrivals::bigint[], :ahead::integer[], :queues::text[], :correlations::text[])
         AS asked (deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
-                  user_id, asker, break_glass, arrival, ahead, reply_to, correlation_id)
+                  user_id, asker, break_glass, begins, ends, requester, quotas, queue, arrival, ahead, reply_to,
+                  correlation_id)
+), before AS (
+    SELECT places.lane, (
+        SELECT count(*) FROM deployment
+        WHERE deployment.lane = places.lane AND finished_at IS NULL AND (due OR not_before <= clock_timestamp())
+    ) AS deployments
+    FROM (SELECT DISTINCT application || '/' || environment AS lane FROM asked) AS places
 ), accepted AS (
     INSERT INTO deployment (
         deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by, user_id,
-        asker, break_glass, arrival, next_sequence)
+        asker, break_glass, not_before, not_after, due, requester, quotas, queue, arrival, next_sequence)
     SELECT deployment_id, request, sealed, defaults, application, environment, version, recipe, team, requested_by,
-           user_id, asker, break_glass, arrival, 2
+           user_id, asker, break_glass, not_before, not_after, due, requester, string_to_array(quotas, E'\n'), queue,
+           arrival, 2
     FROM asked
     RETURNING deployment_id, accepted_at, lane
 ), told AS (
     INSERT INTO event (deployment_id, sequence, name, instance, occurred_at, body)
     SELECT accepted.deployment_id, 1, 'deployment.accepted', :instance, accepted.accepted_at,
-           json_build_object('position', asked.ahead + (
-               SELECT count(*) FROM deployment AS before
-               WHERE before.lane = accepted.lane AND before.finished_at IS NULL),
+           json_build_object(
+               'position', asked.ahead - asked.not_due + before.deployments,
+               'not_before', to_char(asked.not_before AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'),
+               'dry_run', asked.request @> '{"dry_run": true}',
                'break_glass', CASE WHEN asked.break_glass IS NOT NULL
                    THEN json_build_object('reason', asked.break_glass) END)
-    FROM accepted JOIN asked USING (deployment_id)
+    FROM accepted JOIN asked USING (deployment_id) JOIN before USING (lane)
 )
 INSERT INTO destination (deployment_id, reply_to, correlation_id)
 SELECT accepted.deployment_id, to_tell.reply_to, to_tell.correlation_id

@@ -44,12 +44,16 @@ RETURNING deployment_id;
 UPDATE deployment SET metrics = :metrics WHERE deployment_id = :deployment_id;
 
 -- name: start_deployment
--- The clock begins.
+-- The clock begins, unless not_after has come.
 UPDATE deployment SET
     started_at = clock_timestamp(), clock_started_at = clock_timestamp(), paused_seconds = 0,
     resolve_seconds = :resolve_seconds, balancers = :balancers, found_backends = :found_backends, recipe_digest = :recipe_digest
-WHERE deployment_id = :deployment_id AND started_at IS NULL
+WHERE deployment_id = :deployment_id AND started_at IS NULL AND (not_after IS NULL OR not_after > clock_timestamp())
 RETURNING deployment_id;
+
+-- name: is_started
+-- Whether it was begun before.
+SELECT started_at IS NOT NULL FROM deployment WHERE deployment_id = :deployment_id;
 
 -- name: keep_recipe!
 -- The text of a recipe, once for all deployments that begin with it.
@@ -184,6 +188,8 @@ ORDER BY done.number;
 SELECT deployment_id, request, defaults, sealed, state, owner, epoch, failure, takeovers, resolve_seconds, balancers, found_backends,
        (SELECT coalesce(full_source, source) FROM recipe WHERE digest = recipe_digest) AS recipe_source,
        user_id, requested_by, asker,
+       not_after,
+       EXTRACT(epoch FROM not_after - clock_timestamp())::double precision AS expires_in_seconds,
        awaits_approval, approved_batch, cancel_wish, pause_wish, resume_wish, approvals, started_at IS NOT NULL AS started,
        EXTRACT(epoch FROM coalesce(claimed_at, finished_at, clock_timestamp()) - accepted_at)::double precision
            AS queued_seconds,

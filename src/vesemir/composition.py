@@ -38,6 +38,7 @@ from vesemir.engine.ownership.secret_parameters import Secrecy
 from vesemir.engine.ports.observe import Log, SilentLog
 from vesemir.engine.target.context import EnginePorts
 from vesemir.engine.traffic.by_hand import ServersByHand
+from vesemir.engine.upkeep.appointments import AppointmentKeeper
 from vesemir.engine.upkeep.audit_heads import AuditHeads
 from vesemir.engine.upkeep.drained_servers import DrainedServers
 from vesemir.engine.upkeep.early_cancels import EarlyCancels
@@ -88,6 +89,7 @@ class EngineParts:
     control: Control
     drained: DrainedServers
     early_cancels: EarlyCancels
+    appointments: AppointmentKeeper
     cleanup: RecordCleanup
     presence: Presence
     audit_heads: AuditHeads
@@ -217,6 +219,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         control=_control(settings, outside, answers=answers, hints=hints),
         drained=DrainedServers(store, ports.balancers, log=log, seconds=settings.lease.seconds),
         early_cancels=EarlyCancels(store, outside.policies, log=log, meters=meters),
+        appointments=AppointmentKeeper(store, log=log, meters=meters, on_kept=wake_work),
         cleanup=RecordCleanup(store, retention_of(settings), log=log),
         presence=Presence(store, name=instance, version=__version__, in_work=lambda: worker.in_work, log=log),
         audit_heads=AuditHeads(store, log=log, publish=answers.audit_heads),

@@ -93,6 +93,7 @@ class Service:
                     ("backlog", watch_backlog(outside.store.backlog, outside.meters)),
                     ("left drained", engine.drained.watch()),
                     ("early cancels", engine.early_cancels.run()),
+                    ("appointments", engine.appointments.run()),
                     ("clean-up", engine.cleanup.run()),
                     ("presence", engine.presence.keep()),
                     ("audit heads", engine.audit_heads.run()),

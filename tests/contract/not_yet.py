@@ -24,8 +24,7 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(7, "`oidc:ISSUER:SUBJECT`, `proxy:NAME`. What a message says"),
     # Deploy event
     NotYet(6, "A rollout `succeeded` if and only if"),
-    NotYet(5, "one whose `not_before` is not reached holds up nobody"),
-    NotYet(5, "- Optional at the top level: `retry_of`", ("not_before", "not_after")),
+    NotYet(8, "- Optional at the top level: `retry_of`"),
     NotYet(8, '`source` (`{"commit", "committed_at", "url"}`', ("retry_of", "source")),
     NotYet(8, "Optional in `targets`: `only`, `except`.", ("targets:only", "targets:except")),
     NotYet(
@@ -39,7 +38,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(8, "- `only_outdated`: hosts are left out"),
     NotYet(8, "- `new_hosts`: `ignore` (default) or `deploy`"),
     NotYet(8, "- With `retry_of` or `only_outdated`, nothing left to do"),
-    NotYet(5, "- `not_before`, `not_after`: RFC 3339 with offset"),
     # The lists of a recipe
     NotYet(6, "`before`, `prepare`, `before_batch`, `steps`, `after_batch`"),
     NotYet(8, "(`identify`, whose last line of output"),
@@ -50,11 +48,6 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(6, "- A failed `before` (or the failed prepare of its host)"),
     NotYet(6, "- A dry run logs in to the hosts of run-once steps"),
     # Events
-    NotYet(
-        5,
-        "active or wait before it; `not_before`, `dry_run`, `break_glass` |",
-        ("deployment.accepted:not_before", "deployment.accepted:dry_run"),
-    ),
     NotYet(8, "`current`: names left out by `only_outdated`", ("deployment.started:current",)),
     NotYet(6, "`once`: list of `{phase, step, host}` |", ("deployment.started:once",)),
     NotYet(8, "| `deployment.extended` |", ("deployment.extended",)),
@@ -62,19 +55,12 @@ NOT_YET: tuple[NotYet, ...] = (
     NotYet(6, "| `once.finished` |", ("once.finished",)),
     NotYet(6, "`once`: list of `{phase, step, host, batch, status, failure}`", ("deployment.finished:once",)),
     # Control message
-    NotYet(5, "and events with a future `not_before` are not refused"),
-    NotYet(5, "What a lock holds up does not hold up"),
     # 3. Failure codes
     NotYet(7, "`artifact.signature_invalid` `control.unknown_deployment`", ("artifact.signature_invalid",)),
     NotYet(
         6,
         "`before.failed` `batch.failed` `after.failed`",
         ("before.failed", "batch.failed", "after.failed", "once.state_unknown"),
-    ),
-    NotYet(
-        5,
-        "`request.expired` `request.unauthenticated`",
-        ("request.expired",),
     ),
     NotYet(7, "`request.unauthenticated` `request.too_many_waiting`", ("request.unauthenticated",)),
     # 4. HTTP

@@ -49,7 +49,7 @@ async def test_a_new_id_is_accepted_and_says_so_first(store: Store) -> None:
     assert (event.deployment_id, event.sequence, event.name) == ("d1", 1, "deployment.accepted")
     assert list(event.body) == [
         "event", "deployment_id", "sequence", "occurred_at", "application", "environment", "version", "instance",
-        "position",
+        "position", "not_before", "dry_run", "break_glass",
     ]  # fmt: skip
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", event.body["occurred_at"])
     assert event.body["instance"] == "a/1"

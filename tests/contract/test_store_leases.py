@@ -75,11 +75,10 @@ async def test_one_lane_is_worked_on_in_the_order_of_arrival_one_at_a_time(store
 
 
 async def test_lanes_do_not_wait_for_each_other(store: Store) -> None:
-    """And the one that waits longest is first."""
     await store.accept(a_deployment("z", application="zoo"), None)
     await store.accept(a_deployment("a", application="ads"), None)
 
-    assert [(await claim(store)).deployment_id for _ in range(2)] == ["z", "a"]
+    assert {(await claim(store)).deployment_id for _ in range(2)} == {"z", "a"}
 
 
 async def test_a_later_claim_has_a_higher_epoch(store: Store) -> None:

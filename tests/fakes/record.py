@@ -65,6 +65,7 @@ class Row:
     approvals: int = 0
     awaits_approval: bool = False
     approved_batch: int = 0
+    due: bool = True
     recipe_source: str | None = None
     recipe_for_older: str | None = None
     claimed_at: float | None = None
@@ -143,6 +144,8 @@ class Row:
             paused_seconds=0.0 if self.paused_since is None else now - self.paused_since,
             sealed=None if self.final else self.new.sealed,
             defaults=self.new.defaults,
+            not_after=None if self.new.not_after is None else moment_text(self.new.not_after),
+            expires_in_seconds=None if self.new.not_after is None else self.new.not_after - now,
         )
 
 
@@ -232,6 +235,8 @@ class Record:
     locks: dict[str, tuple[float | None, LaneLock]] = field(default_factory=dict)
     """By lane, with its end; also those that are over."""
     audit: list[AuditRow] = field(default_factory=list)
+    turns: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
+    """By requester and queue: when it had its last turn (an epoch), and in which lane."""
     reports: int = 0
     """How often an instance wrote its row."""
     listeners: list[Callable[[str], Any]] = field(default_factory=list)
@@ -251,9 +256,10 @@ class Record:
             listener(payload)
 
     def open_in_lane(self, lane: str) -> list[Row]:
-        """In the order of arrival."""
+        """In the order of arrival; what is not due does not count."""
         found = [row for row in self.rows.values() if row.lane == lane and not row.final]
-        return sorted(found, key=lambda row: row.arrival)
+        due = [row for row in found if row.due or (row.new.not_before or 0) <= self.now()]
+        return sorted(due, key=lambda row: row.arrival)
 
     def lock_of(self, lane: str) -> LaneLock | None:
         """The one that holds now."""

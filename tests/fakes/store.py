@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from tests.fakes.events import AnyEvent
+from tests.fakes.order import accepted_body, is_late, next_work
 from tests.fakes.record import FakeDestination, FakeInstance, Record, Row, moment_text, second_text
 
 from vesemir.domain.audit import AuditEntry, AuditHead, AuditRow, heads_json, row_after
@@ -38,6 +39,8 @@ from vesemir.domain.states import (
     target_regression,
 )
 from vesemir.domain.step import Direction, StepStatus
+from vesemir.domain.turns import NO_QUOTAS
+from vesemir.domain.waiting import expired_result
 from vesemir.engine.ports.changes import (
     AddTargets,
     BackInTraffic,
@@ -77,6 +80,7 @@ from vesemir.engine.ports.store import (
     ControlCommand,
     Delivery,
     DrainedServer,
+    Expired,
     InstanceReport,
     Permits,
     PermitsEarly,
@@ -191,13 +195,12 @@ class FakeStore(FakeOutbox):
         if full is not None:
             return full
         lock = self.record.lock_of(f"{new.application}/{new.environment}")
-        if lock is not None and not new.passes_locks:
+        if lock is not None and not new.passes_lock(now):
             return lock
         self.record.known[new.deployment_id] = KnownRequest(new.body_hash, new.asker.identity)
-        row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1)
-        glass = None if new.break_glass is None else {"reason": new.break_glass}
-        position = len(self.record.open_in_lane(row.lane))
-        event = AnyEvent("deployment.accepted", {"position": position, "break_glass": glass})
+        due = (new.not_before or 0) <= now
+        row = Row(copy.deepcopy(new), accepted_at=now, arrival=len(self.record.rows) + 1, due=due)
+        event = AnyEvent("deployment.accepted", accepted_body(self.record, row))
         row.emit(event, instance=self._instance, now=now)
         self.record.rows[new.deployment_id] = row
         self.record.add_destination(new.deployment_id, None)
@@ -406,16 +409,31 @@ class FakeStore(FakeOutbox):
         row.state, row.finished_at, row.failure, row.metrics = result.status, now, failure, dict(result.metrics)
         row.emit(result, instance=self._instance, now=now)
 
-    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
+    async def clock(self) -> float:
+        return await self.turn()
+
+    async def keep_appointments(self) -> Sequence[Expired]:
         now = await self.turn()
-        heads = [
-            self.record.open_in_lane(lane)[0]
-            for lane in {row.lane for row in self.record.rows.values() if not row.final}
-        ]
-        due = [row for row in heads if row.owner is None or (row.lease_expires_at or 0) < now]
-        if not due:
+        for row in self.record.rows.values():
+            row.due = row.due or (row.new.not_before or 0) <= now
+        late = [row for row in self.record.rows.values() if is_late(row, now)]
+        for row in late:
+            result = expired_result(moment_text(row.new.not_after or 0), now - row.accepted_at)
+            row.state, row.finished_at, row.failure, row.metrics = result.status, now, result.failure, result.metrics
+            row.owner = row.lease_expires_at = None
+            row.emit(result, instance=self._instance, now=now)
+        self.record.hint("work")
+        self.record.hint("outbox")
+        return [Expired(row.new.deployment_id, row.new.dry_run) for row in late]
+
+    async def claim(
+        self, instance: str, *, lease_seconds: float, max_expiries: int, quotas: Mapping[str, int] = NO_QUOTAS
+    ) -> Claim | None:
+        now = await self.turn()
+        work = next_work(self.record, quotas, now)
+        if work is None:
             return None
-        row = min(due, key=lambda head: head.accepted_at)
+        row = work.row
         claim = Claim(
             row.new.deployment_id,
             instance,
@@ -429,6 +447,8 @@ class FakeStore(FakeOutbox):
         row.owner = row.last_owner = instance
         row.epoch, row.lease_expires_at = claim.epoch, now + lease_seconds
         row.claimed_at = row.claimed_at or now
+        if work.turn is not None:
+            self.record.turns[work.turn] = claim.epoch, row.lane
         if claim.taken_over is not None:
             row.takeovers += 1
             for key, target in row.targets.items():
@@ -623,6 +643,8 @@ def _apply(row: Row, change: Change, *, instance: str, now: float) -> None:
         case Start():
             if row.started_at is not None:
                 raise IllegalTransitionError("it has started already")
+            if row.new.not_after is not None and row.new.not_after <= now:
+                raise LeaseLostError("it was not begun by its not_after")
             row.started_at = row.clock_started_at = now
             row.recipe_source = change.recipe_full or change.recipe_source or None
             row.recipe_for_older = change.recipe_source or None

@@ -18,6 +18,7 @@ from vesemir.contract.fields import (
     Seconds,
     Version,
 )
+from vesemir.contract.moments import MOMENT_SAYS, OffsetMoment
 
 DEPLOY_SCHEMA = "vesemir.deploy/1"
 
@@ -188,4 +189,6 @@ class DeployEvent(Message):
         default=TimeoutsPart(), description="an object with deployment, target, step, in seconds"
     )
     dry_run: bool = Field(default=False, description="true or false")
+    not_before: OffsetMoment | None = Field(default=None, description=f"{MOMENT_SAYS}, at most 30 days ahead")
+    not_after: OffsetMoment | None = Field(default=None, description=f"{MOMENT_SAYS}, after not_before, not past")
     break_glass: BreakGlassPart | None = Field(default=None, description="an object with reason")

@@ -125,7 +125,12 @@ class BrokenGlass(PublishedModel):
 
 class DeploymentAccepted(Event):
     event: Literal["deployment.accepted"]
-    position: Count = Field(description="how many deployments of the same lane are active or wait before it")
+    position: Count = Field(
+        description="how many deployments of the same lane are active or wait before it; of those that wait for their "
+        "not_before none"
+    )
+    not_before: Moment | None = Field(default=None, description="missing in events of release 0.1")
+    dry_run: bool | None = Field(default=None, description="missing in events of release 0.1")
     break_glass: BrokenGlass | None = Field(description="Instances of 0.1 leave it out")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from vesemir.contract.control import ControlMessage, LaneControlMessage
 from vesemir.contract.deploy import ChefTargets, DeployEvent, HaproxyPart, RolloutPart, Targets
+from vesemir.contract.moments import seconds_of
 from vesemir.domain.problem import Problem
 from vesemir.domain.selector import HOST_NAME
 from vesemir.domain.share import Share
@@ -40,6 +41,14 @@ def _rules(event: DeployEvent) -> Iterator[Problem]:
         yield from _targets("haproxy.targets", event.haproxy.targets)
         yield from _backends(event.haproxy)
     yield from _rollout(event.rollout, event.haproxy)
+    yield from _moments(event)
+
+
+def _moments(event: DeployEvent) -> Iterator[Problem]:
+    """Whether they are past or too far ahead is the database's clock to say (``engine.messages.intake``)."""
+    first, last = event.not_before, event.not_after
+    if first is not None and last is not None and seconds_of(last) <= seconds_of(first):
+        yield Problem("not_after", "must be after not_before")
 
 
 def _targets(path: str, targets: Targets) -> Iterator[Problem]:

@@ -1,6 +1,7 @@
 """From the wire's words to the domain's: defaults filled in, shares read, timeouts cut to the settings."""
 
 from vesemir.contract.deploy import DeployEvent, HaproxyPart, RolloutPart, Targets, TimeoutsPart
+from vesemir.contract.moments import seconds_of
 from vesemir.domain.request import EVERY_BACKEND, Analysis, DeployRequest, Rollout, Timeouts, TrafficRequest
 from vesemir.domain.selector import ChefSelector, GroupSelector, HostSelector, Selector
 from vesemir.domain.share import Share
@@ -23,6 +24,8 @@ def deploy_request(event: DeployEvent, caps: Timeouts) -> DeployRequest:
         timeouts=_timeouts(event.timeouts, caps),
         dry_run=event.dry_run,
         break_glass=None if event.break_glass is None else event.break_glass.reason,
+        not_before=None if event.not_before is None else seconds_of(event.not_before),
+        not_after=None if event.not_after is None else seconds_of(event.not_after),
     )
 
 

@@ -53,6 +53,7 @@ class FailureCode(StrEnum):
     CONTROL_NOT_RUNNING = "control.not_running"
     CONTROL_FORBIDDEN = "control.forbidden"
     INTERNAL_ERROR = "internal.error"
+    REQUEST_EXPIRED = "request.expired"
     REQUEST_TOO_MANY_WAITING = "request.too_many_waiting"
     LANE_LOCKED = "lane.locked"
     PROMOTION_MISSING = "promotion.missing"
@@ -123,6 +124,7 @@ _KINDS: Mapping[FailureCode, FailureKind] = {
     FailureCode.CONTROL_NOT_RUNNING: FailureKind.OTHER,
     FailureCode.CONTROL_FORBIDDEN: FailureKind.OTHER,
     FailureCode.INTERNAL_ERROR: FailureKind.OTHER,
+    FailureCode.REQUEST_EXPIRED: FailureKind.OTHER,
     FailureCode.REQUEST_TOO_MANY_WAITING: FailureKind.OTHER,
     FailureCode.PROMOTION_MISSING: FailureKind.OTHER,
     FailureCode.LANE_LOCKED: FailureKind.OTHER,

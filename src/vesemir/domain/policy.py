@@ -52,6 +52,8 @@ class Freeze:
     def problem(self, request: DeployRequest, asker: Asker, now: float) -> Problem | None:
         if request.dry_run or not self.scope.covers(request) or self._excepted(request, asker):
             return None
+        if request.not_before is not None and request.not_before > now:
+            return None  # judged when it is due
         end = frozen_until(self.windows, now)
         if end is None:
             return None

@@ -100,6 +100,9 @@ class DeployRequest:
     rollout: Rollout = Rollout()
     timeouts: Timeouts = Timeouts()
     dry_run: bool = False
+    not_before: float | None = None
+    not_after: float | None = None
+    """When it may begin first, and must have begun: seconds since 1970, by the database's clock."""
     break_glass: str | None = None
     """Why it shall go past locks, freezes and missing promotions."""
 

@@ -43,8 +43,8 @@ _T = TargetState
 _ENDS = frozenset({_D.SUCCEEDED, _D.FAILED, _D.CANCELLED, _D.TIMED_OUT})
 
 DEPLOYMENT_TRANSITIONS: Mapping[DeploymentState, frozenset[DeploymentState]] = {
-    # A waiting deployment is claimed, or cancelled at once; it fails when resolving finds nothing.
-    _D.PENDING: frozenset({_D.RUNNING, _D.CANCELLED}),
+    # A waiting deployment is claimed, or cancelled at once, or it was not begun in time.
+    _D.PENDING: frozenset({_D.RUNNING, _D.CANCELLED, _D.FAILED}),
     _D.RUNNING: _ENDS | {_D.PAUSED, _D.ROLLING_BACK},
     _D.PAUSED: _ENDS | {_D.RUNNING, _D.ROLLING_BACK},
     _D.ROLLING_BACK: frozenset({_D.ROLLED_BACK, _D.FAILED, _D.CANCELLED, _D.TIMED_OUT}),

@@ -111,10 +111,11 @@ async def _insert(
     total = Counter(asked.lane for asked in group)
     rows = await statements().new_arrivals.rows(connection, lanes=list(total), counts=list(total.values()))
     locks = {row["name"]: lane_lock_of(row) for row in rows if row["locked"]}
+    now = max(row["now"] for row in rows)
     kept_out = {
         asked.new.deployment_id: locks[asked.lane]
         for asked in group
-        if asked.lane in locks and not asked.new.passes_locks
+        if asked.lane in locks and not asked.new.passes_lock(now)
     }
     if kept_out:
         await statements().forget_requests.run(connection, ids=list(kept_out))
@@ -153,6 +154,11 @@ async def _insert_numbered(
         users=[each.asker.user_id for each in new],
         askers=[each.asker.as_json() for each in new],
         reasons=[each.break_glass for each in new],
+        not_before=[each.not_before for each in new],
+        not_after=[each.not_after for each in new],
+        turns=[each.turn.requester for each in new],
+        quotas=["\n".join(each.turn.quotas) for each in new],
+        waits_in=[each.turn.queue for each in new],
         arrivals=arrivals,
         ahead=ahead,
         instance=instance,

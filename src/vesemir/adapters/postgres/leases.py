@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import asyncpg
+from asyncpg import Record as Row
 
 from vesemir.adapters.postgres.connections import Database
 from vesemir.adapters.postgres.rows import wishes_of
@@ -20,12 +20,18 @@ LOCK_SHARE = 1 / 30
 
 @dataclass(frozen=True, slots=True)
 class Claimant:
-    """Who claims, on what terms. ``token`` finds a claim again whose answer was lost."""
+    """Who claims, on what terms. ``token`` finds a claim again whose answer was lost; ``quotas`` as ``Store.claim``."""
 
     instance: str
     lease_seconds: float
     max_expiries: int
     token: str
+    quotas: Mapping[str, int]
+
+    @property
+    def limits(self) -> dict[str, list[object]]:
+        """As the statements take them."""
+        return {"limits": list(self.quotas), "most": list(self.quotas.values())}
 
 
 async def claim(database: Database, claimant: Claimant, *, again: bool) -> Claim | None:
@@ -37,22 +43,32 @@ async def claim(database: Database, claimant: Claimant, *, again: bool) -> Claim
             return _claim_of(row, claimant)
     for _ in range(_TRIES):
         async with database.connection() as connection:
-            due = await statements().due_lane.value(connection)
-        if due is None:
+            seen = await statements().find_work.row(connection, locking=False, **claimant.limits)
+        if seen is None:
             return None
         async with database.transaction() as connection:
-            lane = await statements().lock_due_lane.value(connection)
-            if lane is None:
-                lane = await statements().lock_lane.value(connection, lane=due)
-            taken = await _take(connection, lane, claimant)
+            work = await statements().find_work.row(connection, locking=True, **claimant.limits)
+            if work is None:
+                work = seen
+                await statements().lock_lane.run(connection, lane=work["lane"])
+            taken = await _take(connection, work, claimant)
         if taken is not None:
             return taken
     return None
 
 
-async def _take(connection: Connection, lane: str, claimant: Claimant) -> Claim | None:
-    row = await statements().take_head.row(
-        connection, lane=lane, instance=claimant.instance, lease_seconds=claimant.lease_seconds, token=claimant.token
+async def _take(connection: Connection, work: Row, claimant: Claimant) -> Claim | None:
+    if work["quotas"] and work["requester"] is not None:
+        await statements().hold_quotas.run(connection, names=work["quotas"])
+    row = await statements().take.row(
+        connection,
+        deployment_id=work["deployment_id"],
+        requester=work["requester"],
+        queue=work["queue"],
+        instance=claimant.instance,
+        lease_seconds=claimant.lease_seconds,
+        token=claimant.token,
+        **claimant.limits,
     )
     if row is None:
         return None
@@ -110,7 +126,7 @@ class _Held:
         return {row["deployment_id"]: wishes_of(row) for row in rows}
 
 
-def _claim_of(row: asyncpg.Record, claimant: Claimant) -> Claim:
+def _claim_of(row: Row, claimant: Claimant) -> Claim:
     return Claim(
         deployment_id=row["deployment_id"],
         owner=claimant.instance,

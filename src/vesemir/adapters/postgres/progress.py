@@ -167,6 +167,9 @@ async def _start(connection: Connection, deployment_id: str, change: Start) -> N
         balancers=[box_json(box) for box in change.balancers],
         found_backends=None if change.backends is None else found_json(change.backends),
     )
+    if started is None and not await statements().is_started.value(connection, deployment_id=deployment_id):
+        # Its owner found it in time a moment ago. Whoever looks after the lease has run out ends it.
+        raise LeaseLostError(f"{deployment_id} was not begun by its not_after")
     if started is None:
         raise IllegalTransitionError(f"{deployment_id} has started already")
     await _insert_targets(connection, deployment_id, change.targets)

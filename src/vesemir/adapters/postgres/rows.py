@@ -155,6 +155,8 @@ def deployment_of(row: Row, targets: tuple[TargetRecord, ...]) -> DeploymentReco
         paused_seconds=row["paused_for_seconds"],
         sealed=row["sealed"],
         defaults=row["defaults"],
+        not_after=timestamp(row["not_after"]),
+        expires_in_seconds=row["expires_in_seconds"],
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Self
 from weakref import WeakValueDictionary
 
-from vesemir.adapters.postgres import cleaning, control, early_cancels, lanes, leases, progress
+from vesemir.adapters.postgres import appointments, cleaning, control, early_cancels, lanes, leases, progress
 from vesemir.adapters.postgres.accepting import Arrival, accept
 from vesemir.adapters.postgres.audit import AuditChain
 from vesemir.adapters.postgres.connections import RETRY_SECONDS, Database, clean_text
@@ -36,6 +36,7 @@ from vesemir.domain.identity import Identity
 from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.states import FINAL
 from vesemir.domain.step import Direction
+from vesemir.domain.turns import NO_QUOTAS
 from vesemir.engine.ports.changes import Change, Emit, MoveDeployment
 from vesemir.engine.ports.records import (
     DeploymentRecord,
@@ -55,6 +56,7 @@ from vesemir.engine.ports.store import (
     ControlCommand,
     Delivery,
     DrainedServer,
+    Expired,
     InstanceReport,
     Permits,
     PermitsEarly,
@@ -218,8 +220,24 @@ class PostgresStore(Reader):
 
     # --- claims and leases
 
-    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
-        claimant = leases.Claimant(instance, lease_seconds, max_expiries, _token())
+    async def clock(self) -> float:
+        async with self._leases_database.connection() as connection:
+            moment: float = await statements().clock.value(connection)
+        return moment
+
+    async def keep_appointments(self) -> Sequence[Expired]:
+        async with self._leases_database.connection() as connection:
+            due = await appointments.become_due(connection)
+        async with self._leases_database.transaction() as connection:
+            ended = await appointments.end_expired(connection, instance=self._instance)
+        if due or ended:
+            self._announcer.tell("work", *(["outbox"] if ended else []))
+        return ended
+
+    async def claim(
+        self, instance: str, *, lease_seconds: float, max_expiries: int, quotas: Mapping[str, int] = NO_QUOTAS
+    ) -> Claim | None:
+        claimant = leases.Claimant(instance, lease_seconds, max_expiries, _token(), quotas)
 
         async def once(attempt: int) -> Claim | None:
             return await leases.claim(self._leases_database, claimant, again=attempt > 0)

@@ -16,6 +16,7 @@ from vesemir.domain.request import DeployRequest
 from vesemir.domain.step import Direction
 from vesemir.domain.target import OWN_VARIABLES, Target
 from vesemir.domain.traffic_place import FoundBackends, names_found
+from vesemir.domain.waiting import expired
 from vesemir.engine.clock import loop_time, wall_time
 from vesemir.engine.deployment.failures import unknown_recipe
 from vesemir.engine.limits import EngineLimits
@@ -73,6 +74,20 @@ def _recipe(record: DeploymentRecord, request: DeployRequest, ports: EnginePorts
     return ports.recipes.get(request.recipe)
 
 
+@dataclass(frozen=True, slots=True)
+class BeginBy:
+    """``not_after`` in RFC 3339, and when that is on the loop's clock, a moment early."""
+
+    loop_seconds: float
+    not_after: str
+
+    def ensure(self) -> None:
+        """Raises ``FailedError`` once it is too late."""
+        if loop_time() >= self.loop_seconds:
+            failure = expired(self.not_after)
+            raise FailedError(failure.code, failure.message)
+
+
 class PreparedDeployment:
     """The targets as rows, the plan over them, the load balancer boxes, and what ``haproxy.backend: "*"`` found."""
 
@@ -106,14 +121,17 @@ async def prepare(
     recorder: Recorder,
     ports: EnginePorts,
     limits: EngineLimits,
+    begin_by: BeginBy | None = None,
 ) -> tuple[PreparedDeployment, float]:
     """Resolve, plan and record it with ``deployment.started``; with the seconds that resolving took.
 
-    The policy is asked again: rules and hour may be others than when the request was accepted.
+    The policy is asked again: rules and hour may be others than when the request was accepted. A freeze that was not
+    judged then, because ``not_before`` was to come, is judged now, whatever this instance's clock says.
     Raises ``FailedError`` for what only resolving can tell (contract section 2), ``LeaseLostError``.
     """
     policy = ports.policies.current
-    _permit(policy.judge(request, asker, wall_time()))
+    _ensure_in_time(begin_by)
+    _permit(policy.judge(request, asker, max(wall_time(), request.not_before or 0.0)))
     _check_parameters(recipe, request)
     started = loop_time()
     targets, balancers = await _resolve(request, recipe, ports)
@@ -130,6 +148,7 @@ async def prepare(
     event = DeploymentStartedEvent([by_name[name] for name in plan.names], plan)
     texts = storable_texts(recipe, ports.redact)
     start = Start(records, seconds, tuple(balancers), *texts, backends=backends)
+    _ensure_in_time(begin_by)
     await recorder.write(start, Emit(event))
     ports.log.info(
         "resolved {targets} targets in {seconds:.2f} s; {batches} batches",
@@ -139,6 +158,11 @@ async def prepare(
     )
     rows = {record.name: Row.of(record) for record in records}
     return PreparedDeployment(plan, rows, balancers, backends=backends), seconds
+
+
+def _ensure_in_time(begin_by: BeginBy | None) -> None:
+    if begin_by is not None:
+        begin_by.ensure()
 
 
 async def _resolve(

@@ -15,6 +15,7 @@ from vesemir.domain.hiding import Redactor
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.states import DeploymentState
 from vesemir.domain.wish import Wish
+from vesemir.engine.clock import loop_time
 from vesemir.engine.deployment.doing_writer import DoingWriter
 from vesemir.engine.deployment.dry_run import dry_run
 from vesemir.engine.deployment.end import Ending
@@ -22,7 +23,7 @@ from vesemir.engine.deployment.failures import outlived, stop_failure
 from vesemir.engine.deployment.give_up import give_up
 from vesemir.engine.deployment.interruption import interruptible
 from vesemir.engine.deployment.last_look import last_look
-from vesemir.engine.deployment.prepare import Claimed, PreparedDeployment, again, asked_for, prepare
+from vesemir.engine.deployment.prepare import BeginBy, Claimed, PreparedDeployment, again, asked_for, prepare
 from vesemir.engine.deployment.progress import DeploymentProgress, StartedDeployment
 from vesemir.engine.deployment.result import ResultWriter
 from vesemir.engine.deployment.rollout_loop import HandedOverError
@@ -62,6 +63,7 @@ class DeploymentRun:
         self._redact = Redactor(ports.redact)
         self._board = Board()
         self._doing = DoingWriter(self._board, ports.store, lease.claim, redact=self._redact, log=ports.log)
+        self._begin_by: BeginBy | None = None
         self._deployment: Deployment | None = None
         """Once its load balancers can be asked."""
 
@@ -98,10 +100,13 @@ class DeploymentRun:
 
     async def _load(self) -> DeploymentRecord:
         claim = self._lease.claim
+        asked_at = loop_time()
         record = await self._ports.store.load(claim.deployment_id)
         if record is None:
             raise LeaseLostError(f"{claim.deployment_id} is not in the record any more")
         self._lease.wish(record.wishes)
+        if record.expires_in_seconds is not None and record.not_after is not None:
+            self._begin_by = BeginBy(asked_at + record.expires_in_seconds, record.not_after)
         if claim.previous is None:
             self._ports.meters.phase_finished(Phase.QUEUE, seconds=record.queued_seconds)
         return record
@@ -146,6 +151,7 @@ class DeploymentRun:
                     recorder=self._recorder,
                     ports=self._ports,
                     limits=self._limits,
+                    begin_by=self._begin_by,
                 )
         progress.rows = tuple(prepared.rows.values())
         return prepared

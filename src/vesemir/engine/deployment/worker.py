@@ -109,7 +109,8 @@ class Worker:
         self._idle.clear()  # a drain waits for what is being claimed
         try:
             async with asyncio.timeout(None) as self._claiming:
-                lease = await self._leases.claim(max_expiries=self._limits.max_expiries)
+                quotas = self._ports.policies.current.most_running
+                lease = await self._leases.claim(max_expiries=self._limits.max_expiries, quotas=quotas)
         except (StoreAwayError, TimeoutError):
             lease = None
         finally:

@@ -21,6 +21,8 @@ from vesemir.domain.problem import Problem
 from vesemir.domain.quota import TooManyWaiting
 from vesemir.domain.recipe import Recipe, check_parameters
 from vesemir.domain.request import DeployRequest, Timeouts
+from vesemir.domain.turns import TurnKey, requester_of
+from vesemir.domain.waiting import moment_problems
 from vesemir.engine.clock import wall_time
 from vesemir.engine.failpoints import Failpoint, reach
 from vesemir.engine.messages.answers import Answers
@@ -178,6 +180,7 @@ class Intake:
             return
         judged = await self._promoted(judged)
         request = judged.parsed.request
+        judged = await self._by_the_clock(judged)
         if judged.refusal is not None and (refused := await self._refused(judged, judged.refusal, message)) is not None:
             await self._refuse(message, refused, judged)
             return
@@ -227,6 +230,19 @@ class Intake:
         missing = _refuse(request, FailureCode.PROMOTION_MISSING, problems) if problems else None
         return replace(judged, refusal=missing)
 
+    async def _by_the_clock(self, judged: Judged) -> Judged:
+        """The clock of the record is the one that counts; only a request with moments needs it."""
+        request = judged.parsed.request
+        if judged.refusal is not None or (request.not_before is None and request.not_after is None):
+            return judged
+        problems = moment_problems(request.not_before, request.not_after, await self._store.clock())
+        return replace(judged, refusal=_refuse(request, FailureCode.REQUEST_INVALID, problems)) if problems else judged
+
+    def _turn(self, request: DeployRequest, asker: Asker) -> TurnKey:
+        policy = self._rules.policies.current
+        quotas = tuple(quota.key for quota in policy.running_quotas(request, asker))
+        return TurnKey(requester_of(policy.persons.recognise(asker)), quotas)
+
     def _permits(self, cancel: ControlCommand, deployment: ControlledDeployment) -> bool:
         return self._rules.policies.current.permits_early_cancel(deployment, cancel.asker)
 
@@ -238,6 +254,7 @@ class Intake:
         parsed, secrecy = judged.parsed, self._rules.secrecy
         request, recipe = parsed.request, judged.recipe
         shown, sealed = secrecy.kept(request.deployment_id, parsed.raw, recipe=recipe, given=request.parameters)
+        asker = message.asker(shown.get("requested_by"))
         return NewDeployment(
             deployment_id=request.deployment_id,
             body_hash=parsed.body_hash,
@@ -248,15 +265,18 @@ class Intake:
             recipe=request.recipe,
             team=request.team,
             requested_by=shown.get("requested_by"),
-            asker=message.asker(shown.get("requested_by")),
+            asker=asker,
             sealed=sealed,
             defaults=DEFAULTS,
             sent_at=message.sent_at,
             policy_digest=judged.policy_digest,
             recipe_digest=judged.recipe_digest,
             rule=judged.rule,
-            quotas=self._rules.policies.current.waiting_quotas(request, message.asker(request.requested_by)),
+            quotas=self._rules.policies.current.waiting_quotas(request, asker),
             break_glass=None if request.break_glass is None else shown["break_glass"]["reason"],
+            not_before=request.not_before,
+            not_after=request.not_after,
+            turn=self._turn(request, asker),
         )
 
     async def _refused(self, judged: Judged, refusal: Refusal, message: IncomingMessage) -> Refusal | None:

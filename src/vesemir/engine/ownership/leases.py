@@ -6,11 +6,12 @@ A lease that is lost is never regained: its deployment is claimed anew.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from vesemir.domain.failure import LeaseLostError
+from vesemir.domain.turns import NO_QUOTAS
 from vesemir.engine.clock import loop_time
 from vesemir.engine.limits import LeaseTimes
 from vesemir.engine.ownership.listeners import Listeners
@@ -86,10 +87,12 @@ class Leases:
     def held(self) -> int:
         return len(self._held)
 
-    async def claim(self, *, max_expiries: int) -> HeldLease | None:
-        """Claim one deployment, if there is one to be had."""
+    async def claim(self, *, max_expiries: int, quotas: Mapping[str, int] = NO_QUOTAS) -> HeldLease | None:
+        """Claim one deployment, if there is one to be had within ``quotas`` (``Store.claim``)."""
         sent = loop_time()
-        claim = await self._store.claim(self._owner, lease_seconds=self._times.seconds, max_expiries=max_expiries)
+        claim = await self._store.claim(
+            self._owner, lease_seconds=self._times.seconds, max_expiries=max_expiries, quotas=quotas
+        )
         if claim is None:
             return None
         lease = HeldLease(claim, trusted_until=sent + self._times.trust_seconds, clock=loop_time)

@@ -15,6 +15,7 @@ from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_place import FoundBackends
 from vesemir.domain.traffic_prior import PriorTraffic
+from vesemir.domain.turns import NO_TURN, TurnKey
 from vesemir.domain.wish import Wish
 
 Json = Mapping[str, Any]
@@ -61,6 +62,11 @@ class NewDeployment:
     quotas: tuple[HeldQuota, ...] = ()
     """How many may wait, this one among them; not kept."""
 
+    not_before: float | None = None
+    not_after: float | None = None
+    """When it may begin first, and must have begun: seconds since 1970, by the database's clock."""
+    turn: TurnKey = NO_TURN
+
     @property
     def waiting(self) -> Waiting:
         """As a quota counts it."""
@@ -70,10 +76,10 @@ class NewDeployment:
     def dry_run(self) -> bool:
         return bool(self.request.get("dry_run"))
 
-    @property
-    def passes_locks(self) -> bool:
-        """It may be accepted while its lane is locked."""
-        return self.dry_run or self.break_glass is not None
+    def passes_lock(self, now: float) -> bool:
+        """It may be accepted while its lane is locked: judged when it is due, if that is later than ``now``."""
+        later = self.not_before is not None and self.not_before > now
+        return self.dry_run or self.break_glass is not None or later
 
     def audited(self, outcome: str) -> AuditEntry:
         return AuditEntry(
@@ -244,6 +250,10 @@ class DeploymentRecord:
     """As ``Start`` recorded it, the whole text if there are two; None before, and where no text was recorded."""
     defaults: Json | None = None
     """As ``NewDeployment`` had them."""
+    not_after: str | None = None
+    """By when it must have begun, in RFC 3339."""
+    expires_in_seconds: float | None = None
+    """How long from now on it may still begin."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from vesemir.domain.quota import HeldQuota, TooManyWaiting, Waiting
 from vesemir.domain.step import Direction
 from vesemir.domain.target import Target
 from vesemir.domain.traffic_prior import PriorTraffic
+from vesemir.domain.turns import NO_QUOTAS
 from vesemir.domain.wish import Wish
 from vesemir.engine.ports.changes import Change
 from vesemir.engine.ports.records import (
@@ -216,6 +217,14 @@ def permits_early(_command: ControlCommand, _deployment: ControlledDeployment) -
 
 
 @dataclass(frozen=True, slots=True)
+class Expired:
+    """A deployment that was not begun in time and has ended."""
+
+    deployment_id: str
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A destination with events to publish: those after ``cursor``. ``reply_to`` None is the topic exchange."""
 
@@ -368,8 +377,30 @@ class LaneTable(Protocol):
         ...
 
 
+class Appointments(Protocol):
+    """What is done by the database's clock, by whichever instance looks first."""
+
+    async def clock(self) -> float:
+        """In seconds since 1970."""
+        ...
+
+    async def keep_appointments(self) -> Sequence[Expired]:
+        """What has reached its ``not_before`` is due; what has not begun by its ``not_after``, and nobody works on,
+        ends as failed with ``request.expired``. Some of each at once: there may be more, if any ended."""
+        ...
+
+
 class Store(
-    Outbox, Cleaner, InstanceTable, DoingTable, AuditTable, EarlyCancelTable, PolicyQuestions, LaneTable, Protocol
+    Outbox,
+    Cleaner,
+    InstanceTable,
+    DoingTable,
+    AuditTable,
+    EarlyCancelTable,
+    PolicyQuestions,
+    LaneTable,
+    Appointments,
+    Protocol,
 ):
     """Raises ``StoreAwayError`` when the database does not answer in time."""
 
@@ -402,8 +433,16 @@ class Store(
         """
         ...
 
-    async def claim(self, instance: str, *, lease_seconds: float, max_expiries: int) -> Claim | None:
-        """A lane's lowest arrival that is pending, handed back or expired; ``deployment.taken_over`` if it ran."""
+    async def claim(
+        self, instance: str, *, lease_seconds: float, max_expiries: int, quotas: Mapping[str, int] = NO_QUOTAS
+    ) -> Claim | None:
+        """First what was handed back or has expired, with ``deployment.taken_over``. Then what waits, in turn: the
+        requester whose last turn was longest ago, of its lanes the one after the last, there the first arrival that is
+        due.
+
+        Nothing of a locked lane but what may go past a lock, nothing after its ``not_after``, and nothing that counts
+        for a quota (``TurnKey``) that is filled: ``quotas`` has, by the name of its limit, how many may run at once.
+        """
         ...
 
     async def renew(

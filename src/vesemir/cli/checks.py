@@ -137,12 +137,17 @@ def _policy(settings: Settings) -> Iterator[str]:
     if not policy.controls:
         yield CheckWarning(
             f"{file} has no [[control]]: whoever may publish control messages may cancel, pause and approve every "
-            "deployment; name who may (docs/policy.md)"
+            "deployment, and lock every lane; name who may (docs/policy.md)"
         )
     if anywhere := [each.name for each in policy.permissions if each.is_open_to_all_backends]:
         yield (
             f"note: {', '.join(f'allow {name}' for name in anywhere)} has no haproxy, so requests may move the servers "
             "with their targets' names in every backend of every load balancer: name them, or set haproxy = false"
+        )
+    if everybody := [each.name for each in policy.permissions if each.lets_everybody_break_glass]:
+        yield (
+            f"note: {', '.join(f'allow {name}' for name in everybody)} has break_glass and neither users nor groups, "
+            "so whoever may deploy there may go past locks and freezes: name who is on call"
         )
     known = load_recipes(recipe_folders(settings.recipes)).names
     for permission in policy.permissions:

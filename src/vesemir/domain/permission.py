@@ -166,6 +166,10 @@ class Permission:
         """Nothing in it says where traffic may be moved."""
         return self.traffic and self.backends is None and self.servers is None and self.balancers is None
 
+    @property
+    def lets_everybody_break_glass(self) -> bool:
+        return self.break_glass and self.users is None and self.groups is None
+
     def problems(self, request: DeployRequest, asker: Asker) -> Iterator[Problem]:
         """Everything of the request that this does not allow."""
         yield from self._wrong_identity(asker)

@@ -7,7 +7,9 @@ import pytest
 
 from vesemir.cli.checks import Finding, findings
 
-NO_CONTROL = "has no [[control]]: whoever may publish control messages may cancel, pause and approve every deployment"
+NO_CONTROL = (
+    "has no [[control]]: whoever may publish control messages may cancel, pause and approve every deployment, and"
+)
 
 
 @pytest.fixture
@@ -35,6 +37,17 @@ def test_with_a_control_rule_it_does_not(policy: Path) -> None:
     policy.write_text("[[control]]\nname = 'a'\nidentities = ['on-call']\n")
     (line,) = found(1)
     assert line == Finding("policy", ok=True, detail=f"{policy}: 0 permissions; 0 freezes; 0 limits; 1 control rule")
+
+
+def test_a_rule_that_lets_everybody_break_the_glass_is_noted(policy: Path) -> None:
+    policy.write_text(
+        "[[allow]]\nname = 'a'\nhaproxy = false\nbreak_glass = true\n"
+        "[[allow]]\nname = 'b'\nhaproxy = false\nbreak_glass = true\nusers = ['on-call']\n"
+        "[[control]]\nname = 'a'\nidentities = ['on-call']\n"
+    )
+    (line,) = found(1)
+    assert line.ok
+    assert "note: allow a has break_glass and neither users nor groups" in line.detail
 
 
 def test_a_mistake_is_told_with_its_line(policy: Path) -> None:

@@ -36,6 +36,20 @@ async def test_the_policy_is_asked_again_when_a_deployment_begins() -> None:
         assert "[freeze winter]" in result["failure"]["message"]
 
 
+async def test_what_breaks_the_glass_begins_in_a_freeze_while_a_rule_lets_it() -> None:
+    """Judged when it begins, as everything else: a rule that is gone by then lets nobody."""
+    freezes = (Freeze("winter", (Frozen(),)),)
+    async with one_instance(2) as world:
+        world.rules.current = Policy(permissions=(Permission("on-call", break_glass=True),), freezes=freezes)
+        await world.accept("d1", break_glass={"reason": "the shop is down"})
+        assert (await world.result("d1"))["status"] == "succeeded"
+        world.rules.current = Policy(permissions=(Permission("on-call"),), freezes=freezes)
+        await world.accept("d2", break_glass={"reason": "the shop is down"})
+        result = await world.result("d2")
+        assert (result["status"], result["failure"]["code"]) == ("failed", "request.forbidden")
+        assert "break_glass must be left out" in result["failure"]["message"]
+
+
 async def test_what_has_begun_goes_on_in_a_freeze_also_under_another_owner() -> None:
     async with one_instance(2) as world:
         await world.accept()

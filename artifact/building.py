@@ -51,6 +51,7 @@ def build(tree: Path, out: Path, *, epoch: int, wheels: Path, version: str | Non
             shutil.copytree(
                 tree / name, content / "share" / name, ignore=shutil.ignore_patterns("*.py", "__pycache__", ".keep")
             )
+        shutil.copytree(tree / "sql" / "roles", content / "share" / "sql" / "roles")
         for name in ("LICENSE", "CHANGELOG.md"):
             shutil.copyfile(tree / name, content / "share" / name)
         (content / "share" / "onhost").mkdir()

@@ -42,8 +42,10 @@ BEYOND_THE_SCHEMA = {
     "haproxy.targets.chef.query",
     "once",
     "until",
+    "not_before",
+    "not_after",
 }
-"""Fields whose rule across other fields is in words only."""
+"""Fields whose rule across other fields, or the clock, is in words only."""
 
 
 def judge(value: Json) -> Parsed | Refusal:

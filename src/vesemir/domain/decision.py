@@ -111,22 +111,28 @@ def _judged(
         return FailureCode.REQUEST_FORBIDDEN, problems
     if record is None:
         return None, []
-    if not request.dry_run and (problems := policy.judge_promotion(request, record.successes)):
+    if not _passes(request) and (problems := policy.judge_promotion(request, record.successes)):
         return FailureCode.PROMOTION_MISSING, problems
     new = Waiting(str(asker.identity or NO_IDENTITY), request.application, request.environment)
     full = WaitingCount(record.waiting).admit(policy.waiting_quotas(request, asker), new)
     if full is not None:
         return FailureCode.REQUEST_TOO_MANY_WAITING, [full.problem]
-    if record.lock is not None and not request.dry_run:
+    later = request.not_before is not None and request.not_before > now
+    if record.lock is not None and not _passes(request) and not later:
         return FailureCode.LANE_LOCKED, [record.lock.problem()]
     return None, []
+
+
+def _passes(request: DeployRequest) -> bool:
+    """Promotions and locks: a dry run may look, and what breaks the glass was judged by itself."""
+    return request.dry_run or request.break_glass is not None
 
 
 def _freezes(policy: Policy, request: DeployRequest, asker: Asker, now: float) -> Iterator[HeldRule]:
     asker = policy.persons.recognise(asker)
     for freeze in policy.freezes:
         if freeze.scope.covers(request):
-            stands = freeze.problem(request, asker, now) is not None
+            stands = request.break_glass is None and freeze.problem(request, asker, now) is not None
             yield HeldRule(f"freeze {freeze.name}", _freeze_text(freeze, now, passes=not stands), not stands)
 
 
@@ -163,7 +169,8 @@ def _limit_text(limit: Limit) -> str:
 def _promotions(policy: Policy, request: DeployRequest, record: RecordAnswers | None) -> Iterator[HeldRule]:
     for rule in policy.promotions_of(request):
         holds = None if record is None else rule.problem(request, record.successes) is None
-        yield HeldRule(f"promote {rule.name}", f"asks for {rule.text}", holds)
+        passes = ", and lets this pass" if holds is False and _passes(request) else ""
+        yield HeldRule(f"promote {rule.name}", f"asks for {rule.text}{passes}", True if passes else holds)
 
 
 def _quotas(policy: Policy, request: DeployRequest, asker: Asker, record: RecordAnswers | None) -> Iterator[HeldRule]:

@@ -46,7 +46,7 @@ def test_the_shipped_file_allows_everything_and_its_examples_are_sound(tmp_path:
     assert str(permission.servers) == "shop-web-*"
     assert (limit.max_targets, limit.max_concurrency) == (200, Share(25, percent=True))
     assert fair.name == "fair"
-    assert [(each.name, each.max_waiting) for each in policy.quotas] == [("fair", 20)]
+    assert [(each.name, each.max_waiting, each.max_running) for each in policy.quotas] == [("fair", 20, 3)]
     assert [(each.name, each.soak) for each in policy.promotions] == [("staged", 7200)]
     assert policy.contact == "the platform team, #deployments"
     assert [(each.name, each.commands, each.not_requester) for each in policy.controls] == [

@@ -224,7 +224,7 @@ class Intake:
     async def _promoted(self, judged: Judged) -> Judged:
         """Refused, if something must have succeeded elsewhere first. Asked of the record, so after all else."""
         request = judged.parsed.request
-        if judged.refusal is not None or request.dry_run or request.break_glass is not None:
+        if judged.refusal is not None or request.dry_run:
             return judged
         problems = await missing_promotions(self._rules.policies.current, request, self._store)
         missing = _refuse(request, FailureCode.PROMOTION_MISSING, problems) if problems else None

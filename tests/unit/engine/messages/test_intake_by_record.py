@@ -1,12 +1,14 @@
 """What intake asks the record: what must have succeeded elsewhere first, and how many wait."""
 
+from dataclasses import replace
+
 import pytest
 from tests.unit.engine.messages.mailbox import incoming
 from tests.unit.engine.messages.test_intake import Door, door
 from tests.unit.engine.world import one_instance
 
 from vesemir.domain.names import Names
-from vesemir.domain.permission import PermissionScope
+from vesemir.domain.permission import Permission, PermissionScope
 from vesemir.domain.policy import Policy
 from vesemir.domain.promotion import Promotion
 from vesemir.domain.quota import Quota
@@ -62,6 +64,12 @@ async def test_a_dry_run_is_accepted(door: Door) -> None:
     assert door.meters.events == [IntakeOutcome.ACCEPTED]
 
 
+async def test_who_may_break_the_glass_goes_past_it(door: Door) -> None:
+    door.world.rules.current = replace(STAGED, permissions=(Permission("emergency", break_glass=True),))
+    await door.intake.handle(incoming(door.event(break_glass={"reason": "the site is down"})))
+    assert door.meters.events == [IntakeOutcome.ACCEPTED]
+
+
 async def test_a_dry_run_tells_what_is_missing_until_it_is_there() -> None:
     async with one_instance(1) as world:
         world.rules.current = STAGED
@@ -82,8 +90,9 @@ async def test_a_dry_run_tells_what_is_missing_until_it_is_there() -> None:
 
 
 async def test_one_that_may_not_wait_is_refused_with_the_figures_and_may_come_again(door: Door) -> None:
-    door.world.rules.current = Policy(quotas=(Quota("fair", max_waiting=1),), contact="ops")
+    door.world.rules.current = Policy(quotas=(Quota("fair", max_waiting=1, max_running=2),), contact="ops")
     await door.intake.handle(incoming(door.event()))
+    assert door.world.row().new.turn.quotas == ("fair amqp:orchestrator",)
     second = incoming(door.event(deployment_id="d2"))
     await door.intake.handle(second)
     (answer,) = door.answered()

@@ -73,10 +73,15 @@ def asyncapi(namespace: str = "vesemir") -> Document:
     }
 
 
+_BY_EXCHANGE = "The fanout exchange of the same name leads to it."
+
+
 def _channels(namespace: str) -> Document:
     return {
-        "deployments": _queue(f"{namespace}.deployments", "Deploy events (quorum queue).", ["deploy"]),
-        "control": _queue(f"{namespace}.control", "Cancel, pause, resume, lock, unlock (quorum queue).", _CONTROL),
+        "deployments": _queue(f"{namespace}.deployments", f"Deploy events (quorum queue). {_BY_EXCHANGE}", ["deploy"]),
+        "control": _queue(
+            f"{namespace}.control", f"Cancel, pause, resume, lock, unlock (quorum queue). {_BY_EXCHANGE}", _CONTROL
+        ),
         "rejected": _queue(
             f"{namespace}.rejected",
             "Every refused deploy event as it came, and control messages that could not be read (quorum queue). The "

@@ -26,13 +26,15 @@ WHERE target.deployment_id = :deployment_id
 ORDER BY direction DESC, batch, position, name;
 
 -- name: waits_for
--- What of its lane comes before a deployment and has not ended, the next one first.
+-- What of its lane comes before a deployment that waits and has not ended, the next one first. What is not due comes
+-- before nobody; what became due while a later one was active comes after that one.
 SELECT before.deployment_id, before.version, before.state, before.requested_by, before.user_id, before.asker,
        before.accepted_at,
        coalesce(before.request -> 'dry_run' = 'true', false) AS dry_run
-FROM deployment AS waiting JOIN deployment AS before ON before.lane = waiting.lane AND before.arrival < waiting.arrival
-WHERE waiting.deployment_id = :deployment_id AND waiting.finished_at IS NULL AND before.finished_at IS NULL
-ORDER BY before.arrival;
+FROM deployment AS waiting JOIN deployment AS before ON before.lane = waiting.lane
+    AND (before.arrival < waiting.arrival OR before.arrival > waiting.arrival AND before.state <> 'pending')
+WHERE waiting.deployment_id = :deployment_id AND waiting.state = 'pending' AND before.finished_at IS NULL AND before.due
+ORDER BY before.state = 'pending', before.arrival;
 
 -- name: destinations_of
 -- Where its events go, how far they are, and which are parked.
@@ -99,17 +101,22 @@ FROM destination JOIN deployment USING (deployment_id)
 WHERE NOT done AND cursor < next_sequence - 1;
 
 -- name: waiting
--- Deployments that nobody works on, by what they wait for: the first of a lane for an instance with room, the others
--- for the one before them, which somebody may have paused.
+-- Deployments that nobody works on, by what they wait for: the first of a lane for an instance with room, the others for
+-- the one before them, which somebody may have paused; or for the end of a lock. What is not due waits for nothing that
+-- anybody could do; its waiting begins when it is.
 WITH unfinished AS (
-    SELECT owner, lease_expires_at, accepted_at,
+    SELECT owner, lease_expires_at, greatest(accepted_at, not_before) AS since,
+           state = 'pending' AND locked_at IS NOT NULL AND (locked_until IS NULL OR locked_until > clock_timestamp())
+               AND break_glass IS NULL AND NOT request @> '{"dry_run": true}' AS is_locked,
            row_number() OVER lane_order = 1 AS is_first, first_value(state) OVER lane_order AS first_state
-    FROM deployment WHERE finished_at IS NULL
-    WINDOW lane_order AS (PARTITION BY lane ORDER BY arrival)
+    FROM deployment JOIN lane ON lane.name = deployment.lane
+    WHERE finished_at IS NULL AND due
+    WINDOW lane_order AS (PARTITION BY lane ORDER BY state = 'pending', arrival)
 )
-SELECT CASE WHEN is_first THEN 'instance' WHEN first_state = 'paused' THEN 'pause' ELSE 'lane' END AS waits_for,
+SELECT CASE WHEN is_locked THEN 'pause' WHEN is_first THEN 'instance' WHEN first_state = 'paused' THEN 'pause'
+            ELSE 'lane' END AS waits_for,
        count(*) AS deployments,
-       EXTRACT(epoch FROM clock_timestamp() - min(accepted_at))::double precision AS oldest_seconds
+       EXTRACT(epoch FROM clock_timestamp() - min(since))::double precision AS oldest_seconds
 FROM unfinished
 WHERE NOT is_first OR owner IS NULL OR lease_expires_at < clock_timestamp()
 GROUP BY waits_for;
@@ -171,7 +178,9 @@ INSERT INTO installation (namespace) VALUES (:namespace) ON CONFLICT DO NOTHING;
 SELECT deployment_id, application, environment, version, recipe, team, requested_by, user_id, asker, state, owner, failure,
        accepted_at, started_at, finished_at, coalesce(request -> 'dry_run' = 'true', false) AS dry_run,
        coalesce(EXTRACT(epoch FROM clock_timestamp() - claimed_at), 0)::double precision AS duration_seconds,
-       row_number() OVER (PARTITION BY lane ORDER BY arrival) - 1 AS before_it,
+       count(*) FILTER (WHERE due) OVER (
+           PARTITION BY lane ORDER BY state = 'pending', arrival ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+           AS before_it, due, not_before,
        targets_total, targets_done, targets_failed
 FROM deployment CROSS JOIN LATERAL (
     SELECT count(*) AS targets_total,

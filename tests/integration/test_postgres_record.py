@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -25,11 +26,13 @@ from tests.integration.postgres_server import database, postgres_server
 from vesemir.adapters.postgres import PostgresStore
 from vesemir.adapters.postgres import statements as statements_module
 from vesemir.adapters.postgres.statements import statements
+from vesemir.domain.control import ControlledLane
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.engine.ports.changes import MoveDeployment, MoveTarget, RecordStep
 from vesemir.engine.ports.observe import Backlog, WaitsFor
 from vesemir.engine.ports.records import Destination
+from vesemir.engine.ports.store import LaneCommand
 from vesemir.engine.ports.views import FailureView
 from vesemir.settings import PostgresSettings
 from vesemir.shipped import sql_folder
@@ -141,7 +144,7 @@ async def test_a_queue_that_refuses_its_events_does_not_make_the_outbox_old(stor
 
 async def test_what_waits_is_told_by_what_it_waits_for(store: PostgresStore) -> None:
     """For the deployment before it, for one that is paused, or for an instance with room."""
-    for lane, names in {"shop": ("s1", "s2", "s3"), "blog": ("b1", "b2"), "mail": ("m1",)}.items():
+    for lane, names in {"ads": ("s1", "s2", "s3"), "blog": ("b1", "b2"), "mail": ("m1",)}.items():
         for name in names:
             await store.accept(a_deployment(name, application=lane), None)
     for paused in (False, True):
@@ -153,6 +156,11 @@ async def test_what_waits_is_told_by_what_it_waits_for(store: PostgresStore) -> 
 
     assert backlog.waiting == {WaitsFor.LANE: 2, WaitsFor.PAUSE: 1, WaitsFor.INSTANCE: 1}
     assert backlog.waiting_oldest_seconds > 0
+    later = replace(a_deployment("later", application="zoo"), not_before=await store.clock() + 1000)
+    await store.accept(later, None)
+    await store.control_lane(LaneCommand("lock", ControlledLane("mail", "production"), "anna", "stocktaking"))
+    backlog = await store.backlog()
+    assert backlog.waiting == {WaitsFor.LANE: 2, WaitsFor.PAUSE: 2}, "what is not due waits for nobody"
 
 
 async def test_text_that_postgresql_cannot_hold_blocks_nothing(store: PostgresStore) -> None:

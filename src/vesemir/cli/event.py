@@ -99,6 +99,8 @@ def _from_options(options: EventOptions, settings: Settings) -> JsonObject:
         "targets": _targets(options),
         "haproxy": _haproxy(options),
         "rollout": _rollout(options),
+        "not_before": options.not_before,
+        "not_after": options.not_after,
         "break_glass": None if options.break_glass is None else {"reason": options.break_glass},
         "timeouts": _given(
             deployment=options.deployment_timeout, target=options.target_timeout, step=options.step_timeout

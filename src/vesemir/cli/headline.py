@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from vesemir.cli.history import moment_text
 from vesemir.cli.identity import asker_text
 from vesemir.cli.output import count, seconds_text
 from vesemir.cli.state_words import state_words
@@ -143,6 +144,8 @@ def _kind(target: EndedTarget) -> str:
 
 def _waits(view: DeploymentView) -> str:
     before, lock = view.waits_for, view.held_by_lock
+    if not view.due and view.not_before is not None:
+        return f"not before {moment_text(view.not_before)}"
     if lock is not None:
         end = "until somebody unlocks it" if lock.until is None else f"until {lock.until}"
         return f"{lock.lane} is locked by {lock.by} since {lock.since}, {end}: {lock.reason}"

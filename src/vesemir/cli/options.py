@@ -118,6 +118,12 @@ class EventOptions:
     max_error_ratio: Annotated[
         float | None, typer.Option("--max-error-ratio", metavar="R", help="Analysis: errors to accept, 0 to 1.")
     ] = None
+    not_before: Annotated[
+        Text, typer.Option("--not-before", metavar="TIME", help="Begin then or later: 2026-11-28T22:00:00+01:00.")
+    ] = None
+    not_after: Annotated[
+        Text, typer.Option("--not-after", metavar="TIME", help="Begin by then, or end as failed (request.expired).")
+    ] = None
     break_glass: Annotated[
         Text,
         typer.Option(

@@ -163,6 +163,8 @@ def why(event: Json) -> str:
 
 
 def _waits(event: Json) -> str:
+    if event.get("not_before"):
+        return f"not before {event['not_before']}"
     before = event.get("position") or 0
     return f"{count(before, 'deployment')} of {event['application']}/{event['environment']} before it" if before else ""
 

@@ -143,6 +143,8 @@ def _going_on(deployments: Sequence[UnfinishedView], locked: Collection[str]) ->
 
 
 def _how_far(deployment: UnfinishedView, locked: Collection[str]) -> str:
+    if not deployment.due and deployment.not_before is not None:
+        return f"not before {short_moment(deployment.not_before)}"
     if deployment.state is DeploymentState.PENDING:
         before = deployment.before_it
         if not before and not deployment.dry_run and f"{deployment.application}/{deployment.environment}" in locked:
@@ -213,6 +215,12 @@ def _traffic(targets: Sequence[TargetView], view: DeploymentView) -> Iterator[Re
         yield paragraph(text(f"{name} was left drained by this deployment, and {words}."))
 
 
+def _begins(view: DeploymentView) -> str:
+    """When it may, and by when it must have."""
+    bounds = (("not before", view.not_before), ("not after", view.not_after))
+    return ", ".join(f"{words} {moment_text(moment)}" for words, moment in bounds if moment is not None)
+
+
 def _summary(view: DeploymentView) -> RenderableType:
     dry = ", dry run" if view.dry_run else ""
     rows: list[tuple[object, object]] = [
@@ -221,6 +229,8 @@ def _summary(view: DeploymentView) -> RenderableType:
     ]
     if glass := view.request.get("break_glass"):
         rows.append(("break glass", f"{glass['reason']} (goes past locks, freezes and missing promotions)"))
+    if view.not_before is not None or view.not_after is not None:
+        rows.append(("begins", _begins(view)))
     if view.failure:
         rows.append(("failure", f"{view.failure.code}: {view.failure.message}"))
     rows += [(name, _wish(wish)) for name, wish in (("cancel", view.cancel), ("pause", view.pause)) if wish is not None]

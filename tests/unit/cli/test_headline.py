@@ -45,6 +45,10 @@ APPROVAL = {"request": {"rollout": {"approve_after": "canary"}}, "awaits_approva
     [
         (view("pending"), "has not begun: it waits for an instance that is free."),
         (
+            view("pending", not_before="2026-11-28T22:00:00.000000Z", due=False),
+            "has not begun: not before 2026-11-28 22:00:00.",
+        ),
+        (
             view("pending", waits_for=(REHEARSAL,)),
             (
                 "has not begun: it waits behind d1 (1.0.0, dry run: rolling back, asked for by ann (amqp:ci)), since "

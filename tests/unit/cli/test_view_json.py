@@ -59,8 +59,8 @@ UNFINISHED = UnfinishedView(
     ("view", "names"),
     [
         (a_summary(), SUMMARY),
-        (UNFINISHED, f"{SUMMARY} before_it targets_total targets_done targets_failed"),
-        (a_view(), f"{SUMMARY} {MORE}"),
+        (UNFINISHED, f"{SUMMARY} before_it targets_total targets_done targets_failed not_before due"),
+        (a_view(), f"{SUMMARY} {MORE} not_before not_after due"),
         (a_target_view("web1", TargetState.FAILED), TARGET),
         (FAILURE, "code message runbook"),
         (BEFORE, "deployment_id version state dry_run requested_by identity accepted_at"),

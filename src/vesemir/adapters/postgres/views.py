@@ -32,8 +32,9 @@ def summary_of(row: Row) -> DeploymentSummary:
 
 
 def unfinished_of(row: Row) -> UnfinishedView:
-    how_far = ("before_it", "targets_total", "targets_done", "targets_failed")
-    return UnfinishedView(**_summary(row), **{name: row[name] for name in how_far})
+    how_far = ("before_it", "targets_total", "targets_done", "targets_failed", "due")
+    shown = {name: row[name] for name in how_far}
+    return UnfinishedView(**_summary(row), **shown, not_before=timestamp(row["not_before"]))
 
 
 def deployment_of(
@@ -70,6 +71,9 @@ def deployment_of(
         targets=tuple(map(_target, targets)),
         destinations=tuple(_destination(each, row["next_sequence"] - 1) for each in destinations),
         doing=doing,
+        not_before=timestamp(row["not_before"]),
+        not_after=timestamp(row["not_after"]),
+        due=row["due"],
     )
 
 

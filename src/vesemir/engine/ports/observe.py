@@ -36,7 +36,7 @@ class WaitsFor(StrEnum):
     LANE = "lane"
     """The deployment before it in its lane."""
     PAUSE = "pause"
-    """A deployment before it that somebody paused."""
+    """A deployment before it that somebody paused, or a lock of the lane."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,9 @@ class UnfinishedView(DeploymentSummary):
     targets_total: int
     targets_done: int
     targets_failed: int
+    not_before: str | None = None
+    due: bool = True
+    """Its ``not_before``, if it has one, has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +215,9 @@ class DeploymentView(DeploymentSummary):
     doing: tuple[Doing, ...] | None = None
     lock: LockedLaneView | None = None
     """Of its lane, while it waits."""
+    not_before: str | None = None
+    not_after: str | None = None
+    due: bool = True
 
     @property
     def held_by_lock(self) -> LockedLaneView | None:

@@ -1,4 +1,4 @@
--- The order of work (docs/decisions.md NNa): claims go round the identities that wait, and round the lanes of each.
+-- The order of work (docs/decisions.md 63): claims go round the identities that wait, and round the lanes of each.
 -- A deployment is not due before its not_before. The release before neither reads nor writes these columns and this
 -- table: it goes on taking what waits longest, and what it accepts counts as asked for without an identity. not_before,
 -- not_after and quotas hold when all instances are new.

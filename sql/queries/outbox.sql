@@ -1,12 +1,21 @@
 -- The outbox: events from a destination's cursor on.
 
 -- name: lease_deliveries
--- Destinations with something due that nobody else publishes to; those not yet leased to this publisher come first.
-WITH due AS (
-    SELECT destination_id FROM destination JOIN deployment USING (deployment_id)
+-- Destinations with something due that nobody else publishes to; those not yet leased to this publisher come first. In
+-- turn from each queue, and of the topic exchange from each application: thousands of deployments of one requester must
+-- not hold up another's.
+WITH ranked AS (
+    SELECT destination_id, row_number() OVER (
+        PARTITION BY reply_to, CASE WHEN reply_to IS NULL THEN application END ORDER BY next_attempt_at, destination_id
+    ) AS place
+    FROM destination JOIN deployment USING (deployment_id)
     WHERE NOT done AND parked_at IS NULL AND next_attempt_at <= clock_timestamp() AND cursor < next_sequence - 1
       AND (publisher IS NULL OR publisher = :publisher OR publisher_expires_at < clock_timestamp())
-    ORDER BY (publisher IS NOT DISTINCT FROM :publisher), next_attempt_at, destination_id
+), due AS (
+    SELECT destination_id FROM destination JOIN ranked USING (destination_id)
+    WHERE NOT done AND parked_at IS NULL AND next_attempt_at <= clock_timestamp()
+      AND (publisher IS NULL OR publisher = :publisher OR publisher_expires_at < clock_timestamp())
+    ORDER BY (publisher IS NOT DISTINCT FROM :publisher), place, next_attempt_at, destination_id
     LIMIT :limit
     FOR UPDATE OF destination SKIP LOCKED
 )

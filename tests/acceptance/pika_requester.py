@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -79,6 +79,14 @@ class Requester:
         return keep
 
     # --- out --------------------------------------------------------------------------------------------------------
+
+    def publish_many(self, messages: Iterable[Event], *, queue: str = DEPLOYMENTS) -> None:
+        """Without waiting for a confirm of each: the channel's close says that the broker has read them all."""
+        properties = pika.BasicProperties(delivery_mode=2, reply_to=self.queue, user_id=self._user_id)
+        channel = self._connection.channel()
+        for message in messages:
+            channel.basic_publish("", queue, json.dumps(message).encode(), properties)
+        channel.close()
 
     def publish(
         self, message: Event | bytes, *, queue: str = DEPLOYMENTS, correlation_id: str = "", reply_to: str | None = ""

@@ -1,21 +1,17 @@
 """Who asks: users of a real RabbitMQ that may deploy, repeat, cancel and approve, each what the policy says."""
 
-import asyncio
 import json
-import secrets
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from tests.acceptance.amqp_users import connected, users
 from tests.acceptance.installed_lab import Lab, vesemir
-from tests.acceptance.pika_requester import CONTROL, Received, Requester
+from tests.acceptance.pika_requester import CONTROL, Received
 from tests.acceptance.running_daemon import Daemon
-from tests.chaos.servers import Lab as LabServers
 from tests.published import validate_event
-from tests.rabbit_users import users_expression
 
 pytestmark = pytest.mark.lab
 
@@ -45,27 +41,6 @@ not_requester = true
 """
 
 
-@contextmanager
-def users(lab: Lab) -> Iterator[dict[str, str]]:
-    """RabbitMQ users of this test alone, by their short names; all may publish and have queues of their own."""
-    servers = LabServers(lab.folder, dict(lab))
-    made = {name: f"{name}-{secrets.token_hex(4)}" for name in NAMES}
-    commands = (
-        command for user in made.values() for command in (f"add_user {user} secret", f"set_permissions {user} .* .* .*")
-    )
-    try:
-        asyncio.run(servers.control("eval", users_expression(*commands)))
-        yield made
-    finally:
-        asyncio.run(servers.control("eval", users_expression(*(f"delete_user {user}" for user in made.values()))))
-
-
-def connected(lab: Lab, user: str, *, says_so: bool = True) -> Requester:
-    parts = urlsplit(lab["amqp_url"])
-    url = urlunsplit(parts._replace(netloc=f"{user}:secret@{parts.hostname}:{parts.port}"))
-    return Requester(url, user_id=user if says_so else None)
-
-
 def check_forbidden(answer: Received, *words: str) -> None:
     validate_event(answer.body)
     assert (answer.event, answer.body["failure"]["code"]) == ("control.rejected", "control.forbidden")
@@ -85,7 +60,7 @@ def audit(lab: Lab, user: str) -> list[dict[str, Any]]:
 
 def test_each_user_may_do_what_the_policy_says_and_nothing_else(lab: Lab, daemon: Start, tmp_path: Path) -> None:
     with ExitStack() as stack:
-        named = stack.enter_context(users(lab))
+        named = stack.enter_context(users(lab, NAMES))
         policy = tmp_path / "policy.toml"
         policy.write_text(POLICY.format(**named))
         daemon(VESEMIR_POLICY__FILE=str(policy))

@@ -89,6 +89,20 @@ async def test_publishers_at_once_share_without_overlap(stores: Stores) -> None:
     assert len(ids) + len(rest) == 20
 
 
+async def test_a_queue_with_much_due_does_not_hold_up_another(store: Store) -> None:
+    """Nor an application at the topic exchange."""
+    for number in range(20):
+        await store.accept(a_deployment(f"big-{number}"), QUEUE)
+    await store.accept(a_deployment("small", application="small"), OTHER)
+
+    found = await leased(store, limit=4)
+
+    assert {(delivery.deployment_id, delivery.reply_to) for delivery in found} == {
+        ("big-0", None), ("big-0", QUEUE.reply_to), ("small", None), ("small", OTHER.reply_to)
+    }  # fmt: skip
+    assert all(delivery.deployment_id != "small" for delivery in await leased(store, limit=4))
+
+
 async def test_the_cursor_goes_on_and_what_was_confirmed_is_not_due(store: Store) -> None:
     claimed = await accepted_and_claimed(store)
     delivery = await the_queue(store)

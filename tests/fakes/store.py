@@ -114,7 +114,14 @@ class FakeOutbox:
     async def lease_deliveries(self, publisher: str, *, seconds: float, limit: int) -> Sequence[Delivery]:
         now = await self.turn()
         due = [place for place in self.record.destinations if self._is_due(place, publisher, now)]
-        due.sort(key=lambda place: (place.publisher == publisher, place.next_attempt_at, place.destination_id))
+        due.sort(key=lambda place: (place.next_attempt_at, place.destination_id))
+        turn, before = dict[int, int](), Counter[str]()
+        for place in due:
+            application = self.record.rows[place.deployment_id].new.application
+            queue = f"queue {place.where.reply_to}" if place.where else f"topic {application}"
+            turn[place.destination_id] = before[queue]
+            before[queue] += 1
+        due.sort(key=lambda place: (place.publisher == publisher, turn[place.destination_id]))
         for place in due[:limit]:
             place.publisher, place.publisher_expires_at = publisher, now + seconds
         return [_delivery(place, now) for place in due[:limit]]

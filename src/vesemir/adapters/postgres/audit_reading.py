@@ -7,7 +7,7 @@ from vesemir.adapters.postgres.audit import audit_row_of
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.audit import AuditHead, AuditProblem, AuditRow, OldRows, Verification
 
-PAGE_ROWS = 2000
+PAGE_ROWS = 1000
 """About 2 MiB."""
 
 SHOWN_PROBLEMS = 1000

@@ -1,6 +1,10 @@
-"""Thousands of events of one requester do not hold up another's: claims go round identities (contract 2)."""
+"""Many events of one requester do not hold up another's: claims go round identities (contract 2).
+
+300 of them in script/test, 3,000 in `tox -e fairness`.
+"""
 
 import asyncio
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -16,8 +20,8 @@ from tests.chaos.servers import Lab as LabServers
 
 pytestmark = pytest.mark.lab
 
-CROWD = 3000
-LANES = 300
+CROWD = int(os.environ.get("VESEMIR_TEST_CROWD", "300"))
+LANES = CROWD // 10
 SECONDS = 5.0
 
 
@@ -29,8 +33,8 @@ async def accepted(record: str) -> int:
         await connection.close()
 
 
-def test_one_event_beside_3000_of_another_identity_begins_within_5_s(lab: Lab, daemon: Callable[..., Daemon]) -> None:
-    """In a record and queues of its own, which end with the test: most of the 3,000 never begin."""
+def test_one_event_beside_many_of_another_identity_begins_within_5_s(lab: Lab, daemon: Callable[..., Daemon]) -> None:
+    """In a record and queues of its own, which end with the test: most of the crowd never begin."""
     namespace = f"fair{secrets.token_hex(3)}"
     record = asyncio.run(LabServers(lab.folder, dict(lab)).new_database())
     few = {"VESEMIR_LIMITS__DEPLOYMENTS": "3"}  # most of two cores is for taking the events

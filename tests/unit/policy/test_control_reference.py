@@ -77,7 +77,7 @@ def permits(rule: ControlPermission, command: CommandName, deployment: Controlle
     return True
 
 
-@settings(max_examples=2000)
+@settings(max_examples=300)
 @given(st.lists(rules, max_size=4), st.sampled_from(COMMANDS), deployments, askers)
 def test_the_rules_decide_as_the_reference_does(
     given_rules: list[ControlPermission], command: CommandName, deployment: ControlledDeployment, asker: Asker

@@ -23,6 +23,8 @@ from vesemir.domain.step import Command, StepResult, StepStatus
 from vesemir.settings import HaproxySettings
 
 LOGIN_SECONDS = 1.0
+SOON_SECONDS = 30.0
+"""Far less than for ever: what a flood costs until it is enough depends on the machine (seen: 4 to 10 s)."""
 """Of the settings here; 20 in production."""
 LONGEST_TURN = 0.1
 GROWTH_MB = 30.0
@@ -67,7 +69,7 @@ async def failed(hosts: SshHosts, hostile: Hostile, user: str, *, trace: bool = 
     async with watched() as cost:
         ended = await outcome(hosts, hostile, user, trace=trace)
     assert isinstance(ended, FailedError), ended
-    assert time.monotonic() - begun < 8 * LOGIN_SECONDS
+    assert time.monotonic() - begun < SOON_SECONDS
     assert cost.longest < LONGEST_TURN
     assert cost.grown_mb < GROWTH_MB
     assert hosts._room.free == 1024 * 1024

@@ -14,6 +14,7 @@ from vesemir.adapters.postgres.audit_pruning import prune
 from vesemir.adapters.postgres.audit_reading import VerifiedAudit
 from vesemir.cli.complaint import ProblemsError, UsageError
 from vesemir.cli.configuration import load_settings
+from vesemir.cli.filters import HowMany, OnlyApplication, OnlyEnvironment
 from vesemir.cli.history import moment_text
 from vesemir.cli.identity import who_asks
 from vesemir.cli.moment import moment_of
@@ -34,12 +35,8 @@ audit_app = typer.Typer(
 def audit_command(
     ctx: typer.Context,
     deployment_id: Annotated[str | None, typer.Option("--deployment", metavar="ID", help="Only of this id.")] = None,
-    application: Annotated[
-        str | None, typer.Option("--application", "-a", metavar="NAME", help="Only of this application.")
-    ] = None,
-    environment: Annotated[
-        str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only in this environment.")
-    ] = None,
+    application: OnlyApplication = None,
+    environment: OnlyEnvironment = None,
     identity: Annotated[
         str | None, typer.Option("--identity", metavar="KIND:NAME", help="Only by this identity: amqp:ci-shop.")
     ] = None,
@@ -49,7 +46,7 @@ def audit_command(
     since: Annotated[
         str | None, typer.Option("--since", metavar="WHEN", help="Since then: 2026-11-01, or 12h, 7d ago.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="How many.")] = 20,
+    limit: HowMany = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show who asked for what, when, from where, and what became of it; newest first."""

@@ -1,22 +1,18 @@
 """``vesemir cancel``, ``pause`` and ``resume``: a control message, and its answer; without a broker, the record."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
-from vesemir.cli.complaint import NOT_DONE, ProblemsError
 from vesemir.cli.configuration import load_settings
+from vesemir.cli.control_answer import AsJson, Timeout, accepted_answer
 from vesemir.cli.control_order import ControlOrder
-from vesemir.cli.output import print_json, show
+from vesemir.cli.output import show
 from vesemir.cli.requesting import ANSWER_SECONDS
-from vesemir.cli.results import rejection_lines
 from vesemir.domain.control import CommandName
 
 DeploymentId = Annotated[str, typer.Argument(metavar="ID", help="The deployment's id.")]
 Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded and shown.")]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="How long to wait for the answer.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
 
 
 def cancel_command(
@@ -57,14 +53,8 @@ def resume_command(
 def _sent(
     command: CommandName, deployment_id: str, *, reason: str | None, timeout: float, as_json: bool, then: str
 ) -> None:
-    control = ControlOrder.of_deployment(load_settings(), command, deployment_id, reason)
-    answer = asyncio.run(control.answered(timeout=timeout))
-    accepted = answer["event"] == "control.accepted"
-    if as_json:
-        print_json(answer)
-        raise typer.Exit(0 if accepted else NOT_DONE)
-    if not accepted:
-        raise ProblemsError(rejection_lines(answer))
+    order = ControlOrder.of_deployment(load_settings(), command, deployment_id, reason)
+    answer = accepted_answer(order, timeout=timeout, as_json=as_json)
     if answer.get("known") is False:
         show(
             f"{deployment_id}: no deployment of this id is known yet: the cancel is kept for a day, and ends it if its "

@@ -8,6 +8,7 @@ import typer
 from rich.table import Table
 
 from vesemir.adapters.postgres import Reader
+from vesemir.cli.filters import HowMany, OnlyApplication, OnlyEnvironment
 from vesemir.cli.identity import asker_text
 from vesemir.cli.moment import moment_of
 from vesemir.cli.output import console, print_json, seconds_text, show, table
@@ -21,18 +22,14 @@ _WIDE = 120
 
 
 def history_command(
-    application: Annotated[
-        str | None, typer.Option("--application", "-a", metavar="NAME", help="Only of this application.")
-    ] = None,
-    environment: Annotated[
-        str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only in this environment.")
-    ] = None,
+    application: OnlyApplication = None,
+    environment: OnlyEnvironment = None,
     status: Annotated[DeploymentState | None, typer.Option("--status", help="Only in this state.")] = None,
     team: Annotated[str | None, typer.Option("--team", metavar="NAME", help="Only of this team.")] = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="WHEN", help="Accepted since then: 2026-11-01, or 12h, 7d ago.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", metavar="N", min=1, max=10_000, help="How many.")] = 20,
+    limit: HowMany = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """List deployments, newest first."""

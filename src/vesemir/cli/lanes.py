@@ -1,28 +1,22 @@
 """``vesemir lock`` and ``unlock``: a control message about a lane, and its answer; without a broker, the record."""
 
-import asyncio
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from vesemir.cli.complaint import NOT_DONE, ProblemsError, UsageError
+from vesemir.cli.complaint import UsageError
 from vesemir.cli.configuration import load_settings
+from vesemir.cli.control_answer import AsJson, Timeout, accepted_answer
 from vesemir.cli.control_order import ControlOrder
-from vesemir.cli.output import print_json, show
+from vesemir.cli.moment import span_of
+from vesemir.cli.output import show
 from vesemir.cli.requesting import ANSWER_SECONDS
-from vesemir.cli.results import rejection_lines
 from vesemir.domain.control import LaneCommandName
 
 Application = Annotated[str, typer.Argument(metavar="APPLICATION", help="The application of the lane.")]
 Environment = Annotated[str, typer.Argument(metavar="ENVIRONMENT", help="Its environment.")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; it is recorded and shown.")]
-Timeout = Annotated[float, typer.Option("--timeout", metavar="S", min=0.1, help="How long to wait for the answer.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for programs.")]
-
-_AHEAD = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 def lock_command(
@@ -69,10 +63,8 @@ def end_of(given: str, *, now: datetime) -> str:
     """RFC 3339 in UTC. Raises ``UsageError``."""
     wrong = f"--until takes a time (2026-11-30T08:00) or how long from now (90m, 4h, 2d), not {given!r}"
     try:
-        if ahead := _AHEAD.fullmatch(given):
-            moment = now + timedelta(**{_UNITS[ahead[2]]: int(ahead[1])})
-        else:
-            moment = datetime.fromisoformat(given)
+        ahead = span_of(given)
+        moment = datetime.fromisoformat(given) if ahead is None else now + ahead
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise UsageError(wrong) from None
@@ -94,11 +86,5 @@ def _sent(
 ) -> None:
     about = {"application": application, "environment": environment, **({} if until is None else {"until": until})}
     order = ControlOrder(load_settings(), command, about, reason, "vesemir status")
-    answer = asyncio.run(order.answered(timeout=timeout))
-    accepted = answer["event"] == "control.accepted"
-    if as_json:
-        print_json(answer)
-        raise typer.Exit(0 if accepted else NOT_DONE)
-    if not accepted:
-        raise ProblemsError(rejection_lines(answer))
+    accepted_answer(order, timeout=timeout, as_json=as_json)
     show(f"{application}/{environment}: {command} accepted, {then}.")

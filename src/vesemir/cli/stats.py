@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from vesemir.cli.complaint import UsageError
+from vesemir.cli.filters import OnlyApplication, OnlyEnvironment
 from vesemir.cli.output import console, print_json, show
 from vesemir.cli.record import read
 from vesemir.domain.statistics import Question, StatisticsGrouping
@@ -30,12 +31,8 @@ def stats_command(  # noqa: PLR0917 -- typer passes all of them by name
             help=f"A table by {', '.join(StatisticsGrouping)}; may be repeated.  [default: failure, application]",
         ),
     ] = None,
-    application: Annotated[
-        str | None, typer.Option("--application", "-a", metavar="NAME", help="Only of this application.")
-    ] = None,
-    environment: Annotated[
-        str | None, typer.Option("--environment", "-e", metavar="NAME", help="Only in this environment.")
-    ] = None,
+    application: OnlyApplication = None,
+    environment: OnlyEnvironment = None,
     team: Annotated[str | None, typer.Option("--team", metavar="NAME", help="Only of this team.")] = None,
     recipe: Annotated[str | None, typer.Option("--recipe", "-r", metavar="NAME", help="Only with this recipe.")] = None,
     selector: Annotated[

@@ -26,7 +26,6 @@ from vesemir.adapters.systemd import Notifier
 from vesemir.contract import stored_request
 from vesemir.domain.action import ArtifactLimits
 from vesemir.domain.analysis import AnalysisRules
-from vesemir.domain.request import Timeouts
 from vesemir.engine.deployment.worker import Worker
 from vesemir.engine.limits import EngineLimits
 from vesemir.engine.messages.answers import Answers
@@ -200,7 +199,7 @@ def _engine(settings: Settings, outside: OutsideParts, *, instance: str) -> Engi
         leases,
         ports=ports,
         limits=limits_of(settings),
-        read_request=partial(stored_request, caps=caps_of(settings)),
+        read_request=partial(stored_request, caps=settings.limits.caps),
         on_event=publisher.wake,
     )
 
@@ -242,7 +241,7 @@ async def built_servers_by_hand(settings: Settings, *, who: str) -> AsyncIterato
             store.server_orders,
             HaproxyBoxes(hosts, settings.haproxy),
             limits=limits_of(settings),
-            read_request=partial(stored_request, caps=caps_of(settings)),
+            read_request=partial(stored_request, caps=settings.limits.caps),
             log=log,
         )
 
@@ -295,7 +294,7 @@ def _intake_rules(settings: Settings, outside: OutsideParts, *, seal: RecordSeal
         outside.recipes,
         outside.policies,
         outside.inventory,
-        caps_of(settings),
+        settings.limits.caps,
         settings.amqp.max_message_bytes,
         settings.amqp.namespace,
         Secrecy(redact, seal),
@@ -332,7 +331,7 @@ def limits_of(settings: Settings) -> EngineLimits:
         output_bytes=limits.output_bytes,
         approval_seconds=limits.approval_seconds,
         pause_seconds=limits.pause_seconds,
-        caps=caps_of(settings),
+        caps=settings.limits.caps,
         sessions=settings.ssh.max_sessions,
         python=settings.ssh.python,
         artifacts=ArtifactLimits(
@@ -346,9 +345,3 @@ def retention_of(settings: Settings) -> Retention | None:
     """None: everything is kept."""
     kept = settings.retention
     return Retention(kept.days * 24 * 3600, kept.batch_rows, kept.every_seconds) if kept.days else None
-
-
-def caps_of(settings: Settings) -> Timeouts:
-    """The longest timeouts that a request can have."""
-    limits = settings.limits
-    return Timeouts(limits.deployment_seconds, limits.target_seconds, limits.step_seconds)

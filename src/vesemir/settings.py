@@ -34,6 +34,7 @@ from pydantic_settings import (
 )
 
 from vesemir.domain.jump import refuse_jumps
+from vesemir.domain.request import Timeouts
 from vesemir.engine.limits import LeaseTimes
 
 DEFAULT_FILE = Path("/etc/vesemir/vesemir.toml")
@@ -417,6 +418,11 @@ class LimitsSettings(SettingsSection):
     pause_seconds: Seconds = 7 * 24 * 3600
     """The same for a pause that somebody asked for."""
     shutdown_seconds: Seconds = 20
+
+    @property
+    def caps(self) -> Timeouts:
+        """The longest timeouts that a request can have."""
+        return Timeouts(self.deployment_seconds, self.target_seconds, self.step_seconds)
 
 
 class RecipeFolderSettings(SettingsSection):

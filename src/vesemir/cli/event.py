@@ -15,7 +15,7 @@ from vesemir.contract import MessageProperties, Refusal, parse_deploy_event
 from vesemir.contract.deploy import DEPLOY_SCHEMA
 from vesemir.contract.json_body import read_json
 from vesemir.domain.recipe import Parameter, ParameterType
-from vesemir.domain.request import DeployRequest, Timeouts
+from vesemir.domain.request import DeployRequest
 from vesemir.settings import Settings
 
 Value = str | int | bool
@@ -46,8 +46,7 @@ def event_of(options: EventOptions, settings: Settings, *, dry_run: bool | None)
 def judged(made: JsonObject, settings: Settings) -> DraftEvent:
     """What the daemon would refuse by its form is refused here, one line per problem. Raises ``ProblemsError``."""
     body = json.dumps(made, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    limits, amqp = settings.limits, settings.amqp
-    caps = Timeouts(limits.deployment_seconds, limits.target_seconds, limits.step_seconds)
+    amqp, caps = settings.amqp, settings.limits.caps
     parsed = parse_deploy_event(
         body, max_bytes=amqp.max_message_bytes, caps=caps, namespace=amqp.namespace, properties=MessageProperties()
     )

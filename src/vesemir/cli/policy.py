@@ -14,14 +14,15 @@ from vesemir.cli.complaint import NOT_DONE, ProblemsError, UsageError
 from vesemir.cli.configuration import load_settings
 from vesemir.cli.moment import moment_of
 from vesemir.cli.output import count, print_json, say, show, table
-from vesemir.contract import MessageProperties, Parsed, Refusal, parse_control, parse_deploy_event
+from vesemir.contract import MessageProperties, Refusal, parse_control, parse_deploy_event
 from vesemir.contract.control import CONTROL_SCHEMA, ControlRequest, LaneRequest
 from vesemir.contract.json_body import read_json
 from vesemir.domain.control import ControlledDeployment, ControlledLane
 from vesemir.domain.decision import Decision, RecordAnswers, decide_command, decide_request
 from vesemir.domain.identity import Asker, Identity
 from vesemir.domain.policy import ALLOW_ALL, Policy
-from vesemir.domain.request import DeployRequest, Timeouts
+from vesemir.domain.request import DeployRequest
+from vesemir.engine.messages.promotions import successes_for
 from vesemir.engine.ports.store import StoreAwayError
 from vesemir.settings import Settings
 
@@ -151,24 +152,20 @@ def _is_control(body: bytes) -> bool:
 def _of_event(
     settings: Settings, policy: Policy, body: bytes, asker: Asker, moment: datetime, *, no_record: bool
 ) -> tuple[str, Decision]:
-    limits, amqp = settings.limits, settings.amqp
+    amqp = settings.amqp
     parsed = parse_deploy_event(
         body,
         max_bytes=amqp.max_message_bytes,
-        caps=Timeouts(limits.deployment_seconds, limits.target_seconds, limits.step_seconds),
+        caps=settings.limits.caps,
         namespace=amqp.namespace,
         properties=MessageProperties(),
     )
     if isinstance(parsed, Refusal):
         return "a deploy event that cannot be read", _unread(parsed)
-    request = _request(parsed)
+    request = parsed.request
     record = None if no_record else asyncio.run(_record(settings, policy, request, asker))
     what = f"{request.version} of {request.application} in {request.environment}"
     return what, decide_request(policy, request, asker, moment.timestamp(), record=record)
-
-
-def _request(parsed: Parsed) -> DeployRequest:
-    return parsed.request
 
 
 def _unread(refusal: Refusal) -> Decision:
@@ -177,12 +174,11 @@ def _unread(refusal: Refusal) -> Decision:
 
 async def _record(settings: Settings, policy: Policy, request: DeployRequest, asker: Asker) -> RecordAnswers | None:
     """None where it is away: the rest can be told all the same."""
-    environments = sorted({each.require_success_in for each in policy.promotions_of(request)})
     lane = ControlledLane(request.application, request.environment)
     try:
         async with PostgresStore.connected(settings.postgres, instance="cli") as store:
             return RecordAnswers(
-                await store.successes(request.application, request.version, environments) if environments else (),
+                await successes_for(policy, request, store),
                 await store.waiting(quotas) if (quotas := policy.waiting_quotas(request, asker)) else (),
                 await store.lane_lock(lane),
             )

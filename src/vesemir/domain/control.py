@@ -18,7 +18,7 @@ COMMANDS: tuple[CommandName, ...] = get_args(CommandName)
 LANE_COMMANDS: tuple[LaneCommandName, ...] = get_args(LaneCommandName)
 
 OnceAnswer = Literal["done", "again", "failed"]
-"""What a resume says of a run-once step whose end nobody can tell."""
+"""What a resume says of a run-once step whose end is not known."""
 
 _MAY: Mapping[DeploymentCommandName, frozenset[DeploymentState]] = {
     "cancel": ACTIVE,

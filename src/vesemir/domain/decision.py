@@ -17,7 +17,7 @@ from vesemir.domain.lane_lock import LaneLock
 from vesemir.domain.policy import Freeze, Limit, Policy
 from vesemir.domain.problem import Problem
 from vesemir.domain.promotion import Success
-from vesemir.domain.quota import NO_IDENTITY, HeldQuota, Waiting, WaitingCount
+from vesemir.domain.quota import Waiting, WaitingCount
 from vesemir.domain.request import DeployRequest
 from vesemir.domain.selector import HostSelector
 
@@ -113,8 +113,7 @@ def _judged(
         return None, []
     if not _passes(request) and (problems := policy.judge_promotion(request, record.successes)):
         return FailureCode.PROMOTION_MISSING, problems
-    new = Waiting(str(asker.identity or NO_IDENTITY), request.application, request.environment)
-    full = WaitingCount(record.waiting).admit(policy.waiting_quotas(request, asker), new)
+    full = WaitingCount(record.waiting).admit(policy.waiting_quotas(request, asker), Waiting.of(asker, request))
     if full is not None:
         return FailureCode.REQUEST_TOO_MANY_WAITING, [full.problem]
     later = request.not_before is not None and request.not_before > now
@@ -174,16 +173,13 @@ def _promotions(policy: Policy, request: DeployRequest, record: RecordAnswers | 
 
 
 def _quotas(policy: Policy, request: DeployRequest, asker: Asker, record: RecordAnswers | None) -> Iterator[HeldRule]:
+    count = None if record is None else WaitingCount(record.waiting)
     for quota in policy.waiting_quotas(request, asker):
-        figure = "" if record is None else f", and {_waits(quota, record)} do"
-        holds = None if record is None else _waits(quota, record) < quota.most
+        waiting = None if count is None else count.of(quota)
+        figure, holds = ("", None) if waiting is None else (f", and {waiting} do", waiting < quota.most)
         yield HeldRule(f"limit {quota.rule}", f"lets {quota.most} of {quota.holder} wait{figure}", holds)
     for quota in policy.running_quotas(request, asker):
         yield HeldRule(f"limit {quota.rule}", f"lets {quota.most} of {quota.holder} run at once; others wait", None)
-
-
-def _waits(quota: HeldQuota, record: RecordAnswers) -> int:
-    return sum(count for each, count in record.waiting if quota.counts(each))
 
 
 def _approvals(policy: Policy, request: DeployRequest) -> Iterator[HeldRule]:

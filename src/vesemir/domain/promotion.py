@@ -1,8 +1,8 @@
 """What must have gone well elsewhere before: one ``[[promote]]`` of the policy. Pure: the record's answer is given.
 
 What counts is that the same version, and with ``same_artifact`` the very same artifact, was brought to the other
-environment long enough ago. What happened there since is for people to see: nobody can tell here what an older release
-there means.
+environment long enough ago. What happened there since is for people to see: what an older release there means is
+not judged here.
 """
 
 from collections.abc import Sequence

@@ -88,6 +88,10 @@ class Waiting:
     application: str
     environment: str
 
+    @classmethod
+    def of(cls, asker: Asker, lane: HasLane) -> "Waiting":
+        return cls(str(asker.identity or NO_IDENTITY), lane.application, lane.environment)
+
 
 @dataclass(frozen=True, slots=True)
 class TooManyWaiting:
@@ -125,11 +129,14 @@ class WaitingCount:
     def admit(self, quotas: Iterable[HeldQuota], new: Waiting) -> TooManyWaiting | None:
         """Count one more, unless a quota is full."""
         for quota in quotas:
-            waiting = sum(count for each, count in self._counts.items() if quota.counts(each))
+            waiting = self.of(quota)
             if waiting >= quota.most:
                 return TooManyWaiting(quota, waiting)
         self.add(new)
         return None
+
+    def of(self, quota: HeldQuota) -> int:
+        return sum(count for each, count in self._counts.items() if quota.counts(each))
 
     def add(self, new: Waiting) -> None:
         """One that no quota is about counts for those of others."""

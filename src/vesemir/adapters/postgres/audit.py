@@ -11,6 +11,7 @@ from typing import Any
 from asyncpg import Record as Row
 
 from vesemir.adapters.postgres.connections import to_json
+from vesemir.adapters.postgres.rows import moment_of
 from vesemir.adapters.postgres.statements import Connection, statements
 from vesemir.domain.audit import AuditEntry, AuditHead, AuditRow, heads_json, row_after
 from vesemir.engine.ports.store import StoreBusyError
@@ -18,7 +19,7 @@ from vesemir.engine.ports.store import StoreBusyError
 
 def utc_now() -> str:
     """By this machine's clock: the row is hashed before the database has seen it."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return moment_of(datetime.now(UTC))
 
 
 class AuditChain:

@@ -17,7 +17,7 @@ from vesemir.engine.ports.broker import IncomingMessage
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.store import ControlAnswer, Store
-from vesemir.engine.upkeep.early_cancels import count_cancelled
+from vesemir.engine.upkeep.unbegun import count_cancelled
 
 
 class Control:

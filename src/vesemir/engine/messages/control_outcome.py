@@ -104,6 +104,12 @@ def answer_fields(event: str, common: CommonFields, *, instance: str) -> dict[st
     }
 
 
+def forbidden_failure(what: str, problems: Sequence[Problem]) -> Failure:
+    """``what`` somebody wants, and all that the policy has against it."""
+    why = some_of([f"{problem.field} {problem.message}" for problem in problems])
+    return Failure(FailureCode.CONTROL_FORBIDDEN, f"{what} is not permitted: {why}")
+
+
 def _failure(answer: ControlAnswer, request: ControlRequest, forbidden: Sequence[Problem]) -> Failure | None:
     match answer:
         case ControlAnswer.UNKNOWN:
@@ -118,9 +124,7 @@ def _failure(answer: ControlAnswer, request: ControlRequest, forbidden: Sequence
             )
             return Failure(FailureCode.CONTROL_NOT_RUNNING, text)
         case ControlAnswer.FORBIDDEN:
-            why = some_of([f"{problem.field} {problem.message}" for problem in forbidden])
-            text = f"{request.command} of deployment {request.deployment_id} is not permitted: {why}"
-            return Failure(FailureCode.CONTROL_FORBIDDEN, text)
+            return forbidden_failure(f"{request.command} of deployment {request.deployment_id}", forbidden)
         case ControlAnswer.INVALID:
             text = (
                 "once answers a pause for a run-once step whose end is not known, and deployment "

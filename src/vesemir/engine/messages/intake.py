@@ -35,8 +35,8 @@ from vesemir.engine.ports.observe import IntakeOutcome, Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.recipes import Recipes
 from vesemir.engine.ports.records import Destination, NewDeployment
-from vesemir.engine.ports.store import AcceptKind, ControlCommand, Store
-from vesemir.engine.upkeep.early_cancels import count_cancelled
+from vesemir.engine.ports.store import AcceptAnswer, AcceptKind, ControlCommand, Store
+from vesemir.engine.upkeep.unbegun import count_cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +187,8 @@ class Intake:
         reach(Failpoint.BEFORE_INSERT)
         kind = await self._store.accept(self._new(judged, message), _destination(message), permits=self._permits)
         reach(Failpoint.BEFORE_ACKNOWLEDGE)
-        if isinstance(kind, LaneLock):
-            await self._refuse(message, _refuse(request, FailureCode.LANE_LOCKED, [kind.problem()]), judged)
-            return
-        if isinstance(kind, TooManyWaiting):
-            await self._refuse(message, _refuse(request, FailureCode.REQUEST_TOO_MANY_WAITING, [kind.problem]), judged)
-            return
-        if kind in _CONFLICTS:
-            await self._refuse(message, _conflict(request, kind), judged)
+        if not isinstance(kind, AcceptKind) or kind in _CONFLICTS:
+            await self._refuse(message, _kept_out(request, kind), judged)
             return
         if kind is AcceptKind.CLEANED and (result := await self._store.kept_result(request.deployment_id)):
             await self._answers.result_again(message, result)
@@ -321,6 +315,17 @@ class Intake:
 def _refuse(request: DeployRequest, code: FailureCode, problems: list[Problem]) -> Refusal:
     common = CommonFields(request.deployment_id, request.application, request.environment, request.version)
     return refusal(code, tuple(problems), common)
+
+
+def _kept_out(request: DeployRequest, answer: AcceptAnswer) -> Refusal:
+    """Of what only the record could tell."""
+    match answer:
+        case LaneLock():
+            return _refuse(request, FailureCode.LANE_LOCKED, [answer.problem()])
+        case TooManyWaiting():
+            return _refuse(request, FailureCode.REQUEST_TOO_MANY_WAITING, [answer.problem])
+        case _:
+            return _conflict(request, answer)
 
 
 def _conflict(request: DeployRequest, kind: AcceptKind) -> Refusal:

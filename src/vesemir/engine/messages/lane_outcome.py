@@ -15,8 +15,8 @@ from vesemir.domain.deciding_rule import rule_of_command
 from vesemir.domain.failure import Failure, FailureCode
 from vesemir.domain.identity import Asker
 from vesemir.domain.policy import Policy
-from vesemir.domain.problem import Problem, some_of
-from vesemir.engine.messages.control_outcome import ControlOutcome
+from vesemir.domain.problem import Problem
+from vesemir.engine.messages.control_outcome import ControlOutcome, forbidden_failure
 from vesemir.engine.ports.records import LaneCommand
 from vesemir.engine.ports.store import ControlAnswer
 
@@ -56,9 +56,7 @@ async def lane_outcome_of(
 
 def _failure(answer: ControlAnswer, command: LaneCommand, forbidden: Sequence[Problem]) -> Failure | None:
     if answer is ControlAnswer.FORBIDDEN:
-        why = some_of([f"{problem.field} {problem.message}" for problem in forbidden])
-        text = f"{command.command} of {command.lane.name} is not permitted: {why}"
-        return Failure(FailureCode.CONTROL_FORBIDDEN, text)
+        return forbidden_failure(f"{command.command} of {command.lane.name}", forbidden)
     if answer is ControlAnswer.INVALID:
         text = "until must be in the future, by the database's clock; to end a lock now, unlock the lane"
         return Failure(FailureCode.REQUEST_INVALID, text)

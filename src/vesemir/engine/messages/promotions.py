@@ -20,13 +20,13 @@ class SuccessStore(Protocol):
 
 
 async def missing_promotions(policy: Policy, request: DeployRequest, store: SuccessStore) -> list[Problem]:
-    """Empty where nothing is, and for what goes past it (``break_glass``). The record is asked only where a rule holds.
-
-    Raises ``StoreAwayError``.
-    """
-    rules = policy.promotions_of(request)
-    if not rules or request.break_glass is not None:
+    """Empty where nothing is, and for what goes past it (``break_glass``). Raises ``StoreAwayError``."""
+    if request.break_glass is not None:
         return []
-    environments = sorted({each.require_success_in for each in rules})
-    successes = await store.successes(request.application, request.version, environments)
-    return policy.judge_promotion(request, successes)
+    return policy.judge_promotion(request, await successes_for(policy, request, store))
+
+
+async def successes_for(policy: Policy, request: DeployRequest, store: SuccessStore) -> Sequence[Success]:
+    """Those that its promotions ask for. The record is asked only where a rule holds. Raises ``StoreAwayError``."""
+    environments = sorted({each.require_success_in for each in policy.promotions_of(request)})
+    return await store.successes(request.application, request.version, environments) if environments else ()

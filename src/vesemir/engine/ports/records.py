@@ -9,7 +9,7 @@ from vesemir.domain.control import ControlledDeployment, ControlledLane, LaneCom
 from vesemir.domain.failure import Failure
 from vesemir.domain.identity import UNPROVED, Asker, Identity
 from vesemir.domain.lane_lock import LaneLock
-from vesemir.domain.quota import NO_IDENTITY, HeldQuota, Waiting
+from vesemir.domain.quota import HeldQuota, Waiting
 from vesemir.domain.states import DeploymentState, TargetState
 from vesemir.domain.step import Direction, StepStatus
 from vesemir.domain.target import Target
@@ -70,7 +70,7 @@ class NewDeployment:
     @property
     def waiting(self) -> Waiting:
         """As a quota counts it."""
-        return Waiting(str(self.asker.identity or NO_IDENTITY), self.application, self.environment)
+        return Waiting.of(self.asker, self)
 
     @property
     def dry_run(self) -> bool:

@@ -3,10 +3,9 @@
 import asyncio
 from collections.abc import Callable
 
-from vesemir.domain.failure import FailureCode
-from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import Log, Meters
-from vesemir.engine.ports.store import Appointments, Expired, StoreAwayError
+from vesemir.engine.ports.store import Appointments, StoreAwayError
+from vesemir.engine.upkeep.unbegun import count_expired
 
 LOOK_SECONDS = 1.0
 
@@ -34,13 +33,6 @@ class AppointmentKeeper:
         """Until nothing more has ended. Raises ``StoreAwayError``."""
         while ended := await self._store.keep_appointments():
             for each in ended:
-                self._count(each)
+                self._log.warning("was not begun by its not_after", deployment_id=each.deployment_id)
+                count_expired(self._meters, dry_run=each.dry_run)
             self._on_kept()
-
-    def _count(self, ended: Expired) -> None:
-        """It waited, and no run counts it."""
-        self._log.warning("was not begun by its not_after", deployment_id=ended.deployment_id)
-        if ended.dry_run:
-            self._meters.dry_run_finished(DeploymentState.FAILED)
-        else:
-            self._meters.deployment_finished(DeploymentState.FAILED, FailureCode.REQUEST_EXPIRED, seconds=None)

@@ -8,11 +8,10 @@ such an instance has claimed itself.
 import asyncio
 
 from vesemir.domain.control import ControlledDeployment
-from vesemir.domain.failure import FailureCode
-from vesemir.domain.states import DeploymentState
 from vesemir.engine.ports.observe import Log, Meters
 from vesemir.engine.ports.policies import Policies
 from vesemir.engine.ports.store import ControlAnswer, ControlCommand, Store, StoreAwayError
+from vesemir.engine.upkeep.unbegun import count_cancelled
 
 LOOK_SECONDS = 5.0
 
@@ -58,11 +57,3 @@ class EarlyCancels:
         )
         if answer is ControlAnswer.FINISHED and deployment is not None:
             count_cancelled(self._meters, dry_run=deployment.dry_run)
-
-
-def count_cancelled(meters: Meters, *, dry_run: bool) -> None:
-    """It waited, and no run will count it."""
-    if dry_run:
-        meters.dry_run_finished(DeploymentState.CANCELLED)
-    else:
-        meters.deployment_finished(DeploymentState.CANCELLED, FailureCode.DEPLOYMENT_CANCELLED, seconds=None)
